@@ -1,0 +1,155 @@
+// Package tangle turns payments confirmed by an IOTA ledger into grants, each
+// payment exactly once.
+//
+// It knows nothing of nodes, bundles or databases: a [Ledger] says what was
+// paid, a [Store] remembers. The packages below it implement the first,
+// acl/mongostore the second.
+package tangle
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/iotoll/iotoll/acl"
+)
+
+// Offer is what is for sale: the topics of some filters, for a period, at a
+// price. Once something was sold under an ID, its terms do not change; a new
+// price is a new offer.
+type Offer struct {
+	ID      string        // names the offer in messages, grants and logs
+	Filters []acl.Filter  // the topics that it opens
+	Price   int64         // base units (iotas on the legacy tangle) for one Period
+	Period  time.Duration // whole milliseconds
+	Address string        // the deposit address, in the ledger's own notation
+}
+
+// Payment is one confirmed transfer to a deposit address.
+type Payment struct {
+	ID        string    // the ledger's identification; the idempotency key
+	Ledger    string    // which ledger it was seen on, such as "legacy"
+	Address   string    // the deposit address, as in the Offer
+	Amount    int64     // base units, the sum of the transfer's outputs to Address
+	Message   []byte    // as received: any bytes, possibly none
+	Reference string    // what else identifies it on the ledger (a bundle hash), for the book
+	Position  int64     // the ledger's order (a milestone index) when it was seen confirmed; 0 if unknown
+	Claimed   time.Time // the sender's timestamp: free text, only for the book
+	Seen      time.Time // when we first saw it, confirmed or not
+	Confirmed time.Time // when we saw that the ledger confirmed it
+}
+
+// Outcome is what settling a payment did. The set is closed.
+type Outcome string
+
+// The outcomes of a payment.
+const (
+	Credited  Outcome = "credited"  // it bought time
+	Underpaid Outcome = "underpaid" // kept as credit for the subject's next payment
+	Replayed  Outcome = "replayed"  // it had been settled before; nothing was done
+	Unmatched Outcome = "unmatched" // held for the seller: it names nobody, or nobody we know
+	Historic  Outcome = "historic"  // on the address before the first start; never settles by itself
+)
+
+// Kind says what made a grant.
+type Kind string
+
+// The kinds of grants.
+const (
+	Paid    Kind = "paid"    // a payment
+	Manual  Kind = "manual"  // the seller gave time
+	Revoked Kind = "revoked" // the seller took the remaining time back; it has no interval
+)
+
+// Grant is one entry in the account of a subject for an offer. The entries of
+// an account are numbered from 1 without gaps and never change, but for the
+// mark of a revocation. An entry whose interval is empty only carries credit.
+type Grant struct {
+	Subject string
+	Offer   string
+	Seq     int64 // position in the account; (Subject, Offer, Seq) is unique in the store
+	Kind    Kind
+	Cause   string // the payment's ID, or the ID of the manual act; unique in the store
+	Amount  int64  // base units that the payment brought
+
+	Credit    int64 // base units kept for the next payment, after this entry
+	Remainder int64 // what pro rata left over, in base units × milliseconds of period, below the price
+
+	Filters   []acl.Filter // the offer's, when this was written
+	NotBefore time.Time    // start of the time that this entry bought
+	NotAfter  time.Time    // its end; equal to NotBefore when it bought none
+	End       time.Time    // end of all time bought in this account so far; zero if none
+
+	At     time.Time // when it was written
+	Reason string    // why, for a manual act
+}
+
+// Assignment says whose a payment is. It is made once and never changes.
+type Assignment struct {
+	Payment string // Payment.ID
+	Subject string
+	Offer   string
+	By      string // "message", or who assigned it by hand
+	At      time.Time
+}
+
+// Settlement is the final word on a payment: which grant it became.
+type Settlement struct {
+	Payment string
+	Outcome Outcome // Credited or Underpaid
+	Grant   Grant
+}
+
+// ErrConflict is returned by [Store.Append] when the position is taken.
+var ErrConflict = errors.New("position in the account is taken")
+
+// Ledger is a read-only view of a distributed ledger.
+type Ledger interface {
+	// Confirmed returns the payments to our deposit addresses that the ledger
+	// has confirmed. It may return one again, but never leaves one out for
+	// good. It makes one cheap request when nothing is new. complete tells
+	// that the answer covers all that the ledger holds for every address, as
+	// the first call of a process tries to.
+	Confirmed(ctx context.Context) (payments []Payment, complete bool, err error)
+}
+
+// Store remembers payments, whose they are, and what they bought.
+//
+// Everything that must happen once is the insertion of one document under a
+// unique key: the only operation that is atomic on every server we support
+// (FerretDB 1 reads, modifies and writes back without a lock).
+type Store interface {
+	// Baselined reports whether the history of an address was recorded.
+	Baselined(ctx context.Context, ledger, address string) (bool, error)
+	// Baseline notes that it was: from now on payments to the address count.
+	Baseline(ctx context.Context, ledger, address string) error
+
+	// Record keeps a payment; recording it again changes nothing. It reports
+	// whether the payment was new. outcome is Historic or, for one that is to be
+	// settled, Unmatched until it is.
+	Record(ctx context.Context, p Payment, outcome Outcome) (added bool, err error)
+	// Unsettled returns recorded payments that are neither historic nor settled:
+	// those held, and those whose settling was interrupted.
+	Unsettled(ctx context.Context) ([]Payment, error)
+	// Hold notes why a payment cannot be settled now, for the seller to read.
+	Hold(ctx context.Context, payment, reason string) error
+
+	// UserExists reports whether there is a user of that name.
+	UserExists(ctx context.Context, name string) (bool, error)
+	// Assign makes an assignment unless the payment has one, and returns the
+	// one in force.
+	Assign(ctx context.Context, a Assignment) (Assignment, error)
+	// Assigned returns the assignment in force; ok is false if there is none.
+	Assigned(ctx context.Context, payment string) (a Assignment, ok bool, err error)
+
+	// Last returns the newest entry of an account; one with Seq 0 if it has none.
+	Last(ctx context.Context, subject, offer string) (Grant, error)
+	// Append writes an entry. It returns an error wrapping ErrConflict, and
+	// changes nothing, if there is an entry with that Seq.
+	Append(ctx context.Context, g Grant) error
+	// Complete tells those who follow the store of an appended entry, and then
+	// writes the settlement of its payment. Doing it again does no harm.
+	Complete(ctx context.Context, g Grant) error
+	// Settled returns the settlement of a payment; ok is false if there is none.
+	Settled(ctx context.Context, payment string) (s Settlement, ok bool, err error)
+}
