@@ -1,0 +1,47 @@
+# iotoll: `make help` lists the targets. Needs Go 1.26 and Debian 12; `make deps`
+# installs the rest with apt-get, and the other targets call it.
+
+SHELL := /bin/bash
+GO    ?= go
+SUDO  := $(if $(filter 0,$(shell id -u)),,sudo)
+DEPS  := gcc libc6-dev mosquitto mosquitto-clients mosquitto-dev libmosquitto-dev
+
+.DEFAULT_GOAL := help
+.PHONY: help deps build demo run test bench lint clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+deps: ## install what is missing on a bare Debian 12 (apt-get)
+	@missing=$$(for p in $(DEPS); do dpkg -s $$p >/dev/null 2>&1 || printf '%s ' $$p; done); \
+	if [ -n "$$missing" ]; then \
+	  echo "installing $$missing"; \
+	  $(SUDO) apt-get update -qq && \
+	  $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
+	fi
+
+build: deps ## build/iotoll and build/iotoll.so
+	@mkdir -p build
+	$(GO) build -o build/iotoll ./cmd/iotoll
+	$(GO) build -buildmode=c-shared -o build/iotoll.so ./plugin
+
+demo: build ## the whole story in under a minute, on free ports, with simulated tangle and plug
+	@$(GO) run ./cmd/demo
+
+run: build ## the same system, kept up in the foreground
+	@$(GO) run ./cmd/demo -keep
+
+test: build ## every test, with the race detector and the real broker
+	$(GO) vet ./...
+	$(GO) test -race -timeout 10m ./...
+
+bench: build ## the measured claims, as ratios and figures
+	$(GO) test -run '^$$' -bench . -benchtime 1x ./...
+
+lint: ## vet, staticcheck, govulncheck
+	$(GO) vet ./...
+	$(GO) run honnef.co/go/tools/cmd/staticcheck@latest ./...
+	$(GO) run golang.org/x/vuln/cmd/govulncheck@latest ./...
+
+clean: ## remove what was built
+	rm -rf build
