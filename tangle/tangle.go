@@ -23,6 +23,7 @@ type Offer struct {
 	Price   int64         // base units (iotas on the legacy tangle) for one Period
 	Period  time.Duration // whole milliseconds
 	Address string        // the deposit address, in the ledger's own notation
+	Former  []string      // deposit addresses of earlier days: what is still paid to them counts
 }
 
 // Payment is one confirmed transfer to a deposit address.
@@ -95,9 +96,18 @@ type Assignment struct {
 
 // Settlement is the final word on a payment: which grant it became.
 type Settlement struct {
-	Payment string
-	Outcome Outcome // Credited or Underpaid
+	Payment string  // the Cause of the Grant: a payment's ID, or that of a manual act
+	Outcome Outcome // the Grant's: Credited or Underpaid
 	Grant   Grant
+}
+
+// Outcome says what the cause of an entry achieved: Credited if the entry has
+// an interval, Underpaid if it only carries credit.
+func (g Grant) Outcome() Outcome {
+	if g.NotAfter.After(g.NotBefore) {
+		return Credited
+	}
+	return Underpaid
 }
 
 // ErrConflict is returned by [Store.Append] when the position is taken.
@@ -105,11 +115,14 @@ var ErrConflict = errors.New("position in the account is taken")
 
 // Ledger is a read-only view of a distributed ledger.
 type Ledger interface {
+	// Name says which ledger this is, as in Payment.Ledger.
+	Name() string
 	// Confirmed returns the payments to our deposit addresses that the ledger
-	// has confirmed. It may return one again, but never leaves one out for
-	// good. It makes one cheap request when nothing is new. complete tells
-	// that the answer covers all that the ledger holds for every address, as
-	// the first call of a process tries to.
+	// has confirmed and that no earlier call returned. It may return one again,
+	// but never leaves one out for good: what comes with an error counts as
+	// returned. It makes one cheap request when nothing is new. complete tells
+	// that what was returned since the process started covers all that the
+	// ledger holds for every address, as the first call tries to.
 	Confirmed(ctx context.Context) (payments []Payment, complete bool, err error)
 }
 
@@ -147,9 +160,13 @@ type Store interface {
 	// Append writes an entry. It returns an error wrapping ErrConflict, and
 	// changes nothing, if there is an entry with that Seq.
 	Append(ctx context.Context, g Grant) error
-	// Complete tells those who follow the store of an appended entry, and then
-	// writes the settlement of its payment. Doing it again does no harm.
+	// Complete finishes an appended entry. If it is Revoked, the earlier entries
+	// of its account are marked first, so that none opens anything from g.At on.
+	// Then those who follow the store are told of what changed. Last of all it
+	// writes the settlement of g.Cause, whatever the Kind. Doing it again does
+	// no harm, and carries on where a crash interrupted it.
 	Complete(ctx context.Context, g Grant) error
-	// Settled returns the settlement of a payment; ok is false if there is none.
+	// Settled returns the settlement of a payment or manual act; ok is false if
+	// there is none.
 	Settled(ctx context.Context, payment string) (s Settlement, ok bool, err error)
 }
