@@ -1,0 +1,183 @@
+// Package password hashes and verifies the passwords of MQTT users.
+//
+// New hashes are argon2id in the PHC string format (RFC 9106). Those of
+// mosquitto-auth-plug verify too: PBKDF2$sha256$iterations$salt$key, where the
+// salt is used as the base64 text that it is written as.
+package password
+
+import (
+	"crypto/pbkdf2"
+	"crypto/rand"
+	"crypto/sha1"
+	"crypto/sha256"
+	"crypto/sha512"
+	"crypto/subtle"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"hash"
+	"strconv"
+	"strings"
+
+	"golang.org/x/crypto/argon2"
+)
+
+// What a new hash costs: the parameters that OWASP recommends for argon2id, some
+// 25 ms and 19 MiB for each login.
+const (
+	memory  = 19456 // KiB
+	passes  = 2
+	threads = 1
+	saltLen = 16
+	keyLen  = 32
+)
+
+// What a stored hash may ask for at most: a second or two, and 128 MiB. A hash
+// that asks for more is refused before any work is done.
+const (
+	maxMemory     = 128 << 10 // KiB
+	maxTime       = 10
+	maxThreads    = 16
+	maxIterations = 2_000_000
+	maxBytes      = 128 // of salt, and of key
+	minKey        = 16
+)
+
+// ErrFormat is wrapped by the errors of [Verify]: the stored hash is not one
+// that this package reads.
+var ErrFormat = errors.New("not a password hash that iotoll reads")
+
+// Hash returns the argon2id hash of a password under a new random salt, in the
+// PHC string format.
+func Hash(password string) (string, error) {
+	if password == "" {
+		return "", errors.New("password is empty")
+	}
+	salt := make([]byte, saltLen)
+	rand.Read(salt) // never fails, see crypto/rand
+	key := argon2.IDKey([]byte(password), salt, passes, memory, threads, keyLen)
+	b64 := base64.RawStdEncoding
+	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version, memory, passes, threads,
+		b64.EncodeToString(salt), b64.EncodeToString(key)), nil
+}
+
+// Verify reports whether a password belongs to a stored hash. It compares in
+// constant time. The errors wrap ErrFormat and never hold any part of the hash
+// but its kind and cost.
+func Verify(stored, password string) (bool, error) {
+	kind, _, _ := strings.Cut(strings.TrimPrefix(stored, "$"), "$")
+	switch {
+	case kind == "argon2id" && stored[0] == '$':
+		return verifyArgon2id(stored, password)
+	case kind == "PBKDF2" && stored[0] == 'P':
+		return verifyPBKDF2(stored, password)
+	}
+	return false, fmt.Errorf("%w: it begins with neither $argon2id$ nor PBKDF2$", ErrFormat)
+}
+
+type argon2id struct {
+	memory, time uint32
+	threads      uint8
+	salt, key    []byte
+}
+
+// parseArgon2id reads $argon2id$v=19$m=19456,t=2,p=1$salt$key.
+func parseArgon2id(stored string) (p argon2id, err error) {
+	parts := strings.Split(stored, "$")
+	if len(parts) != 6 || parts[0] != "" || parts[1] != "argon2id" {
+		return p, fmt.Errorf("%w: want $argon2id$v=19$m=...,t=...,p=...$salt$key", ErrFormat)
+	}
+	if parts[2] != "v=19" {
+		return p, fmt.Errorf("%w: want argon2id version v=19", ErrFormat)
+	}
+	costs := strings.Split(parts[3], ",")
+	if len(costs) != 3 {
+		return p, fmt.Errorf("%w: want argon2id costs m=...,t=...,p=...", ErrFormat)
+	}
+	var m, t, n int
+	for i, c := range []struct {
+		name     string
+		to       *int
+		min, max int
+	}{{"m=", &m, 8, maxMemory}, {"t=", &t, 1, maxTime}, {"p=", &n, 1, maxThreads}} {
+		if *c.to, err = number(costs[i], c.name, c.min, c.max); err != nil {
+			return p, err
+		}
+	}
+	if m < 8*n { // RFC 9106, section 3.1
+		return p, fmt.Errorf("%w: argon2id m=%d is less than 8 times p=%d", ErrFormat, m, n)
+	}
+	p.memory, p.time, p.threads = uint32(m), uint32(t), uint8(n)
+	if p.salt, err = decode(base64.RawStdEncoding, "salt", parts[4], 8); err != nil {
+		return p, err
+	}
+	p.key, err = decode(base64.RawStdEncoding, "key", parts[5], minKey)
+	return p, err
+}
+
+func verifyArgon2id(stored, password string) (bool, error) {
+	p, err := parseArgon2id(stored)
+	if err != nil {
+		return false, err
+	}
+	got := argon2.IDKey([]byte(password), p.salt, p.time, p.memory, p.threads, uint32(len(p.key)))
+	return subtle.ConstantTimeCompare(got, p.key) == 1, nil
+}
+
+// verifyPBKDF2 reads PBKDF2$sha256$901$salt$key as mosquitto-auth-plug's np wrote it.
+func verifyPBKDF2(stored, password string) (bool, error) {
+	parts := strings.Split(stored, "$")
+	if len(parts) != 5 {
+		return false, fmt.Errorf("%w: want PBKDF2$sha256$iterations$salt$key", ErrFormat)
+	}
+	var digest func() hash.Hash
+	switch parts[1] {
+	case "sha1":
+		digest = sha1.New
+	case "sha256":
+		digest = sha256.New
+	case "sha512":
+		digest = sha512.New
+	default:
+		return false, fmt.Errorf("%w: PBKDF2 digest is none of sha1, sha256, sha512", ErrFormat)
+	}
+	iterations, err := number(parts[2], "", 1, maxIterations)
+	if err != nil {
+		return false, err
+	}
+	salt := parts[3]
+	if salt == "" || len(salt) > maxBytes {
+		return false, fmt.Errorf("%w: PBKDF2 salt has %d bytes, want 1 to %d", ErrFormat, len(salt), maxBytes)
+	}
+	key, err := decode(base64.StdEncoding, "key", parts[4], minKey)
+	if err != nil {
+		return false, err
+	}
+	got, err := pbkdf2.Key(digest, password, []byte(salt), iterations, len(key))
+	if err != nil {
+		return false, fmt.Errorf("derive PBKDF2 key: %w", err)
+	}
+	return subtle.ConstantTimeCompare(got, key) == 1, nil
+}
+
+// number reads a decimal number after a name, such as m=19456.
+func number(s, name string, least, most int) (int, error) {
+	digits, ok := strings.CutPrefix(s, name)
+	n, err := strconv.Atoi(digits)
+	if !ok || err != nil || n < least || n > most {
+		return 0, fmt.Errorf("%w: a cost is %.20q, want %s%d to %d", ErrFormat, s, name, least, most)
+	}
+	return n, nil
+}
+
+// decode reads base64 of at least so many bytes.
+func decode(enc *base64.Encoding, what, s string, least int) ([]byte, error) {
+	b, err := enc.DecodeString(s)
+	if err != nil {
+		return nil, fmt.Errorf("%w: the %s is not base64", ErrFormat, what)
+	}
+	if len(b) < least || len(b) > maxBytes {
+		return nil, fmt.Errorf("%w: the %s has %d bytes, want %d to %d", ErrFormat, what, len(b), least, maxBytes)
+	}
+	return b, nil
+}
