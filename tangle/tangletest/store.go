@@ -1,0 +1,343 @@
+// Package tangletest helps to test what uses package tangle: a Store and a
+// Ledger in memory that fail on demand, and the test that every Store must pass.
+package tangletest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/iotoll/iotoll/tangle"
+)
+
+var _ tangle.Store = (*Store)(nil)
+
+// Point is a moment in a call of a Store.
+type Point struct {
+	Op    string // the method's name
+	After bool   // the write was done, but the caller does not know yet
+}
+
+// Writes are the methods of a Store that write.
+var Writes = []string{"Baseline", "Record", "Hold", "Assign", "Append", "Complete"}
+
+// Store is a tangle.Store in memory. It keeps the promises of the interface and
+// nothing beyond them.
+type Store struct {
+	// Fault, if set, is called at the start of each call and again after each
+	// write. It may block, it may panic to crash the caller, and an error from
+	// it becomes the call's. It is called without a lock held. For Complete it
+	// is called after the announcement as well, with Op "Complete/announced".
+	Fault func(Point) error
+
+	mu          sync.Mutex
+	users       map[string]bool
+	baselines   map[[2]string]bool
+	payments    map[string]tangle.Payment
+	order       []string
+	outcomes    map[string]tangle.Outcome
+	reasons     map[string]string
+	assignments map[string]tangle.Assignment
+	accounts    map[[2]string][]tangle.Grant
+	revoked     map[[2]string]map[int64]tangle.Grant // by account and Seq: the revoking entry
+	settlements map[string]tangle.Settlement
+	announced   []tangle.Grant
+	calls       map[string]int
+}
+
+// AddUser adds a user.
+func (s *Store) AddUser(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.users == nil {
+		s.users = make(map[string]bool)
+	}
+	s.users[name] = true
+}
+
+// Account returns the entries of an account, in order.
+func (s *Store) Account(subject, offer string) []tangle.Grant {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.accounts[[2]string{subject, offer}])
+}
+
+// RevokedBy returns the entry that marked entry seq of an account as revoked.
+func (s *Store) RevokedBy(subject, offer string, seq int64) (by tangle.Grant, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	by, ok = s.revoked[[2]string{subject, offer}][seq]
+	return by, ok
+}
+
+// Announced returns the entries that followers were told of, repetitions included.
+func (s *Store) Announced() []tangle.Grant {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.announced)
+}
+
+// Payments returns the recorded payments, in order.
+func (s *Store) Payments() []tangle.Payment {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var all []tangle.Payment
+	for _, id := range s.order {
+		all = append(all, s.payments[id])
+	}
+	return all
+}
+
+// Outcome returns what became of a payment and, if it is held, why; "" if it
+// was never recorded.
+func (s *Store) Outcome(id string) (tangle.Outcome, string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if done, ok := s.settlements[id]; ok {
+		return done.Outcome, ""
+	}
+	return s.outcomes[id], s.reasons[id]
+}
+
+// Calls returns how often a method was called.
+func (s *Store) Calls(op string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.calls[op]
+}
+
+// enter begins a call.
+func (s *Store) enter(ctx context.Context, op string) error {
+	s.mu.Lock()
+	if s.calls == nil {
+		s.calls = make(map[string]int)
+	}
+	s.calls[op]++
+	s.mu.Unlock()
+	if err := s.fault(Point{Op: op}); err != nil {
+		return err
+	}
+	return ctx.Err()
+}
+
+func (s *Store) fault(p Point) error {
+	if s.Fault == nil {
+		return nil
+	}
+	return s.Fault(p)
+}
+
+// write does f under the lock, and then lets the fault strike.
+func (s *Store) write(ctx context.Context, op string, f func() error) error {
+	if err := s.enter(ctx, op); err != nil {
+		return err
+	}
+	if err := s.locked(f); err != nil {
+		return err
+	}
+	return s.fault(Point{Op: op, After: true})
+}
+
+func (s *Store) locked(f func() error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return f()
+}
+
+// Baselined implements tangle.Store.
+func (s *Store) Baselined(ctx context.Context, ledger, address string) (ok bool, err error) {
+	if err := s.enter(ctx, "Baselined"); err != nil {
+		return false, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.baselines[[2]string{ledger, address}], nil
+}
+
+// Baseline implements tangle.Store.
+func (s *Store) Baseline(ctx context.Context, ledger, address string) error {
+	return s.write(ctx, "Baseline", func() error {
+		if s.baselines == nil {
+			s.baselines = make(map[[2]string]bool)
+		}
+		s.baselines[[2]string{ledger, address}] = true
+		return nil
+	})
+}
+
+// Record implements tangle.Store.
+func (s *Store) Record(ctx context.Context, p tangle.Payment, outcome tangle.Outcome) (added bool, err error) {
+	err = s.write(ctx, "Record", func() error {
+		if _, ok := s.payments[p.ID]; ok {
+			return nil
+		}
+		if s.payments == nil {
+			s.payments = make(map[string]tangle.Payment)
+			s.outcomes = make(map[string]tangle.Outcome)
+			s.reasons = make(map[string]string)
+		}
+		s.payments[p.ID] = p
+		s.outcomes[p.ID] = outcome
+		s.order = append(s.order, p.ID)
+		added = true
+		return nil
+	})
+	return added && err == nil, err
+}
+
+// Unsettled implements tangle.Store.
+func (s *Store) Unsettled(ctx context.Context) ([]tangle.Payment, error) {
+	if err := s.enter(ctx, "Unsettled"); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var all []tangle.Payment
+	for _, id := range s.order {
+		if _, ok := s.settlements[id]; !ok && s.outcomes[id] != tangle.Historic {
+			all = append(all, s.payments[id])
+		}
+	}
+	return all, nil
+}
+
+// Hold implements tangle.Store.
+func (s *Store) Hold(ctx context.Context, payment, reason string) error {
+	return s.write(ctx, "Hold", func() error {
+		if _, ok := s.payments[payment]; !ok {
+			return fmt.Errorf("hold payment %s: it was never recorded", payment)
+		}
+		s.reasons[payment] = reason
+		return nil
+	})
+}
+
+// UserExists implements tangle.Store.
+func (s *Store) UserExists(ctx context.Context, name string) (bool, error) {
+	if err := s.enter(ctx, "UserExists"); err != nil {
+		return false, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.users[name], nil
+}
+
+// Assign implements tangle.Store.
+func (s *Store) Assign(ctx context.Context, a tangle.Assignment) (inForce tangle.Assignment, err error) {
+	err = s.write(ctx, "Assign", func() error {
+		if _, ok := s.assignments[a.Payment]; !ok {
+			if s.assignments == nil {
+				s.assignments = make(map[string]tangle.Assignment)
+			}
+			s.assignments[a.Payment] = a
+		}
+		inForce = s.assignments[a.Payment]
+		return nil
+	})
+	return inForce, err
+}
+
+// Assigned implements tangle.Store.
+func (s *Store) Assigned(ctx context.Context, payment string) (a tangle.Assignment, ok bool, err error) {
+	if err := s.enter(ctx, "Assigned"); err != nil {
+		return a, false, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	a, ok = s.assignments[payment]
+	return a, ok, nil
+}
+
+// Last implements tangle.Store.
+func (s *Store) Last(ctx context.Context, subject, offer string) (tangle.Grant, error) {
+	if err := s.enter(ctx, "Last"); err != nil {
+		return tangle.Grant{}, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	account := s.accounts[[2]string{subject, offer}]
+	if len(account) == 0 {
+		return tangle.Grant{Subject: subject, Offer: offer}, nil
+	}
+	return account[len(account)-1], nil
+}
+
+// Append implements tangle.Store.
+func (s *Store) Append(ctx context.Context, g tangle.Grant) error {
+	return s.write(ctx, "Append", func() error {
+		key := [2]string{g.Subject, g.Offer}
+		n := int64(len(s.accounts[key]))
+		if g.Seq >= 1 && g.Seq <= n {
+			return fmt.Errorf("append entry %d of %q for %q: %w", g.Seq, g.Subject, g.Offer, tangle.ErrConflict)
+		}
+		if g.Seq != n+1 {
+			return fmt.Errorf("append entry %d of %q for %q: the account has %d", g.Seq, g.Subject, g.Offer, n)
+		}
+		if s.accounts == nil {
+			s.accounts = make(map[[2]string][]tangle.Grant)
+		}
+		s.accounts[key] = append(s.accounts[key], g)
+		return nil
+	})
+}
+
+// Complete implements tangle.Store.
+func (s *Store) Complete(ctx context.Context, g tangle.Grant) error {
+	if err := s.enter(ctx, "Complete"); err != nil {
+		return err
+	}
+	key := [2]string{g.Subject, g.Offer}
+	err := s.locked(func() error {
+		if g.Seq < 1 || g.Seq > int64(len(s.accounts[key])) {
+			return errors.New("complete an entry that was never appended")
+		}
+		if g.Kind == tangle.Revoked {
+			if s.revoked == nil {
+				s.revoked = make(map[[2]string]map[int64]tangle.Grant)
+			}
+			if s.revoked[key] == nil {
+				s.revoked[key] = make(map[int64]tangle.Grant)
+			}
+			for _, old := range s.accounts[key][:g.Seq-1] {
+				if _, ok := s.revoked[key][old.Seq]; !ok && old.NotAfter.After(g.At) {
+					s.revoked[key][old.Seq] = g
+					s.announced = append(s.announced, old)
+				}
+			}
+		}
+		s.announced = append(s.announced, g)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if err := s.fault(Point{Op: "Complete/announced", After: true}); err != nil {
+		return err
+	}
+	err = s.locked(func() error {
+		if s.settlements == nil {
+			s.settlements = make(map[string]tangle.Settlement)
+		}
+		if _, ok := s.settlements[g.Cause]; !ok {
+			s.settlements[g.Cause] = tangle.Settlement{Payment: g.Cause, Outcome: g.Outcome(), Grant: g}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return s.fault(Point{Op: "Complete", After: true})
+}
+
+// Settled implements tangle.Store.
+func (s *Store) Settled(ctx context.Context, payment string) (tangle.Settlement, bool, error) {
+	if err := s.enter(ctx, "Settled"); err != nil {
+		return tangle.Settlement{}, false, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	done, ok := s.settlements[payment]
+	return done, ok, nil
+}
