@@ -38,6 +38,12 @@ var (
 // called again at any time, after an error and after a crash: the payment
 // counts once.
 func (s *Settler) Settle(ctx context.Context, p Payment) (Result, error) {
+	return s.settle(ctx, p, "")
+}
+
+// settle is Settle for a payment that is known to be held for the reason
+// before: if that is still so, there is nothing to write.
+func (s *Settler) settle(ctx context.Context, p Payment, before string) (Result, error) {
 	if r, ok, err := s.replayed(ctx, p.ID); err != nil || ok {
 		return r, err
 	}
@@ -50,6 +56,9 @@ func (s *Settler) Settle(ctx context.Context, p Payment) (Result, error) {
 		a, reason, err = s.match(ctx, p)
 		if err != nil {
 			return Result{}, err
+		}
+		if reason != "" && reason == before {
+			return Result{Outcome: Unmatched, Reason: reason}, nil
 		}
 		if reason != "" {
 			return s.hold(ctx, p, reason)

@@ -1,0 +1,430 @@
+package tangle
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/sirupsen/logrus"
+)
+
+// How a Watcher paces itself.
+const (
+	maxBackOff   = 30 * time.Second // between attempts at what keeps failing
+	recheckEvery = time.Minute      // between looks at all payments held, unless asked for
+	recheckBatch = 100              // held payments looked at between two looks at the ledger
+	logEvery     = time.Minute      // between log lines on trouble that goes on
+	maxFailures  = 3                // in a row, after which the rest waits for the next pass
+)
+
+// Watcher turns the payments of a ledger into grants. Several may watch the same
+// ledger for the same store.
+type Watcher struct {
+	Ledger Ledger
+	Store  Store
+	Offers *Offers
+
+	// Interval is the time between two looks at the ledger.
+	Interval time.Duration
+	// Timeout bounds one look at the ledger, and the settling of one payment.
+	Timeout time.Duration
+	// FromStart also settles what was on a deposit address before the first
+	// look. Otherwise such payments are recorded as Historic.
+	FromStart bool
+	// Recheck asks to look at the held payments again, because a user was
+	// created or an assignment made. Nil means once a minute only.
+	Recheck <-chan struct{}
+
+	Log logrus.FieldLogger
+	Now func() time.Time // the time written in grants; time.Now if nil
+
+	settler *Settler
+	// baselined are the addresses known to have a baseline.
+	baselined map[string]bool
+	// complete tells that the ledger was read as a whole.
+	complete bool
+	// fresh are the payments that the ledger returned and that are not yet
+	// recorded and either settled or held, in order.
+	fresh []*waiting
+	// old are the recorded payments still to be looked at again.
+	old []Payment
+	// held are the reasons of the payments held, by ID.
+	held      map[string]string
+	recheckAt time.Time
+	ledger    trouble
+	store     trouble
+
+	mu     sync.Mutex
+	health Health
+}
+
+// waiting is a payment on its way into the store.
+type waiting struct {
+	payment  Payment
+	history  bool // it came before the ledger had been read as a whole
+	recorded bool
+	fails    int
+	at       time.Time // of the next attempt
+}
+
+// Health tells how a Watcher fares.
+type Health struct {
+	LastSuccess time.Time // of the last look at the ledger that worked; zero if none did
+	LedgerError error     // of the last look, nil if it worked
+	LedgerSince time.Time // since when looks fail
+	StoreError  error     // of the store, nil if it works
+	StoreSince  time.Time // since when it fails
+	Waiting     int       // payments seen and not yet in the store, because it fails
+	Held        int       // payments that wait for the seller or for a user to be created
+}
+
+// Health returns a snapshot. It may be called at any time, also while Run runs.
+func (w *Watcher) Health() Health {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.health
+}
+
+// Run looks at the ledger every Interval until ctx ends, and then returns nil.
+// What fails is tried again, at growing intervals; only an incomplete Watcher
+// is an error.
+func (w *Watcher) Run(ctx context.Context) error {
+	switch {
+	case w.Ledger == nil || w.Store == nil || w.Offers == nil || w.Log == nil:
+		return fmt.Errorf("watch ledger: Ledger, Store, Offers and Log must be set")
+	case w.Interval <= 0 || w.Timeout <= 0:
+		return fmt.Errorf("watch ledger: interval is %s and timeout %s, want both above 0", w.Interval, w.Timeout)
+	}
+	w.settler = &Settler{Store: w.Store, Offers: w.Offers, Now: w.Now}
+	w.baselined = make(map[string]bool)
+	w.held = make(map[string]string)
+	w.ledger = trouble{base: w.Interval}
+	w.store = trouble{base: w.Interval}
+	w.recheckAt = time.Now()
+	recheck := w.Recheck
+	tick := time.NewTimer(0)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case _, ok := <-recheck:
+			if !ok {
+				recheck = nil
+			}
+			w.recheckAt = time.Now()
+		case <-tick.C:
+		}
+		w.poll(ctx)
+		tick.Reset(w.Interval)
+	}
+}
+
+// poll does what is due. New payments come first.
+func (w *Watcher) poll(ctx context.Context) {
+	w.look(ctx)
+	tried, err := w.settleFresh(ctx)
+	if !tried || err == nil {
+		var more bool
+		more, err = w.settleOld(ctx)
+		tried = tried || more
+	}
+	if ctx.Err() != nil {
+		return
+	}
+	if tried {
+		w.report(&w.store, err, "store fails, payments wait", "store works again")
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.health.LedgerError, w.health.LedgerSince = w.ledger.err, w.ledger.since
+	w.health.StoreError, w.health.StoreSince = w.store.err, w.store.since
+	w.health.Waiting, w.health.Held = len(w.fresh), len(w.held)
+}
+
+// look asks the ledger for new payments.
+func (w *Watcher) look(ctx context.Context) {
+	if time.Now().Before(w.ledger.until) {
+		return
+	}
+	callCtx, cancel := context.WithTimeout(ctx, w.Timeout)
+	defer cancel()
+	payments, complete, err := w.Ledger.Confirmed(callCtx)
+	for _, p := range payments {
+		w.fresh = append(w.fresh, &waiting{payment: p, history: !w.complete})
+	}
+	if ctx.Err() != nil {
+		return
+	}
+	w.report(&w.ledger, err, "ledger cannot be read, payments wait", "ledger can be read again")
+	if err == nil {
+		w.complete = w.complete || complete
+		w.mu.Lock()
+		w.health.LastSuccess = time.Now()
+		w.mu.Unlock()
+	}
+}
+
+// settleFresh records and settles what the ledger returned. tried tells whether
+// the store was used, err the last failure; the failure of one payment does not
+// hold up the others.
+func (w *Watcher) settleFresh(ctx context.Context) (tried bool, err error) {
+	left := w.fresh[:0:0]
+	failures := 0
+	for i, f := range w.fresh {
+		if ctx.Err() != nil || failures == maxFailures {
+			left = append(left, w.fresh[i:]...)
+			break
+		}
+		if time.Now().Before(f.at) {
+			left = append(left, f)
+			continue
+		}
+		tried = true
+		done, itsErr := w.settleOne(ctx, f)
+		if itsErr != nil {
+			err = itsErr
+			f.at = time.Now().Add(backOff(w.Interval, f.fails))
+			f.fails++
+			failures++
+		} else {
+			failures = 0
+		}
+		if !done {
+			left = append(left, f)
+		}
+	}
+	w.fresh = left
+	if !w.complete && !w.FromStart || len(w.baselined) == len(w.Offers.byAddress) || time.Now().Before(w.store.until) {
+		return tried, err
+	}
+	if baseErr := w.baseline(ctx); baseErr != nil {
+		err = baseErr
+	}
+	return true, err
+}
+
+// settleOne takes one payment as far as it goes; done tells that it needs no
+// further attempt.
+func (w *Watcher) settleOne(ctx context.Context, f *waiting) (done bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, w.Timeout)
+	defer cancel()
+	p := f.payment
+	if !f.recorded {
+		outcome, err := w.recordAs(ctx, f)
+		if err != nil || outcome == "" {
+			return false, err
+		}
+		added, err := w.Store.Record(ctx, p, outcome)
+		if err != nil {
+			// It may have been written all the same, and then is among the unsettled.
+			w.recheckSoon()
+			return false, fmt.Errorf("record payment %s: %w", p.ID, err)
+		}
+		if !added || outcome == Historic {
+			return true, nil
+		}
+		f.recorded = true
+		w.fields(p).Info("payment seen")
+	}
+	return w.settle(ctx, p)
+}
+
+// recordAs says as what a new payment is to be recorded: as Historic or to be
+// settled, or "" if it is too early to tell.
+func (w *Watcher) recordAs(ctx context.Context, f *waiting) (Outcome, error) {
+	address := f.payment.Address
+	if _, ours := w.Offers.byAddress[address]; !ours || w.FromStart {
+		return Unmatched, nil
+	}
+	if !w.baselined[address] {
+		ok, err := w.Store.Baselined(ctx, w.Ledger.Name(), address)
+		switch {
+		case err != nil:
+			return "", fmt.Errorf("read baseline of %s: %w", address, err)
+		case ok:
+			w.baselined[address] = true
+		case f.history:
+			return Historic, nil
+		default:
+			return "", nil
+		}
+	}
+	return Unmatched, nil
+}
+
+// baseline notes for each address, once all its history is recorded, that from
+// now on payments count.
+func (w *Watcher) baseline(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, w.Timeout)
+	defer cancel()
+	open := make(map[string]bool)
+	for _, f := range w.fresh {
+		open[f.payment.Address] = open[f.payment.Address] || f.history
+	}
+	var last error
+	for address := range w.Offers.byAddress {
+		if w.baselined[address] {
+			continue
+		}
+		ok, err := w.Store.Baselined(ctx, w.Ledger.Name(), address)
+		if err != nil {
+			last = fmt.Errorf("read baseline of %s: %w", address, err)
+			continue
+		}
+		if !ok {
+			if !w.FromStart && open[address] {
+				continue
+			}
+			if err := w.Store.Baseline(ctx, w.Ledger.Name(), address); err != nil {
+				last = fmt.Errorf("write baseline of %s: %w", address, err)
+				continue
+			}
+			w.Log.WithFields(logrus.Fields{"ledger": w.Ledger.Name(), "address": address}).
+				Info("deposit address is watched from now on")
+		}
+		w.baselined[address] = true
+	}
+	return last
+}
+
+// settleOld looks at payments recorded earlier: those held, and those whose
+// settling was interrupted.
+func (w *Watcher) settleOld(ctx context.Context) (tried bool, err error) {
+	now := time.Now()
+	if now.Before(w.store.until) {
+		return false, nil
+	}
+	if len(w.old) == 0 && !now.Before(w.recheckAt) {
+		tried = true
+		if err := w.readUnsettled(ctx); err != nil {
+			return true, err
+		}
+	}
+	failures := 0
+	for n := 0; n < recheckBatch && failures < maxFailures && len(w.old) > 0 && ctx.Err() == nil; n++ {
+		p := w.old[0]
+		w.old = w.old[1:]
+		tried = true
+		settleCtx, cancel := context.WithTimeout(ctx, w.Timeout)
+		_, itsErr := w.settle(settleCtx, p)
+		cancel()
+		if itsErr != nil {
+			err = itsErr
+			failures++
+			w.recheckSoon()
+		} else {
+			failures = 0
+		}
+	}
+	return tried, err
+}
+
+func (w *Watcher) readUnsettled(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, w.Timeout)
+	defer cancel()
+	w.recheckAt = time.Now().Add(recheckEvery)
+	payments, err := w.Store.Unsettled(ctx)
+	if err != nil {
+		w.recheckSoon()
+		return fmt.Errorf("read unsettled payments: %w", err)
+	}
+	fresh := make(map[string]bool)
+	for _, f := range w.fresh {
+		fresh[f.payment.ID] = true
+	}
+	open := make(map[string]string)
+	for _, p := range payments {
+		if reason, ok := w.held[p.ID]; ok {
+			open[p.ID] = reason
+		}
+		if !fresh[p.ID] {
+			w.old = append(w.old, p)
+		}
+	}
+	w.held = open
+	return nil
+}
+
+// recheckSoon looks at the unsettled payments again before the minute is over.
+func (w *Watcher) recheckSoon() {
+	if at := time.Now().Add(backOff(w.Interval, w.store.fails)); at.Before(w.recheckAt) {
+		w.recheckAt = at
+	}
+}
+
+// settle settles one recorded payment and logs what became of it.
+func (w *Watcher) settle(ctx context.Context, p Payment) (done bool, err error) {
+	before, wasHeld := w.held[p.ID]
+	r, err := w.settler.settle(ctx, p, before)
+	if err != nil {
+		return false, err
+	}
+	if r.Outcome == Unmatched {
+		w.held[p.ID] = r.Reason
+		if !wasHeld || r.Reason != before {
+			w.fields(p).WithField("reason", r.Reason).Warn("payment held, assign it or create the user")
+		}
+		return true, nil
+	}
+	delete(w.held, p.ID)
+	if r.Outcome == Replayed {
+		return true, nil
+	}
+	log := w.fields(p).WithFields(logrus.Fields{"subject": r.Grant.Subject, "offer": r.Grant.Offer})
+	if r.Outcome == Underpaid {
+		log.WithField("credit", r.Grant.Credit).Info("payment is below the price and kept as credit")
+	} else {
+		log.WithField("until", r.Grant.NotAfter.Format(time.RFC3339)).Info("payment credited")
+	}
+	return true, nil
+}
+
+func (w *Watcher) fields(p Payment) logrus.FieldLogger {
+	return w.Log.WithFields(logrus.Fields{"payment": p.ID, "ledger": p.Ledger, "amount": p.Amount})
+}
+
+// trouble is something that fails for a while.
+type trouble struct {
+	base   time.Duration
+	err    error
+	fails  int
+	since  time.Time
+	logged time.Time
+	until  time.Time // it is left alone
+}
+
+// report notes how an attempt went, and logs the beginning, the course and the
+// end of trouble.
+func (w *Watcher) report(t *trouble, err error, failed, recovered string) {
+	now := time.Now()
+	if err == nil {
+		if t.err != nil {
+			w.Log.WithField("after", now.Sub(t.since).Round(time.Millisecond)).Info(recovered)
+		}
+		*t = trouble{base: t.base}
+		return
+	}
+	if t.err == nil {
+		t.since = now
+	}
+	in := backOff(t.base, t.fails)
+	t.err, t.until = err, now.Add(in)
+	t.fails++
+	if t.logged.IsZero() || now.Sub(t.logged) >= logEvery {
+		t.logged = now
+		w.Log.WithError(err).WithFields(logrus.Fields{"since": t.since.UTC().Format(time.RFC3339), "attempts": t.fails, "retry_in": in}).Warn(failed)
+	}
+}
+
+// backOff is how long to wait after a number of failures in a row.
+func backOff(base time.Duration, fails int) time.Duration {
+	for range fails {
+		base *= 2
+		if base >= maxBackOff {
+			return maxBackOff
+		}
+	}
+	return min(base, maxBackOff)
+}
