@@ -1,0 +1,228 @@
+package wemo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Client talks to plugs, one request a connection: their HTTP server has few
+// threads and no keep-alive. The zero value is ready. Use one request at a
+// time for each device; Plug sees to that.
+type Client struct {
+	// Dial opens a connection; nil is a net.Dialer. It is for tests.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+
+	once sync.Once
+	http *http.Client
+}
+
+const (
+	connectTimeout = 2 * time.Second
+	requestTimeout = 3 * time.Second // connecting included
+	maxBody        = 64 << 10        // the largest recorded document has 20,836 bytes
+)
+
+var (
+	// ErrUnreachable says that nothing answers at an address, on any port.
+	ErrUnreachable = errors.New("host does not answer")
+	// ErrNotInsight says that something else than an Insight answers.
+	ErrNotInsight = errors.New("not a WeMo Insight")
+	// ErrOtherPlug says that an Insight answers, and not the one asked for.
+	ErrOtherPlug = errors.New("another plug")
+)
+
+// StatusError is an HTTP status other than 200, without a SOAP fault.
+type StatusError struct{ Code int }
+
+func (e *StatusError) Error() string {
+	return fmt.Sprintf("HTTP status %d %s", e.Code, http.StatusText(e.Code))
+}
+
+// Device is a plug at the place where it was seen. The UDN stays; the address
+// and, more often, the port do not.
+type Device struct {
+	UDN      string // uuid:Insight-1_0-<serial number>
+	Name     string // as its owner called it
+	Model    string // Insight
+	Serial   string
+	MAC      string // 12 hexadecimal digits
+	Firmware string
+	Addr     netip.AddrPort
+}
+
+// Describe asks the plug at addr who it is. Something else is ErrNotInsight.
+func (c *Client) Describe(ctx context.Context, addr netip.AddrPort) (Device, error) {
+	body, err := c.do(ctx, http.MethodGet, addr, "/setup.xml", "", "")
+	if err != nil {
+		return Device{}, fmt.Errorf("describe %s: %w", addr, err)
+	}
+	d, err := parseDescription(body)
+	if err != nil {
+		return Device{}, fmt.Errorf("describe %s: %w", addr, err)
+	}
+	d.Addr = addr
+	return d, nil
+}
+
+// parseDescription reads a setup.xml.
+func parseDescription(doc []byte) (Device, error) {
+	v, err := xmlTexts(doc, "deviceType", "UDN", "friendlyName", "modelName", "serialNumber", "macAddress", "firmwareVersion")
+	if err != nil {
+		return Device{}, fmt.Errorf("%w: parse description: %w", ErrNotInsight, err)
+	}
+	field := func(name string) string { return clip(strings.TrimSpace(v[name])) }
+	if t := field("deviceType"); !strings.HasPrefix(t, "urn:Belkin:device:insight:") {
+		return Device{}, fmt.Errorf("%w: device type is %q, want urn:Belkin:device:insight:1", ErrNotInsight, t)
+	}
+	if field("UDN") == "" {
+		return Device{}, fmt.Errorf("%w: description without a UDN", ErrNotInsight)
+	}
+	return Device{
+		UDN:      field("UDN"),
+		Name:     field("friendlyName"),
+		Model:    field("modelName"),
+		Serial:   field("serialNumber"),
+		MAC:      field("macAddress"),
+		Firmware: field("firmwareVersion"),
+	}, nil
+}
+
+// Params asks the plug at addr for its GetInsightParams.
+func (c *Client) Params(ctx context.Context, addr netip.AddrPort) (Params, error) {
+	const service = "urn:Belkin:service:insight:1"
+	body, err := c.do(ctx, http.MethodPost, addr, "/upnp/control/insight1", `"`+service+`#GetInsightParams"`,
+		`<?xml version="1.0" encoding="utf-8"?>`+
+			`<s:Envelope xmlns:s="http://schemas.xmlsoap.org/soap/envelope/" s:encodingStyle="http://schemas.xmlsoap.org/soap/encoding/">`+
+			`<s:Body><u:GetInsightParams xmlns:u="`+service+`"></u:GetInsightParams></s:Body></s:Envelope>`)
+	if err != nil {
+		return Params{}, fmt.Errorf("read %s: %w", addr, err)
+	}
+	s, err := soapValue(body, "InsightParams")
+	if err != nil {
+		return Params{}, fmt.Errorf("read %s: %w", addr, err)
+	}
+	p, err := ParseParams(s)
+	if err != nil {
+		return Params{}, fmt.Errorf("read %s: %w", addr, err)
+	}
+	return p, nil
+}
+
+// ParseAddress reads "192.168.1.20" or "192.168.1.20:49153"; without a port it
+// is 0. Names are refused: plugs answer 500 when one stands in the Host header.
+func ParseAddress(s string) (netip.AddrPort, error) {
+	if a, err := netip.ParseAddr(s); err == nil {
+		return netip.AddrPortFrom(a.Unmap(), 0), nil
+	}
+	a, err := netip.ParseAddrPort(s)
+	if err != nil || a.Port() == 0 {
+		return netip.AddrPort{}, fmt.Errorf("plug address %q: want an IP address, with or without a port, such as 192.168.1.20:49153", clip(s))
+	}
+	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()), nil
+}
+
+// Locate finds the plug at an address, whichever port it uses today: first the
+// one given, if any, and then the usual ones, one after the other. With a udn,
+// any other plug is ErrOtherPlug.
+func (c *Client) Locate(ctx context.Context, addr netip.AddrPort, udn string) (Device, error) {
+	ports := []uint16{49153, 49152, 49154, 49151, 49155, 49156, 49157, 49158, 49159}
+	if p := addr.Port(); p != 0 {
+		rest := ports
+		ports = []uint16{p}
+		for _, q := range rest {
+			if q != p {
+				ports = append(ports, q)
+			}
+		}
+	}
+	var last error
+	for _, port := range ports {
+		d, err := c.Describe(ctx, netip.AddrPortFrom(addr.Addr(), port))
+		var status *StatusError
+		switch {
+		case err == nil && (udn == "" || d.UDN == udn):
+			return d, nil
+		case err == nil:
+			return Device{}, fmt.Errorf("plug at %s: %w: %s answers, want %s", d.Addr, ErrOtherPlug, d.UDN, udn)
+		case ctx.Err() != nil:
+			return Device{}, ctx.Err()
+		case errors.Is(err, ErrUnreachable), errors.As(err, &status):
+			// The host is gone, or this is the port and the plug is not well.
+			return Device{}, err
+		}
+		// Refused, reset, silent or something else: a plug that moved leaves
+		// its old port accepting and never answering. Keep the more telling.
+		if last == nil || errors.Is(err, ErrNotInsight) {
+			last = err
+		}
+	}
+	return Device{}, fmt.Errorf("no plug at %s on %d ports: %w", addr.Addr(), len(ports), last)
+}
+
+// do sends one request and returns the body of a 200 answer. A SOAP fault is a
+// *Fault, another status a *StatusError.
+func (c *Client) do(ctx context.Context, method string, addr netip.AddrPort, path, action, body string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, method, "http://"+addr.String()+path, strings.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	if action != "" {
+		req.Header.Set("Content-Type", `text/xml; charset="utf-8"`)
+		req.Header["SOAPACTION"] = []string{action} // spelt as every other client does
+	}
+	c.once.Do(c.init)
+	res, err := c.http.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(io.LimitReader(res.Body, maxBody+1))
+	if err != nil {
+		return nil, fmt.Errorf("read body: %w", err)
+	}
+	if len(b) > maxBody {
+		return nil, fmt.Errorf("body is longer than %d bytes", maxBody)
+	}
+	if res.StatusCode != http.StatusOK {
+		var fault *Fault
+		if _, err := soapValue(b, "InsightParams"); errors.As(err, &fault) {
+			return nil, fault
+		}
+		return nil, &StatusError{Code: res.StatusCode}
+	}
+	return b, nil
+}
+
+func (c *Client) init() {
+	dial := c.Dial
+	if dial == nil {
+		dial = (&net.Dialer{}).DialContext
+	}
+	c.http = &http.Client{
+		Transport: &http.Transport{
+			DisableKeepAlives:  true,
+			DisableCompression: true,
+			DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+				dctx, cancel := context.WithTimeout(ctx, connectTimeout)
+				defer cancel()
+				conn, err := dial(dctx, network, address)
+				if err != nil && ctx.Err() == nil && gone(err) {
+					return nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
+				}
+				return conn, err
+			},
+		},
+		// A plug never sends us elsewhere; whoever does is no plug.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+}

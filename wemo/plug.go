@@ -1,0 +1,129 @@
+package wemo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/sirupsen/logrus"
+)
+
+// Plug is a Source: one WeMo Insight, found again whenever it moves. After the
+// first contact it is known by its UDN, and no other plug takes its place.
+//
+// One request is in flight at a time. After a failure Read waits 1, 2, 5, 15
+// and then 60 s before it asks again; after the second failure in a row it
+// looks for the plug anew, first on the other ports of its address, then by
+// SSDP.
+type Plug struct {
+	// Address is an IP address with or without a port. Empty: the plug is
+	// searched for.
+	Address string
+	// UDN says which plug it is. Empty: the one at Address, or, with no address
+	// either, the only Insight that answers.
+	UDN    string
+	Client Client
+	Search Search
+	Log    logrus.FieldLogger
+	Now    func() time.Time // nil is time.Now
+
+	mu      sync.Mutex
+	backoff backoff
+	device  Device // where it was last; the zero value before the first contact
+}
+
+var _ Source = (*Plug)(nil)
+
+// ErrAmbiguous says that several plugs answer and none was asked for.
+var ErrAmbiguous = errors.New("several plugs answer: give an address or a UDN")
+
+// Validate reports an Address that does not read as one.
+func (p *Plug) Validate() error {
+	if p.Address == "" {
+		return nil
+	}
+	_, err := ParseAddress(p.Address)
+	return err
+}
+
+// Read implements Source.
+func (p *Plug) Read(ctx context.Context) (Reading, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err := p.backoff.wait(ctx, p.now()); err != nil {
+		return Reading{}, err
+	}
+	r, err := p.read(ctx)
+	if ctx.Err() != nil {
+		return Reading{}, ctx.Err()
+	}
+	p.backoff.done(err, p.now())
+	return r, err
+}
+
+func (p *Plug) read(ctx context.Context) (Reading, error) {
+	if p.device.UDN == "" || p.backoff.failures >= 2 {
+		d, err := p.locate(ctx)
+		if err != nil {
+			return Reading{}, fmt.Errorf("find plug: %w", err)
+		}
+		if d.Addr != p.device.Addr {
+			p.Log.WithFields(logrus.Fields{"udn": d.UDN, "name": d.Name, "firmware": d.Firmware, "address": d.Addr.String()}).Info("plug found")
+		}
+		p.device = d
+	}
+	params, err := p.Client.Params(ctx, p.device.Addr)
+	if err != nil {
+		return Reading{}, err
+	}
+	return Reading{At: p.now(), MilliWatts: params.MilliWatts()}, nil
+}
+
+// locate finds the plug: where it was, where it should be, or by searching.
+func (p *Plug) locate(ctx context.Context) (Device, error) {
+	udn := p.UDN
+	if udn == "" {
+		udn = p.device.UDN
+	}
+	var places []netip.AddrPort
+	if p.device.UDN != "" {
+		places = append(places, p.device.Addr)
+	}
+	if p.Address != "" {
+		a, err := ParseAddress(p.Address)
+		if err != nil {
+			return Device{}, err
+		}
+		if len(places) == 0 || places[0].Addr() != a.Addr() {
+			places = append(places, a)
+		}
+	}
+	var errs []error
+	for _, a := range places {
+		d, err := p.Client.Locate(ctx, a, udn)
+		if err == nil {
+			return d, nil
+		}
+		errs = append(errs, err)
+	}
+	// An address alone does not say which plug it is: searching could bring
+	// the readings of a neighbour's.
+	if udn == "" && p.Address != "" {
+		return Device{}, errors.Join(errs...)
+	}
+	d, err := p.Search.find(ctx, &p.Client, udn)
+	if err != nil {
+		return Device{}, errors.Join(append(errs, err)...)
+	}
+	return d, nil
+}
+
+func (p *Plug) now() time.Time {
+	if p.Now != nil {
+		return p.Now()
+	}
+	return time.Now()
+}
