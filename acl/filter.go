@@ -195,11 +195,9 @@ func matches(filter, topic, client string) bool {
 
 // covers reports whether f matches every topic that g matches.
 func covers(f, g string) bool {
+	f, g = longer(f), longer(g)
 	if wild(f) && g[0] == '$' {
 		return false
-	}
-	if f == "+/#" {
-		return true // as # does: every topic has a first level
 	}
 	for {
 		level, rest, more := strings.Cut(f, "/")
@@ -219,10 +217,25 @@ func covers(f, g string) bool {
 	}
 }
 
+// longer returns another way to write two filters. A last level # also matches
+// nothing at all, but here the topic would be empty, which none is.
+func longer(f string) string {
+	switch f {
+	case "#":
+		return "+/#"
+	case "/#":
+		return "/+/#"
+	}
+	return f
+}
+
 // overlaps reports whether some topic is matched by both filters.
 func overlaps(f, g, client string) bool {
 	if wild(f) && g[0] == '$' || wild(g) && f[0] == '$' {
 		return false
+	}
+	if f == "+" && g == "/#" || f == "/#" && g == "+" {
+		return false // but in the empty topic, which is none
 	}
 	for {
 		level, rest, more := strings.Cut(f, "/")

@@ -1,0 +1,478 @@
+package acl
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+var t0 = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+
+const maxAge = 24 * time.Hour
+
+func at(seconds float64) time.Time { return t0.Add(time.Duration(seconds * float64(time.Second))) }
+
+func grant(t testing.TB, id, subject, filter string, from, to float64) Grant {
+	return Grant{ID: id, Subject: subject, Offer: "o", Filters: []Filter{mustFilter(t, filter)}, NotBefore: at(from), NotAfter: at(to)}
+}
+
+func TestDecide(t *testing.T) {
+	s := NewSnapshot([]Filter{mustFilter(t, "sensor/1m"), mustFilter(t, "free/#"), mustFilter(t, "$SYS/broker/iotoll/#")}, maxAge).Load(t0, []User{
+		{Name: "john"}, {Name: "jane", Superuser: true}, {Name: "off", Disabled: true, Superuser: true},
+		{Name: "dev", Rights: []Right{{"dev/%u/#", Write}, {"cmd/%u", Read}, {"in/%c/x", Read | Write}, {"x/a%cb%c/y", Read}, {"%u/own", Read | Write}, {"only/sub", Subscribe}, {"bad#", Read | Write}}},
+		{Name: "all", Rights: []Right{{"#", Read | Write}, {"%c/#", Read | Write}}},
+		{Name: "+", Rights: []Right{{"home/%u", Read | Write}, {"plain", Read}}},
+		{Name: "a/b", Rights: []Right{{"home/%u", Read | Write}}},
+		{Name: "#", Rights: []Right{{"home/%u", Read | Write}, {"%u", Read}}},
+		{Name: "%c", Rights: []Right{{"home/%u", Read | Write}}},
+		{Name: "$SYS", Rights: []Right{{"%u/#", Read | Write}, {"home/%u", Read}}},
+	}, []Grant{
+		grant(t, "g1", "john", "sensor/live", 0, 100), grant(t, "g2", "john", "sensor/live", 100, 200), grant(t, "g3", "john", "other/#", 50, 60),
+		grant(t, "g4", "ghost", "sensor/live", 0, 100), grant(t, "g5", "off", "sensor/live", 0, 100),
+	})
+	for _, c := range []struct {
+		subject, client, topic string
+		access                 Access
+		now                    float64
+		permit                 bool
+		reason                 Reason
+		until                  float64 // 0: none; -1: the snapshot's end
+		grant                  string
+	}{
+		{"", "", "sensor/1m", Read, 1, true, Public, 0, ""},
+		{"", "", "free", Read, 1, true, Public, 0, ""},
+		{"", "", "free/a/b", Read, 1, true, Public, 0, ""},
+		{"", "", "$SYS/broker/iotoll/age", Read, 1, true, Public, 0, ""},
+		{"", "", "$SYS/broker/uptime", Read, 1, false, Anonymous, 0, ""},
+		{"", "", "sensor/live", Read, 1, false, Anonymous, 0, ""},
+		{"", "", "sensor/1m", Write, 1, false, Anonymous, 0, ""},
+		{"", "", "sensor/#", Subscribe, 1, true, Public, 0, ""},
+		{"", "", "#", Subscribe, 1, true, Public, 0, ""},
+		{"", "", "$SYS/#", Subscribe, 1, true, Public, 0, ""},
+		{"", "", "$SYS/broker/uptime", Subscribe, 1, false, Anonymous, 0, ""},
+		{"", "", "$share/g/sensor/+", Subscribe, 1, true, Public, 0, ""},
+		{"", "", "$share/g/sensor/live", Subscribe, 1, false, Anonymous, 0, ""},
+		{"", "", "sensor/live", Subscribe, 1, false, Anonymous, 0, ""},
+		{"", "", "anything", Unsubscribe, 1, true, Unsubscribing, 0, ""},
+		{"", "", "sensor/+", Read, 1, false, Malformed, 0, ""},
+		{"", "", "", Read, 1, false, Malformed, 0, ""},
+		{"", "", "free/\x00", Read, 1, false, Malformed, 0, ""},
+		{"", "", "free/\xff", Read, 1, false, Malformed, 0, ""},
+		{"", "", "free/a#", Subscribe, 1, false, Malformed, 0, ""},
+		{"", "", "$share/free/#", Subscribe, 1, true, Public, 0, ""}, // group "free", filter #
+		{"", "", "$share/g", Subscribe, 1, false, Malformed, 0, ""},
+		{"", "", "sensor/1m", 0, 1, false, Malformed, 0, ""},
+		{"", "", "sensor/1m", Read | Write, 1, false, Malformed, 0, ""},
+		{"", "", "sensor/1m", 16, 1, false, Malformed, 0, ""},
+		{"nobody", "", "sensor/1m", Read, 1, true, Public, 0, ""},
+		{"nobody", "", "sensor/live", Read, 1, false, UnknownUser, 0, ""},
+		{"ghost", "", "sensor/live", Read, 1, false, UnknownUser, 0, ""},
+		{"off", "", "sensor/live", Read, 1, false, Disabled, 0, ""},
+		{"off", "", "sensor/1m", Read, 1, true, Public, 0, ""},
+
+		{"john", "", "sensor/live", Read, 1, true, Granted, 100, "g1"},
+		{"john", "", "sensor/live", Read, 99.9999, true, Granted, 100, "g1"},
+		{"john", "", "sensor/live", Read, 100, true, Granted, 200, "g2"},
+		{"john", "", "sensor/live", Read, 199.9999, true, Granted, 200, "g2"},
+		{"john", "", "sensor/live", Read, 200, false, Ended, 0, "g2"},
+		{"john", "", "sensor/live", Read, -0.0001, false, NotYet, 0.0000001, "g1"},
+		{"john", "", "sensor/live", Write, 1, false, NoRight, 0, ""},
+		{"john", "", "sensor/+", Subscribe, 1, true, Public, 0, ""},
+		{"john", "", "sensor/live", Subscribe, 1, true, Granted, 100, "g1"},
+		{"john", "", "$share/g/sensor/live", Subscribe, 1, true, Granted, 100, "g1"},
+		{"john", "", "sensor/live/#", Subscribe, 1, true, Granted, 100, "g1"},
+		{"john", "", "$share/g/sensor/live", Subscribe, 200, false, Ended, 0, "g2"},
+		{"john", "", "other/x", Read, 49, false, NotYet, 50, "g3"},
+		{"john", "", "other/x", Read, 50, true, Granted, 60, "g3"},
+		{"john", "", "other/x", Read, 60, false, Ended, 0, "g3"},
+		{"john", "", "sensor/liv", Read, 1, false, NoRight, 0, ""},
+		{"john", "", "sensor/live/", Read, 1, false, NoRight, 0, ""},
+		{"john", "", "Sensor/live", Read, 1, false, NoRight, 0, ""},
+		{"JOHN", "", "sensor/live", Read, 1, false, UnknownUser, 0, ""},
+		{"john", "", "sensor/live", Read, 86400, false, Stale, 0, ""},
+		{"john", "", "sensor/1m", Read, 86400, true, Public, 0, ""},
+		{"jane", "", "anything", Write, 86399, true, Superuser, -1, ""},
+		{"jane", "", "$SYS/x", Read, 1, true, Superuser, -1, ""},
+		{"jane", "", "a/#", Write, 1, false, Malformed, 0, ""},
+		{"jane", "", "anything", Write, 86400, false, Stale, 0, ""},
+
+		{"dev", "", "dev/dev/a/b", Write, 1, true, Static, -1, ""},
+		{"dev", "", "dev/dev/a/b", Read, 1, false, NoRight, 0, ""},
+		{"dev", "", "dev/john/a", Write, 1, false, NoRight, 0, ""},
+		{"dev", "", "dev/%u/a", Write, 1, false, NoRight, 0, ""},
+		{"dev", "", "cmd/dev", Read, 1, true, Static, -1, ""},
+		{"dev", "", "cmd/+", Subscribe, 1, true, Static, -1, ""},
+		{"dev", "", "cmd/dev", Write, 1, false, NoRight, 0, ""},
+		{"dev", "", "only/sub", Subscribe, 1, true, Static, -1, ""},
+		{"dev", "", "only/sub", Read, 1, false, NoRight, 0, ""},
+		{"dev", "", "bad#", Read, 1, false, Malformed, 0, ""},
+		{"dev", "", "dev/own", Read, 1, true, Static, -1, ""},
+		{"dev", "c1", "in/c1/x", Read, 1, true, Static, -1, ""},
+		{"dev", "c1", "in/c2/x", Read, 1, false, NoRight, 0, ""},
+		{"dev", "c1", "in/+/x", Subscribe, 1, true, Static, -1, ""},
+		{"dev", "c1", "in/c2/x", Subscribe, 1, false, NoRight, 0, ""},
+		{"dev", "", "in//x", Read, 1, false, NoRight, 0, ""},
+		{"dev", "+", "in/+/x", Write, 1, false, Malformed, 0, ""},
+		{"dev", "+", "in/a/x", Write, 1, false, NoRight, 0, ""},
+		{"dev", "+", "in/+/x", Subscribe, 1, false, NoRight, 0, ""},
+		{"dev", "a/x/b", "in/a/x/b/x", Read, 1, false, NoRight, 0, ""},
+		{"dev", "#", "in/#", Subscribe, 1, false, NoRight, 0, ""},
+		{"dev", "%u", "in/dev/x", Read, 1, false, NoRight, 0, ""},
+		{"dev", "%u", "in/%u/x", Read, 1, true, Static, -1, ""},
+		{"dev", "$c", "in/$c/x", Read, 1, true, Static, -1, ""},
+		{"dev", "1", "x/a1b1/y", Read, 1, true, Static, -1, ""},
+		{"dev", "1", "x/a1b2/y", Read, 1, false, NoRight, 0, ""},
+		{"dev", "1", "x/a1b1c/y", Read, 1, false, NoRight, 0, ""},
+		{"dev", "1", "x/a1b/y", Read, 1, false, NoRight, 0, ""},
+		{"all", "$SYS", "$SYS/broker", Read, 1, false, NoRight, 0, ""},
+		{"all", "c", "$SYS/broker", Read, 1, false, NoRight, 0, ""},
+		{"all", "c", "c/d", Write, 1, true, Static, -1, ""},
+		{"+", "", "home/x", Read, 1, false, NoRight, 0, ""},
+		{"+", "", "home/#", Subscribe, 1, false, NoRight, 0, ""},
+		{"+", "", "plain", Read, 1, true, Static, -1, ""},
+		{"a/b", "", "home/a/b", Read, 1, false, NoRight, 0, ""},
+		{"#", "", "home/x", Write, 1, false, NoRight, 0, ""},
+		{"#", "", "x", Read, 1, false, NoRight, 0, ""},
+		{"%c", "john", "home/john", Read, 1, false, NoRight, 0, ""},
+		{"%c", "john", "home/%c", Read, 1, true, Static, -1, ""},
+		{"$SYS", "", "$SYS/broker", Read, 1, false, NoRight, 0, ""},
+		{"$SYS", "", "home/$SYS", Read, 1, true, Static, -1, ""},
+	} {
+		r := Request{c.subject, c.client, c.topic, c.access}
+		want := Decision{Permit: c.permit, Reason: c.reason, Grant: c.grant}
+		switch c.until {
+		case 0:
+		case -1:
+			want.Until = t0.Add(maxAge)
+		default:
+			want.Until = at(c.until)
+		}
+		got := s.Decide(r, at(c.now))
+		if !got.Until.Equal(want.Until) && !(got.Until.Sub(want.Until).Abs() < time.Microsecond && got.Until.Equal(got.Until.Truncate(time.Millisecond))) {
+			t.Errorf("Decide(%+v, %v).Until: got %v, want %v", r, c.now, got.Until, want.Until)
+		}
+		got.Until, want.Until, got.PerClient = time.Time{}, time.Time{}, false
+		if got != want {
+			t.Errorf("Decide(%+v, %v): got %+v, want %+v", r, c.now, got, want)
+		}
+	}
+}
+
+func TestDecidePerClient(t *testing.T) {
+	s := NewSnapshot([]Filter{mustFilter(t, "free")}, maxAge).Load(t0, []User{
+		{Name: "u", Rights: []Right{{"first", Read}, {"in/%c", Read}, {"last", Read}, {"out/%c", Write}}},
+	}, nil)
+	for _, c := range []struct {
+		topic  string
+		access Access
+		want   bool
+	}{
+		{"free", Read, false}, {"first", Read, false}, {"in/x", Read, true}, {"in/y", Read, true}, {"last", Read, true}, {"none", Read, true}, {"in/x", Write, true}, {"in/x", Unsubscribe, false},
+	} {
+		if got := s.Decide(Request{"u", "x", c.topic, c.access}, t0); got.PerClient != c.want {
+			t.Errorf("Decide(%v).PerClient: got %v, want %v", c, got.PerClient, c.want)
+		}
+	}
+}
+
+func TestDecideWithoutKnowledge(t *testing.T) {
+	var none *Snapshot
+	empty := NewSnapshot([]Filter{mustFilter(t, "free")}, maxAge)
+	for _, c := range []struct {
+		s       *Snapshot
+		subject string
+		topic   string
+		want    Reason
+	}{
+		{none, "", "free", NoSnapshot}, {none, "john", "x", NoSnapshot},
+		{empty, "", "free", Public}, {empty, "john", "free", Public}, {empty, "john", "x", NoSnapshot}, {empty, "", "x", Anonymous},
+		{empty.With(t0, Change{User: &User{Name: "john", Superuser: true}}), "john", "x", NoSnapshot},
+	} {
+		d := c.s.Decide(Request{c.subject, "", c.topic, Read}, t0)
+		if d.Reason != c.want || d.Permit != (c.want == Public) {
+			t.Errorf("Decide(%s, %s): got %+v, want %v", c.subject, c.topic, d, c.want)
+		}
+	}
+	if none.Fresh(t0) || empty.Fresh(t0) || none.With(t0) != nil {
+		t.Error("a snapshot that was never loaded is fresh")
+	}
+	if d := (Decision{}); d.Permit {
+		t.Error("the zero Decision permits")
+	}
+	for r := range Reason(Reasons) {
+		if r.String() == "" {
+			t.Errorf("reason %d has no name", r)
+		}
+	}
+}
+
+// Sub-millisecond bounds are rounded to the safe side.
+func TestGrantBoundsRoundInwards(t *testing.T) {
+	g := Grant{ID: "g", Subject: "u", Filters: []Filter{mustFilter(t, "x")}, NotBefore: t0.Add(1500 * time.Microsecond), NotAfter: t0.Add(3500 * time.Microsecond)}
+	s := NewSnapshot(nil, maxAge).Load(t0, []User{{Name: "u"}}, []Grant{g})
+	for us, want := range map[int]bool{0: false, 1499: false, 1600: false, 2000: true, 2999: true, 3000: false, 3499: false, 3500: false, 4000: false} {
+		if got := s.Decide(Request{"u", "", "x", Read}, t0.Add(time.Duration(us)*time.Microsecond)); got.Permit != want {
+			t.Errorf("Decide %d µs in: got %v, want %v", us, got.Permit, want)
+		}
+	}
+}
+
+// A grant may last longer than int64 nanoseconds can say.
+func TestGrantForever(t *testing.T) {
+	g := Grant{ID: "g", Subject: "u", Filters: []Filter{mustFilter(t, "x")}, NotBefore: t0, NotAfter: time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC)}
+	s := NewSnapshot(nil, maxAge).Load(t0, []User{{Name: "u"}}, []Grant{g})
+	if d := s.Decide(Request{"u", "", "x", Read}, at(1)); !d.Permit || !d.Until.Equal(t0.Add(maxAge)) {
+		t.Errorf("Decide: got %+v, want a permit until the snapshot's end", d)
+	}
+}
+
+// state is the model of a snapshot: what the changes have left behind.
+type state struct {
+	users  map[string]User
+	grants map[string]Grant
+}
+
+// permits is what design and documentation say, written without regard to speed.
+func (m *state) permits(r Request, public []Filter, now time.Time) bool {
+	var readable, writable []Filter
+	readable = append(readable, public...)
+	if u, ok := m.users[r.Subject]; ok && !u.Disabled {
+		if u.Superuser {
+			return true
+		}
+		for _, right := range u.Rights {
+			if strings.Contains(right.Pattern, "%u") && strings.ContainsAny(u.Name, "+#/") {
+				continue
+			}
+			f, err := ParseFilter(strings.ReplaceAll(right.Pattern, "%u", u.Name))
+			if err != nil {
+				continue
+			}
+			if right.Access&Read != 0 {
+				readable = append(readable, f)
+			}
+			if right.Access&Write != 0 {
+				writable = append(writable, f)
+			}
+		}
+		for _, g := range m.grants {
+			if g.Subject == r.Subject && !now.Before(g.NotBefore) && now.Before(g.NotAfter) {
+				readable = append(readable, g.Filters...)
+			}
+		}
+	}
+	switch r.Access {
+	case Read:
+		return slices.ContainsFunc(readable, func(f Filter) bool { return byDefinition(f.text, r.Topic) })
+	case Write:
+		return slices.ContainsFunc(writable, func(f Filter) bool { return byDefinition(f.text, r.Topic) })
+	default:
+		sub, err := ParseFilter(r.Topic)
+		return err == nil && slices.ContainsFunc(readable, sub.Overlaps)
+	}
+}
+
+// Random changes, in batches, against the model; and a snapshot never changes
+// once it is made.
+func TestWithAgainstModel(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	rnd := rand.New(rand.NewPCG(seed, 0))
+	pick := func(s ...string) string { return s[rnd.IntN(len(s))] }
+	name := func() string { return pick("a", "b", "c", "+", "x/y") }
+	filter := func() string { return pick("a/b", "a/+", "a/#", "b", "#", "+", "$x/#", "c/+/d") }
+	public := []Filter{mustFilter(t, "b")}
+
+	m := state{make(map[string]User), make(map[string]Grant)}
+	s := NewSnapshot(public, maxAge).Load(t0, nil, nil)
+	now := t0
+	type frozen struct {
+		s    *Snapshot
+		r    Request
+		now  time.Time
+		want Decision
+	}
+	var old []frozen
+	for range 3000 {
+		now = now.Add(time.Duration(rnd.IntN(1000)) * time.Millisecond)
+		var changes []Change
+		for range rnd.IntN(3) {
+			switch rnd.IntN(6) {
+			case 0:
+				n := name()
+				delete(m.users, n)
+				changes = append(changes, Change{RemovedUser: n})
+			case 1, 2:
+				u := User{Name: name(), Superuser: rnd.IntN(20) == 0, Disabled: rnd.IntN(10) == 0}
+				for range rnd.IntN(3) {
+					u.Rights = append(u.Rights, Right{pick("a/b", "h/%u", "%u/#", "a/+", "bad#", "#"), Access(1 + rnd.IntN(3))})
+				}
+				m.users[u.Name] = u
+				changes = append(changes, Change{User: &u})
+			default:
+				id := fmt.Sprint(name(), "/", rnd.IntN(5))
+				g := Grant{ID: id, Subject: strings.Split(id, "/")[0], NotBefore: now.Add(time.Duration(rnd.IntN(4000)-1000) * time.Millisecond).Truncate(time.Millisecond)}
+				g.NotAfter = g.NotBefore.Add(time.Duration(rnd.IntN(9000)) * time.Millisecond)
+				for range rnd.IntN(3) {
+					g.Filters = append(g.Filters, mustFilter(t, filter()))
+				}
+				m.grants[id] = g
+				changes = append(changes, Change{Grant: &g})
+			}
+		}
+		s = s.With(now, changes...)
+		if rnd.IntN(100) == 0 {
+			var us []User
+			var gs []Grant
+			for _, u := range m.users {
+				us = append(us, u)
+			}
+			for _, g := range m.grants {
+				gs = append(gs, g)
+			}
+			s = s.Load(now, us, gs)
+		}
+		if users, _ := s.Size(); users != len(m.users) {
+			t.Fatalf("Size: got %d users, want %d", users, len(m.users))
+		}
+		for range 40 {
+			r := Request{Subject: pick("", "a", "b", "c", "+", "x/y", "z"), Topic: pick("a/b", "a", "b", "h/a", "h/b", "c/c/d", "$x/y", "a/a"), Access: 1 << rnd.IntN(3)}
+			if r.Access == Subscribe {
+				r.Topic = pick(r.Topic, filter())
+			}
+			when := now.Add(time.Duration(rnd.IntN(5000)) * time.Millisecond)
+			got := s.Decide(r, when)
+			if want := m.permits(r, public, when); got.Permit != want {
+				t.Fatalf("Decide(%+v): got %+v, want %v", r, got, want)
+			}
+			// The answer holds until Until, and not a millisecond longer for a grant.
+			if !got.Until.IsZero() {
+				last := got.Until.Add(-time.Millisecond)
+				if last.After(when) && s.Decide(r, last).Permit != got.Permit {
+					t.Fatalf("Decide(%+v): got %+v, another answer before Until", r, got)
+				}
+			}
+			if rnd.IntN(50) == 0 {
+				old = append(old, frozen{s, r, when, got})
+			}
+		}
+	}
+	for _, o := range old {
+		if got := o.s.Decide(o.r, o.now); got != o.want {
+			t.Errorf("an old snapshot changed: Decide(%+v): got %+v, want %+v", o.r, got, o.want)
+		}
+	}
+}
+
+// FuzzDecide: nobody reaches a topic through what clients choose freely.
+func FuzzDecide(f *testing.F) {
+	f.Add("john", "c", "home/john", uint8(1))
+	f.Add("%c", "john", "home/john", uint8(2))
+	f.Add("$SYS", "$SYS", "$SYS/x", uint8(1))
+	f.Add("a", "+", "$share/g/in/+", uint8(4))
+	f.Fuzz(func(t *testing.T, name, client, topic string, access uint8) {
+		s := NewSnapshot(nil, maxAge).Load(t0, []User{{Name: name, Rights: []Right{{"home/%u", Read | Write}, {"in/%c/x", Read | Write}}}}, nil)
+		d := s.Decide(Request{name, client, topic, Access(access)}, t0)
+		if !d.Permit || d.Reason == Unsubscribing {
+			return
+		}
+		if Access(access) == Subscribe {
+			sub, err := ParseSubscription(topic)
+			home, errHome := ParseFilter("home/" + name)
+			in, errIn := ParseFilter("in/" + client + "/x")
+			if err != nil || !(errHome == nil && sub.Overlaps(home) || errIn == nil && sub.Overlaps(in)) {
+				t.Errorf("%q may subscribe to %q as client %q", name, topic, client)
+			}
+		} else if topic != "home/"+name && topic != "in/"+client+"/x" || strings.Count(topic, "/") > 2 || strings.ContainsAny(topic, "+#\x00") {
+			t.Errorf("%q may access %q as client %q", name, topic, client)
+		}
+	})
+}
+
+func TestDecideDoesNotAllocate(t *testing.T) {
+	s, rs := population(t, 1000)
+	now := at(1)
+	rs = append(rs, Request{"nobody", "c", "x", Read}, Request{"u1", "c", "$share/g/+/live", Subscribe}, Request{"u1", "c", "bad#", Subscribe}, Request{"u1", "c", "own/c/x", Write}, Request{"", "", "sensor/1m", Read})
+	if n := testing.AllocsPerRun(100, func() {
+		for _, r := range rs {
+			s.Decide(r, now)
+		}
+	}); n != 0 {
+		t.Errorf("Decide allocates %v times for %d requests, want 0", n, len(rs))
+	}
+}
+
+// population is n users who have a grant each, and requests of some of them.
+func population(tb testing.TB, n int) (*Snapshot, []Request) {
+	users := make([]User, n)
+	grants := make([]Grant, n)
+	for i := range n {
+		users[i] = User{Name: fmt.Sprint("u", i)}
+		grants[i] = grant(tb, fmt.Sprintf("live/%020d/u%d", 1, i), fmt.Sprint("u", i), "sensor/live", 0, 3600)
+	}
+	users[n/2].Rights = []Right{{"own/%c/#", Read | Write}}
+	s := NewSnapshot([]Filter{mustFilter(tb, "sensor/1m")}, maxAge).Load(t0, users, grants)
+	rnd := rand.New(rand.NewPCG(1, 2))
+	rs := make([]Request, 1024)
+	for i := range rs {
+		rs[i] = Request{fmt.Sprint("u", rnd.IntN(n)), "client", "sensor/live", Read}
+	}
+	return s, rs
+}
+
+func BenchmarkDecide(b *testing.B) {
+	for _, n := range []int{1, 1000, 1_000_000} {
+		b.Run(fmt.Sprintf("grants=%d", n), func(b *testing.B) {
+			s, rs := population(b, n)
+			now := at(1)
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				if !s.Decide(rs[i%len(rs)], now).Permit {
+					b.Fatal("denied")
+				}
+			}
+		})
+	}
+}
+
+// What one grant that arrives costs, beside so many others.
+func BenchmarkOneGrantArrives(b *testing.B) {
+	for _, n := range []int{1, 1000, 1_000_000} {
+		b.Run(fmt.Sprintf("grants=%d", n), func(b *testing.B) {
+			s, _ := population(b, n)
+			g := grant(b, "new", fmt.Sprint("u", n/2), "sensor/live", 0, 7200)
+			b.ReportAllocs()
+			for b.Loop() {
+				s.With(at(1), Change{Grant: &g})
+			}
+		})
+	}
+}
+
+// What a load costs for each user with one grant: time and memory that stays.
+func BenchmarkLoad(b *testing.B) {
+	const n = 1_000_000
+	users := make([]User, n)
+	grants := make([]Grant, n)
+	for i := range n {
+		users[i] = User{Name: fmt.Sprint("u", i)}
+		grants[i] = grant(b, fmt.Sprintf("live/%020d/u%d", 1, i), fmt.Sprint("u", i), "sensor/live", 0, 3600)
+	}
+	var before, after runtime.MemStats
+	for b.Loop() {
+		runtime.GC()
+		runtime.ReadMemStats(&before)
+		s := NewSnapshot(nil, maxAge).Load(t0, users, grants)
+		runtime.GC()
+		runtime.ReadMemStats(&after)
+		runtime.KeepAlive(s)
+	}
+	b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/n, "B/user+grant")
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/n, "ns/user+grant")
+	runtime.KeepAlive(users)
+	runtime.KeepAlive(grants)
+}
