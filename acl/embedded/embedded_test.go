@@ -1,0 +1,312 @@
+package embedded_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"github.com/iotoll/iotoll/acl/embedded"
+)
+
+// childDirectory tells the test binary to be the process that
+// TestKilled kills.
+const childDirectory = "EMBEDDED_TEST_DIRECTORY"
+
+func TestMain(m *testing.M) {
+	if directory := os.Getenv(childDirectory); directory != "" {
+		fmt.Fprintln(os.Stderr, insertForever(directory))
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
+}
+
+func quiet() logrus.FieldLogger {
+	log := logrus.New()
+	log.SetOutput(io.Discard)
+	return log
+}
+
+// run runs a server until the test, or stop, ends it.
+func run(t *testing.T, s *embedded.Server) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	stopped := false
+	stop = func() {
+		if stopped {
+			return
+		}
+		stopped = true
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	}
+	t.Cleanup(stop)
+	return stop
+}
+
+func open(t *testing.T, directory string) *embedded.Server {
+	t.Helper()
+	s, err := embedded.Open(directory, "127.0.0.1:0", quiet())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func connect(uri string) (*mongo.Client, error) {
+	return mongo.Connect(options.Client().ApplyURI(uri).SetServerSelectionTimeout(5 * time.Second))
+}
+
+func TestKeepsWhatWasWritten(t *testing.T) {
+	directory := filepath.Join(t.TempDir(), "a", "store")
+	for i := range 2 {
+		s := open(t, directory)
+		stop := run(t, s)
+		client, err := connect(s.URI())
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := client.Database("test").Collection("documents")
+		if _, err := c.InsertOne(t.Context(), bson.M{"_id": fmt.Sprint(i)}); err != nil {
+			t.Fatal(err)
+		}
+		n, err := c.CountDocuments(t.Context(), bson.M{})
+		if err != nil || n != int64(i+1) {
+			t.Errorf("round %d: got %d documents, error %v, want %d", i, n, err, i+1)
+		}
+		if err := client.Disconnect(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		stop()
+	}
+	info, err := os.Stat(directory)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := info.Mode().Perm(); got != 0o700 {
+		t.Errorf("mode of the directory: got %#o, want 0700", got)
+	}
+}
+
+// TestKilled kills a process with SIGKILL in the middle of its writing, and
+// looks for every document that the store had acknowledged.
+func TestKilled(t *testing.T) {
+	const acknowledged = 100
+	directory := filepath.Join(t.TempDir(), "store")
+	child := exec.Command(os.Args[0])
+	child.Env = append(os.Environ(), childDirectory+"="+directory)
+	child.Stderr = os.Stderr
+	stdout, err := child.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := child.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { child.Process.Kill(); child.Wait() })
+	var ids []string
+	lines := bufio.NewScanner(stdout)
+	for lines.Scan() {
+		if ids = append(ids, lines.Text()); len(ids) == acknowledged {
+			if _, err := embedded.Open(directory, "127.0.0.1:0", quiet()); !errors.Is(err, embedded.ErrInUse) ||
+				!strings.Contains(err.Error(), fmt.Sprintf("process %d", child.Process.Pid)) {
+				t.Errorf("Open of another process's directory: got error %v, want ErrInUse and the process", err)
+			}
+			if err := child.Process.Kill(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if len(ids) < acknowledged {
+		t.Fatalf("the child stopped after %d documents, want at least %d", len(ids), acknowledged)
+	}
+	child.Wait()
+
+	s := open(t, directory)
+	run(t, s)
+	client, err := connect(s.URI())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Disconnect(context.Background())
+	for _, id := range ids {
+		if err := client.Database("test").Collection("documents").FindOne(t.Context(), bson.M{"_id": id}).Err(); err != nil {
+			t.Errorf("document %s, which was acknowledged: %v", id, err)
+		}
+	}
+}
+
+// insertForever inserts documents and prints the ID of each that was acknowledged.
+func insertForever(directory string) error {
+	s, err := embedded.Open(directory, "127.0.0.1:0", quiet())
+	if err != nil {
+		return err
+	}
+	go s.Run(context.Background())
+	client, err := connect(s.URI())
+	if err != nil {
+		return err
+	}
+	for i := 0; ; i++ {
+		id := fmt.Sprint(i)
+		if _, err := client.Database("test").Collection("documents").InsertOne(context.Background(), bson.M{"_id": id}); err != nil {
+			return err
+		}
+		fmt.Println(id)
+	}
+}
+
+func TestOpenRefuses(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	shared := filepath.Join(t.TempDir(), "shared")
+	if err := os.Mkdir(shared, 0o750); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		name, directory, listen, want string
+	}{
+		{"no port", "store", "127.0.0.1", "want for instance 127.0.0.1:27117"},
+		{"bad port", "store", "127.0.0.1:mongo", `port "mongo" is not a number`},
+		{"every interface", "store", ":27117", "not on the loopback interface"},
+		{"zero address", "store", "0.0.0.0:27117", "not on the loopback interface"},
+		{"other address", "store", "192.168.1.2:27117", "not on the loopback interface"},
+		{"host name", "store", "db.example:27117", "not on the loopback interface"},
+		{"port taken", "store", taken.Addr().String(), "address already in use"},
+		{"no directory", "", "127.0.0.1:0", "directory of the embedded store is not set"},
+		{"a file", file, "127.0.0.1:0", "not a directory"},
+		{"below a file", filepath.Join(file, "store"), "127.0.0.1:0", "not a directory"},
+		{"odd name", "store?mode=memory", "127.0.0.1:0", "contains one of ? # %"},
+		{"others may read", shared, "127.0.0.1:0", "has mode 0750"},
+		{"not writable", "/proc/self/fd", "127.0.0.1:0", "embedded store"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			directory := test.directory
+			if directory != "" && !filepath.IsAbs(directory) {
+				directory = filepath.Join(t.TempDir(), directory)
+			}
+			s, err := embedded.Open(directory, test.listen, quiet())
+			if err == nil {
+				run(t, s)
+				t.Fatalf("Open(%q, %q): got no error, want one with %q", directory, test.listen, test.want)
+			}
+			if !strings.Contains(err.Error(), test.want) {
+				t.Errorf("Open(%q, %q): got error %q, want one with %q", directory, test.listen, err, test.want)
+			}
+			if directory != test.directory { // what failed must not keep the directory
+				run(t, open(t, filepath.Join(t.TempDir(), "store")))
+			}
+		})
+	}
+}
+
+func TestInUseByThisProcess(t *testing.T) {
+	directory := filepath.Join(t.TempDir(), "store")
+	first := open(t, directory)
+	stop := run(t, first)
+	if _, err := embedded.Open(directory, "127.0.0.1:0", quiet()); !errors.Is(err, embedded.ErrInUse) {
+		t.Errorf("second Open: got error %v, want ErrInUse", err)
+	}
+	stop()
+	run(t, open(t, directory)) // free again
+}
+
+// TestReleasedWithoutServing: a caller that fails between Open and Run gives
+// back what Open took by running with a context that has ended.
+func TestReleasedWithoutServing(t *testing.T) {
+	directory := filepath.Join(t.TempDir(), "store")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for range 2 {
+		if err := open(t, directory).Run(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestLogKeepsSecrets: what goes through the store does not come out in its log,
+// at any level.
+func TestLogKeepsSecrets(t *testing.T) {
+	var text strings.Builder
+	log := logrus.New()
+	log.SetOutput(&text)
+	log.SetLevel(logrus.TraceLevel)
+	s, err := embedded.Open(filepath.Join(t.TempDir(), "store"), "127.0.0.1:0", log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop := run(t, s)
+	client, err := connect(s.URI())
+	if err != nil {
+		t.Fatal(err)
+	}
+	users := client.Database("test").Collection("users")
+	document := bson.M{"_id": "john", "password": "hunter2"}
+	for range 2 {
+		users.InsertOne(t.Context(), document)
+	}
+	users.FindOne(t.Context(), document)
+	users.FindOne(t.Context(), bson.M{"$hunter2": "hunter2"})
+	if err := client.Disconnect(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	stop()
+	if text.Len() == 0 {
+		t.Error("the log is empty, want FerretDB's messages in it")
+	}
+	if strings.Contains(text.String(), "hunter2") {
+		t.Errorf("the log holds the password:\n%s", text.String())
+	}
+}
+
+func ExampleOpen() {
+	directory, err := os.MkdirTemp("", "iotoll")
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(directory)
+	store, err := embedded.Open(directory, "127.0.0.1:0", logrus.StandardLogger())
+	if err != nil {
+		panic(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	stopped := make(chan error)
+	go func() { stopped <- store.Run(ctx) }()
+
+	client, err := connect(store.URI())
+	if err != nil {
+		panic(err)
+	}
+	fmt.Println("ping:", client.Ping(ctx, nil))
+
+	client.Disconnect(ctx)
+	stop()
+	fmt.Println("stopped:", <-stopped)
+	// Output:
+	// ping: <nil>
+	// stopped: <nil>
+}
