@@ -1,0 +1,478 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/iotaledger/iota.go/address"
+	"github.com/spf13/cobra"
+	"go.yaml.in/yaml/v3"
+
+	"github.com/iotoll/iotoll/acl"
+	"github.com/iotoll/iotoll/tangle"
+	"github.com/iotoll/iotoll/wemo"
+)
+
+// systemConfigPath is where the configuration is unless --config or
+// $IOTOLL_CONFIG says otherwise.
+const systemConfigPath = "/etc/iotoll/iotoll.yaml"
+
+func defaultConfigPath() string {
+	if path := os.Getenv("IOTOLL_CONFIG"); path != "" {
+		return path
+	}
+	return systemConfigPath
+}
+
+// Config is the configuration file. File names in it that are not absolute
+// are relative to the directory of the configuration file.
+type Config struct {
+	Store  StoreConfig  `yaml:"store"`
+	Ledger LedgerConfig `yaml:"ledger"`
+	// Public lists the topic filters that everybody may read, anonymous
+	// clients too. The broker's plugin does not read this file: its
+	// plugin_opt_public lines must say the same.
+	Public []string      `yaml:"public"`
+	Offers []OfferConfig `yaml:"offers"`
+	Broker BrokerConfig  `yaml:"broker"`
+	Plugs  []PlugConfig  `yaml:"plugs"`
+}
+
+// StoreConfig says where users, payments and grants are kept.
+type StoreConfig struct {
+	// URIFile is a file that holds the mongodb:// URI of a MongoDB server,
+	// which may contain a password. Without it, the embedded store is used.
+	URIFile string `yaml:"uri_file"`
+	// Database is the name of the database; "mosquitto" if left out.
+	Database string `yaml:"database"`
+	// Embedded is the store that "iotoll serve" runs itself.
+	Embedded *EmbeddedConfig `yaml:"embedded"`
+}
+
+// EmbeddedConfig describes the store that "iotoll serve" runs itself.
+type EmbeddedConfig struct {
+	// Directory holds its files; /var/lib/iotoll/store if left out.
+	Directory string `yaml:"directory"`
+	// Listen is the address on which it serves the broker's plugin and the
+	// other commands; 127.0.0.1:27117 if left out. It has to be a loopback
+	// address, since the embedded store asks for no password.
+	Listen string `yaml:"listen"`
+}
+
+// LedgerConfig says how the ledger is read.
+type LedgerConfig struct {
+	// Nodes are the http:// or https:// URLs of nodes. The next is tried when
+	// one fails.
+	Nodes []string `yaml:"nodes"`
+	// Poll is how often the ledger is read; 250ms if left out.
+	Poll time.Duration `yaml:"poll"`
+	// FromStart also settles what was paid before the first start.
+	FromStart bool `yaml:"from_start"`
+}
+
+// OfferConfig is one thing for sale.
+type OfferConfig struct {
+	// ID names the offer in messages and in the book: a-z, 0-9 and -.
+	ID string `yaml:"id"`
+	// Topics are the topic filters that it opens.
+	Topics []string `yaml:"topics"`
+	// Price is what one period costs, in iotas.
+	Price iotas `yaml:"price"`
+	// Period is what one price buys, such as 1h.
+	Period time.Duration `yaml:"period"`
+	// Address is the deposit address with its checksum, 90 trytes.
+	Address string `yaml:"address"`
+	// Former are deposit addresses used before: payments to them
+	// still count.
+	Former []string `yaml:"former"`
+}
+
+// iotas is an amount of money.
+type iotas int64
+
+// UnmarshalYAML refuses 0.5 and 1e3, of which the decoder would make the
+// integers 0 and 1000.
+func (i *iotas) UnmarshalYAML(n *yaml.Node) error {
+	v, err := strconv.ParseInt(n.Value, 10, 64)
+	if err != nil || n.ShortTag() != "!!int" {
+		// In this type, the decoder adds it to the faults it found elsewhere.
+		return &yaml.TypeError{Errors: []string{fmt.Sprintf("line %d: %.40q: must be a whole number of iotas", n.Line, n.Value)}}
+	}
+	*i = iotas(v)
+	return nil
+}
+
+// BrokerConfig says where readings are published.
+type BrokerConfig struct {
+	// URL is the broker's, such as mqtt://127.0.0.1:1883, or mqtts:// for TLS.
+	URL string `yaml:"url"`
+	// Username is the account that publishes.
+	Username string `yaml:"username"`
+	// PasswordFile is a file that holds its password.
+	PasswordFile string `yaml:"password_file"`
+}
+
+// PlugConfig is one smart plug.
+type PlugConfig struct {
+	// Address is its IP address, with or without a port. Without it the plug
+	// is discovered.
+	Address string `yaml:"address"`
+	// Live is the topic of its live readings, in milliwatts.
+	Live string `yaml:"live"`
+	// Average is the topic of its one-minute averages.
+	Average string `yaml:"average"`
+}
+
+// LoadConfig reads and checks a configuration file. Its error names every
+// fault that was found.
+func LoadConfig(path string) (*Config, error) {
+	text, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, hint(fmt.Errorf("read configuration: %w", err),
+			`"iotoll init DIR" writes one; --config or $IOTOLL_CONFIG says where it is`)
+	} else if err != nil {
+		return nil, fmt.Errorf("read configuration: %w", err)
+	}
+	c, err := parseConfig(text)
+	if err == nil {
+		err = c.Validate()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("configuration %s:\n%w", path, err)
+	}
+	c.resolve(filepath.Dir(path))
+	return c, nil
+}
+
+// parseConfig reads YAML, strictly, over the defaults.
+func parseConfig(text []byte) (*Config, error) {
+	c := &Config{
+		Store:  StoreConfig{Database: "mosquitto"},
+		Ledger: LedgerConfig{Poll: 250 * time.Millisecond},
+	}
+	d := yaml.NewDecoder(bytes.NewReader(text))
+	d.KnownFields(true)
+	if err := d.Decode(c); errors.Is(err, io.EOF) {
+		return nil, errors.New("is empty: must at least say where the store is")
+	} else if err != nil {
+		return nil, plainYAML(err)
+	}
+	if err := d.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
+		return nil, errors.New("holds a second YAML document: must hold one")
+	}
+	if c.Store.URIFile == "" {
+		if c.Store.Embedded == nil {
+			c.Store.Embedded = new(EmbeddedConfig)
+		}
+		e := c.Store.Embedded
+		if e.Directory == "" {
+			e.Directory = "/var/lib/iotoll/store"
+		}
+		if e.Listen == "" {
+			e.Listen = "127.0.0.1:27117"
+		}
+	}
+	return c, nil
+}
+
+var (
+	yamlUnknown = regexp.MustCompile(`field (\S+) not found in type \S+`)
+	yamlType    = regexp.MustCompile("cannot unmarshal !!\\S+(?: `(.*)`)? into (\\S+)")
+)
+
+// plainYAML says what the decoder found in the words of the file, not in those
+// of its Go types.
+func plainYAML(err error) error {
+	var faults *yaml.TypeError
+	if !errors.As(err, &faults) {
+		return errors.New("is not YAML: " + strings.TrimPrefix(err.Error(), "yaml: "))
+	}
+	var all []error
+	for _, text := range faults.Errors {
+		text = yamlUnknown.ReplaceAllString(text, `unknown key "$1"`)
+		text = yamlType.ReplaceAllStringFunc(text, func(s string) string {
+			m := yamlType.FindStringSubmatch(s)
+			want, ok := map[string]string{
+				"string":        "a text",
+				"bool":          "true or false",
+				"time.Duration": "a duration such as 250ms or 1h",
+			}[m[2]]
+			switch {
+			case ok:
+			case strings.HasPrefix(m[2], "[]"):
+				want = "a list"
+			default:
+				want = "a mapping of keys to values"
+			}
+			if m[1] == "" {
+				return "must be " + want
+			}
+			return fmt.Sprintf("%q: must be %s", m[1], want)
+		})
+		all = append(all, errors.New(text))
+	}
+	return errors.Join(all...)
+}
+
+// resolve makes file names absolute that are relative to dir.
+func (c *Config) resolve(dir string) {
+	names := []*string{&c.Store.URIFile, &c.Broker.PasswordFile}
+	if c.Store.Embedded != nil {
+		names = append(names, &c.Store.Embedded.Directory)
+	}
+	for _, name := range names {
+		if *name != "" && !filepath.IsAbs(*name) {
+			*name = filepath.Join(dir, *name)
+		}
+	}
+}
+
+// faults collects what is wrong with a configuration.
+type faults []error
+
+// add notes that the value of a field is not what it must be.
+func (f *faults) add(field string, value any, must string) {
+	if s, ok := value.(string); ok {
+		if s == "" {
+			*f = append(*f, fmt.Errorf("%s: is missing: must be %s", field, must))
+			return
+		}
+		value = fmt.Sprintf("%q", s)
+	}
+	*f = append(*f, fmt.Errorf("%s: %v: must be %s", field, value, must))
+}
+
+// addErr notes an error that names the value itself.
+func (f *faults) addErr(field string, err error) {
+	if err != nil {
+		*f = append(*f, fmt.Errorf("%s: %w", field, err))
+	}
+}
+
+// Validate returns every fault of the configuration, each with its field, its
+// value and what would be right, joined into one error.
+func (c *Config) Validate() error {
+	var f faults
+	c.Store.validate(&f)
+	c.Ledger.validate(&f, len(c.Offers) > 0)
+	public := filters(&f, "public", c.Public)
+	ids := make(map[string]int)
+	for i, o := range c.Offers {
+		field := fmt.Sprintf("offers[%d]", i)
+		o.validate(&f, field, public)
+		if first, twice := ids[o.ID]; twice {
+			f.add(field+".id", o.ID, fmt.Sprintf("another than that of offers[%d]", first))
+		} else {
+			ids[o.ID] = i
+		}
+	}
+	c.Broker.validate(&f, len(c.Plugs) > 0)
+	topics := make(map[string]string)
+	for i, p := range c.Plugs {
+		p.validate(&f, fmt.Sprintf("plugs[%d]", i), topics)
+	}
+	return errors.Join(f...)
+}
+
+func (c *StoreConfig) validate(f *faults) {
+	if c.Database == "" || len(c.Database) > 63 || strings.ContainsAny(c.Database, "/\\. \"$*<>:|?\x00") {
+		f.add("store.database", c.Database, "a name of 1 to 63 letters, digits, _ and -")
+	}
+	if c.Embedded == nil {
+		return
+	}
+	if c.URIFile != "" {
+		*f = append(*f, errors.New("store.embedded: must be left out when store.uri_file says which server to use"))
+		return
+	}
+	host, port, err := net.SplitHostPort(c.Embedded.Listen)
+	if ip := net.ParseIP(host); err != nil || port == "" || host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		f.add("store.embedded.listen", c.Embedded.Listen, "a loopback address with a port, such as 127.0.0.1:27117")
+	}
+}
+
+func (c *LedgerConfig) validate(f *faults, needed bool) {
+	if needed && len(c.Nodes) == 0 {
+		*f = append(*f, errors.New("ledger.nodes: is missing: must list the URL of at least one node, such as http://127.0.0.1:14265"))
+	}
+	for i, node := range c.Nodes {
+		checkURL(f, fmt.Sprintf("ledger.nodes[%d]", i), node, "http://127.0.0.1:14265", "http", "https")
+	}
+	if c.Poll < 50*time.Millisecond || c.Poll > time.Hour {
+		f.add("ledger.poll", c.Poll, "a duration from 50ms to 1h")
+	}
+}
+
+// checkURL notes what is wrong with a URL; its error never holds a password.
+func checkURL(f *faults, field, value, example string, schemes ...string) {
+	must := "a URL such as " + example
+	u, err := url.Parse(value)
+	switch {
+	case err != nil:
+		// The value may hold a password in a place where no parser finds it.
+		*f = append(*f, fmt.Errorf("%s: is not a URL: must be %s", field, must))
+	case u.User != nil:
+		f.add(field, u.Redacted(), "without username and password")
+	case u.Hostname() == "" || !slices.Contains(schemes, u.Scheme):
+		f.add(field, value, must)
+	}
+}
+
+// filters parses topic filters and notes what is wrong with them.
+func filters(f *faults, field string, texts []string) []acl.Filter {
+	var parsed []acl.Filter
+	for i, text := range texts {
+		filter, err := acl.ParseFilter(text)
+		if err != nil {
+			f.addErr(fmt.Sprintf("%s[%d]", field, i), err)
+			continue
+		}
+		parsed = append(parsed, filter)
+	}
+	return parsed
+}
+
+// maxPrice is all the iotas that there are.
+const maxPrice = 2_779_530_283_277_761
+
+var offerID = regexp.MustCompile(`^[a-z0-9-]{1,64}$`)
+
+func (c *OfferConfig) validate(f *faults, field string, public []acl.Filter) {
+	if !offerID.MatchString(c.ID) {
+		f.add(field+".id", c.ID, "1 to 64 characters of a-z, 0-9 and -")
+	}
+	if len(c.Topics) == 0 {
+		*f = append(*f, fmt.Errorf("%s.topics: is missing: must list the topic filters that are for sale", field))
+	}
+	for i, filter := range filters(f, field+".topics", c.Topics) {
+		for _, free := range public {
+			if free.Covers(filter) {
+				f.add(fmt.Sprintf("%s.topics[%d]", field, i), filter.String(),
+					fmt.Sprintf("something that the public filter %q does not give away for nothing", free))
+			}
+		}
+	}
+	if c.Price < 1 || c.Price > maxPrice {
+		f.add(field+".price", c.Price, fmt.Sprintf("a number of iotas from 1 to %d", int64(maxPrice)))
+	}
+	if c.Period < time.Second || c.Period%time.Millisecond != 0 {
+		f.add(field+".period", c.Period, "a duration of at least 1s, in whole milliseconds, such as 1h")
+	}
+	checkAddress(f, field+".address", c.Address)
+	for i, a := range c.Former {
+		checkAddress(f, fmt.Sprintf("%s.former[%d]", field, i), a)
+	}
+}
+
+// checkAddress notes what is wrong with an address of the legacy tangle. A
+// wrong checksum would make money disappear, so that it is verified here:
+// iota.go cuts it off unread in queries.
+func checkAddress(f *faults, field, a string) {
+	if len(a) != 90 {
+		f.add(field, a, "90 trytes (A-Z and 9), the last 9 of them the checksum")
+	} else if err := address.ValidAddress(a); err != nil {
+		f.add(field, a, "90 trytes whose last 9 are the checksum of the others; a letter is mistaken")
+	}
+}
+
+func (c *BrokerConfig) validate(f *faults, needed bool) {
+	if needed || c.URL != "" {
+		if c.URL == "" {
+			f.add("broker.url", c.URL, "the broker's URL, such as mqtt://127.0.0.1:1883, since there are plugs")
+		} else {
+			checkURL(f, "broker.url", c.URL, "mqtt://127.0.0.1:1883", "mqtt", "mqtts")
+		}
+	}
+	if c.Username != "" {
+		f.addErr("broker.username", acl.CheckName(c.Username))
+		if c.PasswordFile == "" {
+			f.add("broker.password_file", "", "a file that holds the password of broker.username")
+		}
+	} else if c.PasswordFile != "" {
+		f.add("broker.username", "", "the account whose password is in broker.password_file")
+	}
+}
+
+func (c *PlugConfig) validate(f *faults, field string, topics map[string]string) {
+	if c.Address != "" {
+		if _, err := wemo.ParseAddress(c.Address); err != nil {
+			f.add(field+".address", c.Address, "an IP address with or without a port, such as 192.168.1.20, or left out for discovery")
+		}
+	}
+	for _, t := range []struct{ field, topic string }{{field + ".live", c.Live}, {field + ".average", c.Average}} {
+		if t.topic == "" {
+			f.add(t.field, "", "the topic to publish to")
+		} else if err := acl.CheckTopic(t.topic); err != nil {
+			f.addErr(t.field, err)
+		} else if other, taken := topics[t.topic]; taken {
+			f.add(t.field, t.topic, "another topic than that of "+other)
+		} else {
+			topics[t.topic] = t.field
+		}
+	}
+}
+
+// offers returns the offers of a configuration that was validated.
+func (c *Config) offers() ([]tangle.Offer, error) {
+	offers := make([]tangle.Offer, 0, len(c.Offers))
+	for _, o := range c.Offers {
+		filters, err := parseFilters(o.Topics)
+		if err != nil {
+			return nil, fmt.Errorf("offer %s: %w", o.ID, err)
+		}
+		offers = append(offers, tangle.Offer{
+			ID: o.ID, Filters: filters, Price: int64(o.Price), Period: o.Period, Address: o.Address, Former: o.Former,
+		})
+	}
+	return offers, nil
+}
+
+func parseFilters(texts []string) ([]acl.Filter, error) {
+	filters := make([]acl.Filter, 0, len(texts))
+	for _, text := range texts {
+		filter, err := acl.ParseFilter(text)
+		if err != nil {
+			return nil, err
+		}
+		filters = append(filters, filter)
+	}
+	return filters, nil
+}
+
+func newConfig(c console, load loader) *cobra.Command {
+	return group("config", "Check the configuration",
+		&cobra.Command{
+			Use:   "check",
+			Short: "Read the configuration and say what is wrong with it",
+			Long: `check reads the configuration and the files that it names, and prints every
+fault with what would be right. It connects to nothing.`,
+			Args: exactly(),
+			RunE: func(*cobra.Command, []string) error {
+				cfg, err := load()
+				if err != nil {
+					return err
+				}
+				for _, name := range []string{cfg.Store.URIFile, cfg.Broker.PasswordFile} {
+					if name == "" {
+						continue
+					}
+					if _, err := readSecretFile(name); err != nil {
+						return err
+					}
+				}
+				_, err = fmt.Fprintf(c.out, "ok: %d offers, %d plugs, %d public filters\n", len(cfg.Offers), len(cfg.Plugs), len(cfg.Public))
+				return err
+			},
+		})
+}

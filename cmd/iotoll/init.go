@@ -1,0 +1,143 @@
+package main
+
+import (
+	"crypto/rand"
+	_ "embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"text/template"
+
+	"github.com/spf13/cobra"
+)
+
+var (
+	//go:embed init_iotoll.yaml
+	initConfigText string
+	initConfig     = template.Must(template.New("iotoll.yaml").Parse(initConfigText))
+
+	//go:embed init_mosquitto.conf
+	initBrokerText string
+	initBroker     = template.Must(template.New("mosquitto.conf").Parse(initBrokerText))
+)
+
+// initValues is what goes into the files that init writes.
+type initValues struct {
+	Address string // deposit address; empty: the offer is written as a comment
+	Node    string
+	Plug    string // address of the plug; empty: discovered
+	Plugin  string // path of iotoll.so
+}
+
+func newInit(c console) *cobra.Command {
+	var v initValues
+	cmd := &cobra.Command{
+		Use:   "init DIR",
+		Short: "Write a configuration and random passwords into a new directory",
+		Long: `init writes three files into DIR, which must be new or empty:
+
+  iotoll.yaml       the configuration, with comments
+  mosquitto.conf    a broker configuration that loads the plugin
+  broker-password   a random password for the account that publishes the readings
+
+"iotoll serve" creates that account at its first start.`,
+		Example: `  iotoll init ~/iotoll --address "$(iotoll address --seed-file seller.seed)"`,
+		Args:    exactly("DIR"),
+		RunE: func(_ *cobra.Command, args []string) error {
+			v.Plugin = pluginPath()
+			return initialize(c, args[0], v)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&v.Address, "address", "", "deposit address of the first offer, 90 trytes")
+	f.StringVar(&v.Node, "node", "http://127.0.0.1:14265", "`URL` of a node of the ledger")
+	f.StringVar(&v.Plug, "plug", "", "IP address of the smart plug, if it is not to be discovered")
+	return cmd
+}
+
+// pluginPath is where the broker finds the plugin: beside this program if it
+// is there, as after "make build", and otherwise where packages install it.
+func pluginPath() string {
+	if program, err := os.Executable(); err == nil {
+		beside := filepath.Join(filepath.Dir(program), "iotoll.so")
+		if _, err := os.Stat(beside); err == nil {
+			return beside
+		}
+	}
+	return "/usr/lib/iotoll/iotoll.so"
+}
+
+// initialize writes the files of init. They appear in dir all at once, or not
+// at all.
+func initialize(c console, dir string, v initValues) error {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return err
+	}
+	entries, err := os.ReadDir(dir)
+	switch {
+	case err == nil && len(entries) > 0:
+		return fmt.Errorf("%s is not empty: must be a new or an empty directory, since nothing is overwritten", dir)
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
+	var config, broker strings.Builder
+	if err := initConfig.Execute(&config, v); err != nil {
+		return err
+	}
+	if err := initBroker.Execute(&broker, v); err != nil {
+		return err
+	}
+	// The flags came unchecked: what would be refused later is refused now.
+	parsed, err := parseConfig([]byte(config.String()))
+	if err == nil {
+		err = parsed.Validate()
+	}
+	if err != nil {
+		return fmt.Errorf("write configuration:\n%w", err)
+	}
+
+	parent := filepath.Dir(dir)
+	if err := os.MkdirAll(parent, 0o755); err != nil {
+		return err
+	}
+	stage, err := os.MkdirTemp(parent, ".iotoll-init-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(stage) // gone by then, if all went well
+	for _, file := range []struct {
+		name, text string
+		mode       fs.FileMode
+	}{
+		{"iotoll.yaml", config.String(), 0o644},
+		{"mosquitto.conf", broker.String(), 0o644},
+		{"broker-password", rand.Text() + "\n", 0o600},
+	} {
+		if err := os.WriteFile(filepath.Join(stage, file.name), []byte(file.text), file.mode); err != nil {
+			return err
+		}
+	}
+	if err := os.Chmod(stage, 0o755); err != nil {
+		return err
+	}
+	// Remove takes only an empty directory, and Rename none that exists.
+	if err := os.Remove(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := os.Rename(stage, dir); err != nil {
+		return err
+	}
+	next := "iotoll serve --config " + filepath.Join(dir, "iotoll.yaml")
+	if v.Address == "" {
+		next = "put an offer with your deposit address into iotoll.yaml, then: " + next
+	}
+	_, err = fmt.Fprintf(c.out, `wrote %[1]s/iotoll.yaml, mosquitto.conf and broker-password
+next: %[2]s
+      mosquitto -c %[1]s/mosquitto.conf
+`, dir, next)
+	return err
+}

@@ -1,0 +1,88 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestInit(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "new", "iotoll")
+	out := mustRun(t, "init", dir, "--address", depositAddress, "--plug", "192.168.1.20")
+	if !strings.Contains(out, "next: iotoll serve --config "+dir+"/iotoll.yaml") {
+		t.Errorf("init: got %q, want it to say what comes next", out)
+	}
+	c, err := LoadConfig(filepath.Join(dir, "iotoll.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(c.Offers) != 1 || c.Offers[0].Address != depositAddress || c.Plugs[0].Address != "192.168.1.20" {
+		t.Errorf("configuration: got offers %+v and plugs %+v", c.Offers, c.Plugs)
+	}
+	// The broker gives away what the configuration says is free.
+	broker, err := os.ReadFile(filepath.Join(dir, "mosquitto.conf"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, filter := range c.Public {
+		if !strings.Contains(string(broker), "\nplugin_opt_public "+filter+"\n") {
+			t.Errorf("mosquitto.conf has no plugin_opt_public %s", filter)
+		}
+	}
+	if want := "\nplugin_opt_store_uri mongodb://" + c.Store.Embedded.Listen + "/\n"; !strings.Contains(string(broker), want) {
+		t.Errorf("mosquitto.conf has no %q", want)
+	}
+
+	path := filepath.Join(dir, "broker-password")
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info.Mode().Perm() != 0o600 {
+		t.Errorf("%s: got mode %v, want 0600", path, info.Mode())
+	}
+	first, err := readSecretFile(path)
+	if err != nil || len(first.reveal()) < 20 {
+		t.Errorf("password: got %d characters, %v, want at least 20", len(first.reveal()), err)
+	}
+	if strings.Contains(out, first.reveal()) {
+		t.Error("init printed the password")
+	}
+
+	// Again: nothing is overwritten. Elsewhere: another password.
+	if r := iotoll(t, "", "init", dir); r.code != 1 || !strings.Contains(r.errOut, "is not empty: must be a new or an empty directory") {
+		t.Errorf("second init: got %+v, want a refusal", r)
+	}
+	empty := t.TempDir()
+	mustRun(t, "init", empty)
+	second, err := readSecretFile(filepath.Join(empty, "broker-password"))
+	if err != nil || second == first {
+		t.Errorf("two calls wrote the same password, or none: %v", err)
+	}
+	if _, err := LoadConfig(filepath.Join(empty, "iotoll.yaml")); err != nil {
+		t.Errorf("without an address: %v", err)
+	}
+}
+
+// TestInitRefuses: whatever goes wrong, nothing is left behind.
+func TestInitRefuses(t *testing.T) {
+	for _, test := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"--address", "X"}, `offers[0].address: "X": must be 90 trytes`},
+		{[]string{"--node", "node"}, `ledger.nodes[0]: "node": must be a URL such as`},
+		{[]string{"--plug", "plug"}, `plugs[0].address: "plug": must be an IP address`},
+		{[]string{"--node", "http://x\"\nstore: {}"}, "ledger.nodes[0]: is not a URL"},
+	} {
+		parent := t.TempDir()
+		r := iotoll(t, "", append([]string{"init", filepath.Join(parent, "x")}, test.args...)...)
+		if r.code != 1 || !strings.Contains(r.errOut, test.want) {
+			t.Errorf("init %q: got %+v, want exit code 1 and %s", test.args, r, test.want)
+		}
+		if left, _ := os.ReadDir(parent); len(left) > 0 {
+			t.Errorf("init %q left %v", test.args, left)
+		}
+	}
+}

@@ -1,0 +1,23 @@
+package main
+
+import (
+	"io"
+	"os"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	"golang.org/x/term"
+)
+
+// newLog returns a log for people if w is a terminal, and one JSON object a
+// line otherwise.
+func newLog(w io.Writer) *logrus.Logger {
+	log := logrus.New()
+	log.SetOutput(w)
+	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		log.SetFormatter(&logrus.TextFormatter{FullTimestamp: true})
+	} else {
+		log.SetFormatter(&logrus.JSONFormatter{TimestampFormat: time.RFC3339Nano})
+	}
+	return log
+}

@@ -1,0 +1,200 @@
+// Command iotoll sells live MQTT topics for IOTA: it watches a ledger for
+// payments, turns each into a grant that the broker's plugin enforces, and
+// publishes the readings of smart plugs.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
+	stop()
+	os.Exit(report(os.Stderr, err))
+}
+
+// usageError is a mistake in the command line.
+type usageError struct {
+	err     error
+	command string // whose --help says how to do it right
+}
+
+func (e *usageError) Error() string { return e.err.Error() }
+func (e *usageError) Unwrap() error { return e.err }
+
+// errDenied is what check returns for "deny": it has printed its answer, and
+// the exit code says the rest.
+var errDenied = errors.New("denied")
+
+// report writes what went wrong and returns the exit code: 0 for success, 2
+// for a mistake in the command line, 1 for every other failure.
+func report(stderr io.Writer, err error) int {
+	var usage *usageError
+	var hinted *hintedError
+	switch {
+	case err == nil:
+		return 0
+	case errors.Is(err, errDenied):
+		return 1
+	case errors.As(err, &usage):
+		fmt.Fprintf(stderr, "iotoll: %v\nhint: %s --help\n", err, usage.command)
+		return 2
+	}
+	fmt.Fprintf(stderr, "iotoll: %v\n", err)
+	if errors.As(err, &hinted) {
+		fmt.Fprintf(stderr, "hint: %s\n", hinted.hint)
+	}
+	return 1
+}
+
+// hintedError says, beside what went wrong, what to do next.
+type hintedError struct {
+	err  error
+	hint string
+}
+
+func (e *hintedError) Error() string { return e.err.Error() }
+func (e *hintedError) Unwrap() error { return e.err }
+
+// hint attaches to err what its reader can do next.
+func hint(err error, format string, args ...any) error {
+	return &hintedError{err: err, hint: fmt.Sprintf(format, args...)}
+}
+
+// console is where a command reads and writes.
+type console struct {
+	in       io.Reader
+	out, err io.Writer
+}
+
+// run executes one command line, without the program's name. It returns when
+// the command is done or, soon after, when ctx ends.
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) error {
+	c := console{in: stdin, out: stdout, err: stderr}
+	root := newRoot(c)
+	root.SetArgs(args)
+	root.SetIn(stdin)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+
+	// Whatever fails before a command's own code runs is a mistake in the
+	// command line: cobra has no type for those errors.
+	started := false
+	forEach(root, func(cmd *cobra.Command) {
+		if body := cmd.RunE; body != nil {
+			cmd.RunE = func(cmd *cobra.Command, args []string) error {
+				started = true
+				return body(cmd, args)
+			}
+		}
+	})
+	cmd, err := root.ExecuteContextC(ctx)
+	var usage *usageError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &usage):
+		usage.command = cmd.CommandPath()
+	case !started:
+		return &usageError{err: err, command: cmd.CommandPath()}
+	}
+	return err
+}
+
+func forEach(cmd *cobra.Command, do func(*cobra.Command)) {
+	do(cmd)
+	for _, sub := range cmd.Commands() {
+		forEach(sub, do)
+	}
+}
+
+// newRoot builds the command tree. Each command is in the file of its name.
+func newRoot(c console) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "iotoll",
+		Short: "Sell live MQTT topics for IOTA",
+		Long: `iotoll sells live MQTT topics for IOTA.
+
+A seller runs "iotoll init" once and "iotoll serve" from then on. Buyers pay to an
+offer's address and name themselves in the message; within a second of the
+payment's confirmation their connected MQTT client receives what they bought.`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	root.CompletionOptions.HiddenDefaultCmd = true
+	var config string
+	root.PersistentFlags().StringVar(&config, "config", defaultConfigPath(),
+		"configuration file; its default is $IOTOLL_CONFIG, else "+systemConfigPath)
+	load := func() (*Config, error) { return LoadConfig(config) }
+
+	root.AddGroup(&cobra.Group{ID: "seller", Title: "For the seller:"},
+		&cobra.Group{ID: "buyer", Title: "For the buyer:"},
+		&cobra.Group{ID: "other", Title: "Other:"})
+	add := func(group string, commands ...*cobra.Command) {
+		for _, cmd := range commands {
+			cmd.GroupID = group
+			root.AddCommand(cmd)
+		}
+	}
+	add("seller",
+		newInit(c),
+		newConfig(c, load),
+	)
+	add("buyer",
+		newAddress(c),
+	)
+	add("other",
+		newVersion(c),
+	)
+	root.SetHelpCommandGroupID("other")
+	return root
+}
+
+// group returns a command that only holds others.
+func group(use, short string, commands ...*cobra.Command) *cobra.Command {
+	names := make([]string, len(commands))
+	for i, cmd := range commands {
+		names[i] = cmd.Name()
+	}
+	g := &cobra.Command{
+		Use:   use,
+		Short: short,
+		// Without these two, cobra answers a misspelt subcommand with the
+		// help text and exit code 0.
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return fmt.Errorf("unknown command %q of %s: must be one of %s", args[0], use, strings.Join(names, ", "))
+			}
+			return fmt.Errorf("%s needs a command: one of %s", use, strings.Join(names, ", "))
+		},
+		RunE: func(*cobra.Command, []string) error { return nil },
+	}
+	g.AddCommand(commands...)
+	return g
+}
+
+// exactly demands one argument for each name.
+func exactly(names ...string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		switch {
+		case len(args) < len(names):
+			return fmt.Errorf("missing argument: %s", strings.Join(names[len(args):], " "))
+		case len(args) > len(names):
+			return fmt.Errorf("unexpected argument: %q", args[len(names)])
+		}
+		return nil
+	}
+}
+
+// loader reads the configuration that --config names.
+type loader func() (*Config, error)

@@ -1,0 +1,85 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// result is what a command line did.
+type result struct {
+	code        int
+	out, errOut string
+}
+
+// iotoll runs a command line in this process, as main does.
+func iotoll(t *testing.T, stdin string, args ...string) result {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	var out, errOut bytes.Buffer
+	err := run(ctx, args, strings.NewReader(stdin), &out, &errOut)
+	return result{report(&errOut, err), out.String(), errOut.String()}
+}
+
+// mustRun runs a command line that has to succeed, and returns its output.
+func mustRun(t *testing.T, args ...string) string {
+	t.Helper()
+	r := iotoll(t, "", args...)
+	if r.code != 0 {
+		t.Fatalf("iotoll %s: exit code %d, want 0\n%s%s", strings.Join(args, " "), r.code, r.out, r.errOut)
+	}
+	return r.out
+}
+
+func writeFile(t *testing.T, name, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestUsage(t *testing.T) {
+	for _, test := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"bogus"}, "iotoll: unknown command \"bogus\" for \"iotoll\"\nhint: iotoll --help\n"},
+		{[]string{"version", "--bogus"}, "iotoll: unknown flag: --bogus\nhint: iotoll version --help\n"},
+		{[]string{"version", "x"}, "iotoll: unexpected argument: \"x\"\nhint: iotoll version --help\n"},
+		{[]string{"init"}, "iotoll: missing argument: DIR\nhint: iotoll init --help\n"},
+		{[]string{"config"}, "iotoll: config needs a command: one of check\nhint: iotoll config --help\n"},
+		{[]string{"config", "chekc"}, "iotoll: unknown command \"chekc\" of config: must be one of check\nhint: iotoll config --help\n"},
+	} {
+		t.Run(strings.Join(test.args, " "), func(t *testing.T) {
+			r := iotoll(t, "", test.args...)
+			if r.code != 2 || r.errOut != test.want || r.out != "" {
+				t.Errorf("got exit code %d, stdout %q, stderr:\n%swant 2, nothing, and:\n%s", r.code, r.out, r.errOut, test.want)
+			}
+		})
+	}
+}
+
+func TestHelp(t *testing.T) {
+	for _, args := range [][]string{{"--help"}, {"help"}, {}} {
+		r := iotoll(t, "", args...)
+		if r.code != 0 || !strings.Contains(r.out, "init ") || !strings.Contains(r.out, "For the seller:") {
+			t.Errorf("iotoll %s: got exit code %d and:\n%s", strings.Join(args, " "), r.code, r.out)
+		}
+	}
+}
+
+func TestVersion(t *testing.T) {
+	if out := mustRun(t, "version"); !strings.HasPrefix(out, "iotoll ") || !strings.Contains(out, " go1.") {
+		t.Errorf("version: got %q, want the version and Go's", out)
+	}
+	if got := versionText(nil); !strings.HasPrefix(got, "iotoll (unknown) go") {
+		t.Errorf("versionText(nil): got %q, want (unknown)", got)
+	}
+}
