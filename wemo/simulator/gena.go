@@ -1,0 +1,203 @@
+package simulator
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// subscription is one subscriber to the events of one service.
+type subscription struct {
+	service  string
+	callback *url.URL
+	expires  time.Time
+	events   chan string // property sets to send; a slow subscriber misses some
+}
+
+// defaultTimeout is what a plug grants to who does not ask properly.
+const defaultTimeout = 1801
+
+// maxSubscriptions bounds what strangers on the network can make us keep.
+const maxSubscriptions = 100
+
+// subscribe answers SUBSCRIBE (UPnP Device Architecture 1.0, section 4.1).
+// After the answer, after sends the first event.
+func (p *Plug) subscribe(ctx context.Context, req *http.Request, peer netip.Addr, wg *sync.WaitGroup) (res response, after func()) {
+	service := strings.TrimSuffix(strings.TrimPrefix(req.URL.Path, "/upnp/event/"), "1")
+	if services[service] == "" {
+		return page("404 Not Found"), nil
+	}
+	now := p.config.Now()
+	seconds := defaultTimeout
+	if n, err := strconv.Atoi(strings.TrimPrefix(strings.ToLower(req.Header.Get("TIMEOUT")), "second-")); err == nil && n > 0 &&
+		strings.HasPrefix(strings.ToLower(req.Header.Get("TIMEOUT")), "second-") {
+		seconds = min(n, 86400)
+	}
+	expires := now.Add(time.Duration(seconds) * time.Second)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	id := req.Header.Get("SID")
+	sub := p.subs[id]
+	if id != "" {
+		if sub == nil || sub.service != service || now.After(sub.expires) || req.Header.Get("CALLBACK") != "" || req.Header.Get("NT") != "" {
+			return p.precondition(), nil
+		}
+		sub.expires = expires
+	} else {
+		callback, err := url.Parse(strings.Trim(req.Header.Get("CALLBACK"), "<>"))
+		if err != nil || callback.Scheme != "http" || req.Header.Get("NT") != "upnp:event" || len(p.subs) >= maxSubscriptions {
+			return p.precondition(), nil
+		}
+		// Unlike a plug: events go to who asked, not to whomever he names.
+		if host, err := netip.ParseAddr(callback.Hostname()); err != nil || host.Unmap() != peer {
+			return p.precondition(), nil
+		}
+		id = "uuid:" + newUUID()
+		sub = &subscription{service: service, callback: callback, expires: expires, events: make(chan string, 16)}
+		p.subs[id] = sub
+		after = func() {
+			wg.Go(func() { sub.send(ctx, id) })
+			p.offer(sub, p.Values())
+		}
+	}
+	return response{"200 OK", []string{
+		date(now), serverLine, "CONTENT-LENGTH: 0", userAgentLine, "SID: " + id, "TIMEOUT: Second-" + strconv.Itoa(seconds),
+	}, ""}, after
+}
+
+// precondition is as recorded, unlike libupnp's.
+func (p *Plug) precondition() response {
+	return response{"412 Invalid Parameters", []string{"CONTENT-LENGTH: 0", date(p.config.Now()), serverLine, userAgentLine}, ""}
+}
+
+func (p *Plug) unsubscribe(req *http.Request) response {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	id := req.Header.Get("SID")
+	if p.subs[id] == nil {
+		return p.precondition()
+	}
+	p.drop(id)
+	return page("200 OK")
+}
+
+// drop ends a subscription. p.mu is held.
+func (p *Plug) drop(id string) {
+	close(p.subs[id].events)
+	delete(p.subs, id)
+}
+
+// offer queues the event that tells v.
+func (p *Plug) offer(sub *subscription, v Values) {
+	var event string
+	switch sub.service {
+	case "insight":
+		event = property("InsightParams", v.event())
+	case "basicevent":
+		event = property("BinaryState", v.binaryState())
+	default:
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, s := range p.subs {
+		if s != sub {
+			continue
+		}
+		select {
+		case s.events <- event:
+		default:
+		}
+	}
+}
+
+func property(name, value string) string {
+	return fmt.Sprintf("<e:propertyset xmlns:e=\"urn:schemas-upnp-org:event-1-0\">\n<e:property>\n<%[1]s>%[2]s</%[1]s>\n</e:property>\n</e:propertyset>\n\n", name, value)
+}
+
+// sendEvents watches the meter. InsightParams is sent when it changes and the
+// relay is closed, BinaryState when the state changes.
+func (p *Plug) sendEvents(ctx context.Context) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	last := p.Values()
+	defer func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		for id := range p.subs {
+			p.drop(id)
+		}
+	}()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		v, now := p.Values(), p.config.Now()
+		var due []*subscription
+		p.mu.Lock()
+		for id, s := range p.subs {
+			switch {
+			case now.After(s.expires):
+				p.drop(id)
+			case s.service == "insight" && v != last && (v.State != 0 || last.State != 0),
+				s.service == "basicevent" && v.State != last.State:
+				due = append(due, s)
+			}
+		}
+		p.mu.Unlock()
+		for _, s := range due {
+			p.offer(s, v)
+		}
+		last = v
+	}
+}
+
+// send delivers the events of one subscription, one after the other.
+func (s *subscription) send(ctx context.Context, id string) {
+	seq := 0
+	for {
+		var event string
+		select {
+		case <-ctx.Done():
+			return
+		case e, ok := <-s.events:
+			if !ok {
+				return
+			}
+			event = e
+		}
+		// The body is followed by an empty line that its length includes.
+		n := fmt.Sprintf("NOTIFY %s HTTP/1.1\r\nHOST: %s\r\nCONTENT-TYPE: text/xml; charset=\"utf-8\"\r\nCONTENT-LENGTH: %d\r\nNT: upnp:event\r\nNTS: upnp:propchange\r\nSID: %s\r\nSEQ: %d\r\n\r\n%s\r\n",
+			s.callback.RequestURI(), s.callback.Host, len(event)+2, id, seq, event)
+		seq++
+		deliver(ctx, s.callback.Host, n)
+	}
+}
+
+// deliver sends a NOTIFY. That nobody takes it is nobody's concern.
+func deliver(ctx context.Context, host, notify string) {
+	if _, _, err := net.SplitHostPort(host); err != nil {
+		host = net.JoinHostPort(strings.Trim(host, "[]"), "80")
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	c, err := new(net.Dialer).DialContext(ctx, "tcp", host)
+	if err != nil {
+		return
+	}
+	defer c.Close()
+	stop := context.AfterFunc(ctx, func() { c.Close() })
+	defer stop()
+	io.WriteString(c, notify)
+	io.Copy(io.Discard, io.LimitReader(c, 4096))
+}
