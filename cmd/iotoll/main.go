@@ -151,9 +151,11 @@ payment's confirmation their connected MQTT client receives what they bought.`,
 		newConfig(c, load),
 	)
 	add("buyer",
+		newPay(c),
 		newAddress(c),
 	)
 	add("other",
+		newSim(c),
 		newVersion(c),
 	)
 	root.SetHelpCommandGroupID("other")

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -82,4 +83,22 @@ func TestVersion(t *testing.T) {
 	if got := versionText(nil); !strings.HasPrefix(got, "iotoll (unknown) go") {
 		t.Errorf("versionText(nil): got %q, want (unknown)", got)
 	}
+}
+
+// logBuffer collects what commands log while a test may look at it.
+type logBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *logBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
 }

@@ -1,0 +1,90 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"io"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// background runs a command line until the test ends, and returns the lines
+// that it prints up to "ready".
+func background(t *testing.T, stdin string, args ...string) []string {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	r, w := io.Pipe()
+	var errOut logBuffer
+	done := make(chan error, 1)
+	go func() {
+		err := run(ctx, args, strings.NewReader(stdin), w, &errOut)
+		w.Close()
+		done <- err
+	}()
+	t.Cleanup(func() {
+		cancel()
+		go io.Copy(io.Discard, r)
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Errorf("iotoll %s: %v", strings.Join(args, " "), err)
+			}
+		case <-time.After(10 * time.Second):
+			t.Errorf("iotoll %s does not end 10 s after it was interrupted", strings.Join(args, " "))
+		}
+		if t.Failed() {
+			t.Logf("iotoll %s logged:\n%s", strings.Join(args, " "), errOut.String())
+		}
+	})
+	var lines []string
+	for s := bufio.NewScanner(r); s.Scan(); {
+		lines = append(lines, s.Text())
+		if strings.Contains(s.Text(), "ready") {
+			go io.Copy(io.Discard, r)
+			return lines
+		}
+	}
+	t.Fatalf("iotoll %s ended before it was ready: %v\n%s", strings.Join(args, " "), <-done, errOut.String())
+	return nil
+}
+
+// startTangle runs a simulated tangle and returns its URL and the file of the
+// seed that owns its iotas.
+func startTangle(t *testing.T) (node, seed string) {
+	t.Helper()
+	seed = filepath.Join(t.TempDir(), "john.seed")
+	lines := background(t, "", "sim", "tangle", "--listen", "127.0.0.1:0", "--seed-file", seed, "--milestone", "100ms", "--mwm", "1", "--iotas", "10000")
+	if len(lines) != 3 || lines[1] != "seed "+seed+" owns 10000 iotas" {
+		t.Fatalf("sim tangle: got %q", lines)
+	}
+	return strings.TrimPrefix(lines[0], "node "), seed
+}
+
+func TestPay(t *testing.T) {
+	node, seed := startTangle(t)
+	pay := func(args ...string) result {
+		return iotoll(t, "", append([]string{"pay", "--node", node, "--seed-file", seed, "--mwm", "1", "--address", depositAddress}, args...)...)
+	}
+	r := pay("--amount", "500", "--message", `{"username": "john"}`, "--wait")
+	if r.code != 0 || r.errOut != "" || !strings.HasPrefix(r.out, "sent 500 iotas\ntransaction ") || !strings.Contains(r.out, "\nconfirmed after ") {
+		t.Errorf("pay: got %+v", r)
+	}
+	if r := pay("--amount", "1", "--message", `{"user": "john"}`, "--wait"); r.code != 0 || r.errOut != "warning: the seller will have to assign this payment by hand: the message names no username\n" {
+		t.Errorf("pay for nobody: got %+v, want a warning", r)
+	}
+	if r := pay("--amount", "20000", "--message", `{"username": "john"}`); r.code != 1 || !strings.Contains(r.errOut, "not enough iotas: 9499 ") || !strings.Contains(r.errOut, "hint: ") {
+		t.Errorf("pay too much: got %+v", r)
+	}
+	if r := pay("--message", `{"username": "john"}`); r.code != 2 || !strings.Contains(r.errOut, `required flag(s) "amount" not set`) {
+		t.Errorf("pay without amount: got %+v, want exit code 2", r)
+	}
+}
+
+func TestSimPlug(t *testing.T) {
+	lines := background(t, "slow 1ms\n", "sim", "plug", "--listen", "127.0.0.1:0")
+	if len(lines) != 2 || !strings.HasPrefix(lines[0], "plug 127.0.0.1:") {
+		t.Errorf("sim plug: got %q", lines)
+	}
+}

@@ -1,0 +1,134 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/iotoll/iotoll/tangle/devnet"
+	"github.com/iotoll/iotoll/wemo/simulator"
+)
+
+func newSim(c console) *cobra.Command {
+	return group("sim", "Simulate a plug or a tangle, to try things out", newSimPlug(c), newSimTangle(c))
+}
+
+func newSimPlug(c console) *cobra.Command {
+	cfg := simulator.Config{Name: "Simulated plug"}
+	cmd := &cobra.Command{
+		Use:   "plug",
+		Short: "Run a simulated WeMo Insight until interrupted",
+		Long: `plug runs a smart plug that answers like a real one and measures a plausible
+household. It takes commands on its standard input, one a line:
+
+` + simulator.Commands,
+		Args: exactly(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg.Log = newLog(c.err)
+			plug, err := simulator.Listen(cfg)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(c.out, "plug %s\nready\n", plug.Addr())
+			// A read of the terminal cannot be interrupted, so nobody waits for
+			// this: it ends with stdin, or with the process.
+			go func() {
+				lines := bufio.NewScanner(c.in)
+				for lines.Scan() {
+					if err := plug.Command(lines.Text()); err != nil {
+						fmt.Fprintln(c.err, "iotoll:", err)
+					}
+				}
+			}()
+			return plug.Run(cmd.Context())
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&cfg.Address, "listen", "127.0.0.1:49153", "`address` of its HTTP server; port 0 takes a free one")
+	f.BoolVar(&cfg.Multicast, "discoverable", false, "answer searches on the network, as a real plug does")
+	return cmd
+}
+
+func newSimTangle(c console) *cobra.Command {
+	var listen, seedFile string
+	var cfg devnet.Config
+	var supply uint64
+	cmd := &cobra.Command{
+		Use:   "tangle",
+		Short: "Run a simulated tangle until interrupted",
+		Long: `tangle runs one node of a simulated legacy tangle: it speaks the HTTP API of IRI,
+checks signatures, keeps balances, and confirms payments by milestones. It
+forgets everything when it stops.
+
+The seed in --seed-file owns all iotas; if there is no such file, it is written
+with a new random seed. Pay from it with "iotoll pay".`,
+		Example: `  iotoll sim tangle --seed-file john.seed &
+  iotoll pay --node http://127.0.0.1:14265 --seed-file john.seed ...`,
+		Args: exactly(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if _, err := os.Stat(seedFile); errors.Is(err, fs.ErrNotExist) {
+				if err := writeSeed(seedFile); err != nil {
+					return err
+				}
+			}
+			seed, err := readSeed(seedFile)
+			if err != nil {
+				return err
+			}
+			if cfg.Genesis, err = devnet.SeedGenesis(seed.reveal(), supply); err != nil {
+				return fmt.Errorf("give %d iotas to the seed in %s: %w", supply, seedFile, err)
+			}
+			cfg.Log = newLog(c.err)
+			node, err := devnet.New(cfg)
+			if err != nil {
+				return err
+			}
+			l, err := net.Listen("tcp", listen)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(c.out, "node http://%s\nseed %s owns %d iotas\nready\n", l.Addr(), seedFile, supply)
+			g, ctx := errgroup.WithContext(cmd.Context())
+			g.Go(func() error { return node.Run(ctx) })
+			g.Go(func() error { return serveHTTP(ctx, l, node) })
+			return g.Wait()
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&listen, "listen", "127.0.0.1:14265", "`address` of the node; port 0 takes a free one")
+	f.StringVar(&seedFile, "seed-file", "", "`file` that holds the seed of the buyer")
+	f.DurationVar(&cfg.Milestone, "milestone", time.Second, "time between two milestones, which confirm payments")
+	f.IntVar(&cfg.MWM, "mwm", 9, "minimum weight magnitude: how much proof of work the network wants")
+	f.Uint64Var(&supply, "iotas", 1_000_000_000, "how many iotas the seed owns")
+	cmd.MarkFlagRequired("seed-file")
+	return cmd
+}
+
+// serveHTTP answers on l until ctx ends, and then gives requests that are
+// under way a second to finish.
+func serveHTTP(ctx context.Context, l net.Listener, h http.Handler) error {
+	server := &http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: time.Minute}
+	g := new(errgroup.Group)
+	g.Go(func() error {
+		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			return err
+		}
+		return nil
+	})
+	<-ctx.Done()
+	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	if err := server.Shutdown(stop); err != nil {
+		server.Close()
+	}
+	return g.Wait()
+}
