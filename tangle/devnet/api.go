@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/iotaledger/iota.go/address"
 	"github.com/iotaledger/iota.go/consts"
@@ -82,25 +83,45 @@ func (n *Node) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			reply(w, nil, fail{http.StatusRequestEntityTooLarge, err.Error()})
 			return
 		}
-		out, err := n.answer(body)
+		command, err := commandOf(body)
+		fault, latency := n.trick(strings.ToLower(command))
+		if latency > 0 {
+			select {
+			case <-r.Context().Done():
+				return
+			case <-time.After(latency):
+			}
+		}
+		var out any
+		if err == nil {
+			out, err = n.run(command, body)
+		}
+		if fault != "" {
+			spoil(w, r, fault, out, err)
+			return
+		}
 		reply(w, out, err)
 	}
 }
 
-// answer carries out the command in a request's body.
-func (n *Node) answer(body []byte) (any, error) {
+// commandOf finds out what a request asks for.
+func commandOf(body []byte) (string, error) {
 	var request map[string]any
 	if err := json.NewDecoder(bytes.NewReader(body)).Decode(&request); err != nil {
-		return nil, bad("%s", err)
+		return "", bad("%s", err)
 	}
 	name, ok := request["command"]
 	if !ok {
-		return nil, bad("error parsing command")
+		return "", bad("error parsing command")
 	}
 	command, ok := name.(string)
 	if !ok {
-		return nil, fail{status: http.StatusInternalServerError}
+		return "", fail{status: http.StatusInternalServerError}
 	}
+	return command, nil
+}
+
+func (n *Node) run(command string, body []byte) (any, error) {
 	run, ok := commands[strings.ToLower(command)]
 	if !ok {
 		return nil, bad("command [%s] is unknown", command)
@@ -132,14 +153,22 @@ func decode(body []byte, to any) error {
 	switch {
 	case errors.As(err, &wrong) && wrong.Type.Kind().String() == "slice":
 		return fail{http.StatusInternalServerError, fmt.Sprintf(
-			"internal error: 1 error(s) decoding:\n\n* '%s': source data must be an array or slice, got %s", wrong.Field, wrong.Value)}
+			"internal error: 1 error(s) decoding:\n\n* '%s': source data must be an array or slice, got %s", fieldName(wrong), wrong.Value)}
 	case errors.As(err, &wrong):
 		return fail{http.StatusInternalServerError, fmt.Sprintf(
-			"internal error: 1 error(s) decoding:\n\n* '%s' expected type '%s', got %s", wrong.Field, wrong.Type, wrong.Value)}
+			"internal error: 1 error(s) decoding:\n\n* '%s' expected type '%s', got %s", fieldName(wrong), wrong.Type, wrong.Value)}
 	case err != nil:
 		return fail{http.StatusInternalServerError, "internal error: " + err.Error()}
 	}
 	return nil
+}
+
+// fieldName is a field of a request as the API spells it.
+func fieldName(err *json.UnmarshalTypeError) string {
+	if err.Field == "" {
+		return err.Field
+	}
+	return strings.ToLower(err.Field[:1]) + err.Field[1:]
 }
 
 var errUnsynced = bad("node not synced")

@@ -65,6 +65,7 @@ type Node struct {
 	interval time.Duration
 
 	view // guarded by tangle.mu
+	tricks
 }
 
 // New makes a tangle with its first milestone and a node that sees all of it.
@@ -108,12 +109,12 @@ func New(cfg Config) (*Node, error) {
 	if _, err := t.milestone(); err != nil {
 		return nil, fmt.Errorf("issue first milestone: %w", err)
 	}
-	return &Node{tangle: t, interval: cfg.Milestone}, nil
+	return t.node(cfg.Milestone), nil
 }
 
 // Peer returns another node of the same tangle, with its own view and faults.
 func (n *Node) Peer() *Node {
-	return &Node{tangle: n.tangle, interval: n.interval}
+	return n.tangle.node(n.interval)
 }
 
 // Run issues a milestone every Config.Milestone until ctx ends, but for the

@@ -99,6 +99,9 @@ type tangle struct {
 	balances   map[trinary.Hash]int64
 	spent      map[trinary.Hash]bool // addresses that a valid signature was seen of
 	stalled    bool
+	nodes      []*Node
+
+	attachments, floods int // made by Attach and Flood, to tell them apart
 
 	checked map[[sha256.Size]byte]verdict // of bundles, so that replays are cheap
 }
@@ -119,6 +122,14 @@ func newTangle(cfg Config, balances map[trinary.Hash]int64) *tangle {
 		spent:       make(map[trinary.Hash]bool),
 		checked:     make(map[[sha256.Size]byte]verdict),
 	}
+}
+
+func (t *tangle) node(interval time.Duration) *Node {
+	n := &Node{tangle: t, interval: interval}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.nodes = append(t.nodes, n)
+	return n
 }
 
 func (t *tangle) isStalled() bool {
