@@ -1,0 +1,94 @@
+package rig
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"text/template"
+)
+
+// The configuration is written here rather than by "iotoll init", because
+// every port differs and the offer lasts as long as the story needs.
+var iotollConfig = template.Must(template.New("iotoll.yaml").Parse(`store:
+  embedded:
+    directory: {{.Dir}}/store
+    listen: 127.0.0.1:{{.StorePort}}
+ledger:
+  nodes: [{{.NodeURL}}]
+public: [sensor/1m]
+offers:
+  - id: live
+    topics: [sensor/live]
+    price: {{.Price}}
+    period: {{.Period}}
+    address: {{.Deposit}}
+broker:
+  url: mqtt://127.0.0.1:{{.BrokerPort}}
+  username: ` + Publisher + `
+  password_file: {{.PasswordFile "` + Publisher + `"}}
+plugs:
+  - address: {{.PlugAddress}}
+    live: sensor/live
+    average: sensor/1m
+`))
+
+var brokerConfig = template.Must(template.New("mosquitto.conf").Parse(`listener {{.BrokerPort}} 127.0.0.1
+allow_anonymous true
+{{if .Root}}user root
+{{end}}plugin {{.Bin}}/iotoll.so
+plugin_opt_store_uri mongodb://127.0.0.1:{{.StorePort}}/
+plugin_opt_public sensor/1m
+{{.Conf}}
+`))
+
+// Root reports whether we are root, as whom the broker would otherwise give
+// up the right to read our files.
+func (r *Rig) Root() bool { return os.Getuid() == 0 }
+
+// PasswordFile names the file that holds the password of a user.
+func (r *Rig) PasswordFile(user string) string { return filepath.Join(r.Dir, user+".password") }
+
+// configure makes a deposit address and writes the files.
+func (r *Rig) configure(ctx context.Context) error {
+	out, err := r.Iotoll(ctx, "address", "--new", "--seed-file", filepath.Join(r.Dir, "seller.seed"))
+	if err != nil {
+		return fmt.Errorf("make a deposit address: %w\n%s", err, out)
+	}
+	r.Deposit = strings.TrimSpace(out)
+	for path, t := range map[string]*template.Template{r.Config: iotollConfig, r.BrokerConf: brokerConfig} {
+		var b bytes.Buffer
+		if err := t.Execute(&b, r); err != nil {
+			return err
+		}
+		if err := os.WriteFile(path, b.Bytes(), 0o600); err != nil {
+			return err
+		}
+	}
+	// serve creates this account.
+	return os.WriteFile(r.PasswordFile(Publisher), []byte(rand.Text()), 0o600)
+}
+
+// AddUser creates an account with a random password, kept in PasswordFile.
+func (r *Rig) AddUser(ctx context.Context, name string, flags ...string) error {
+	if err := os.WriteFile(r.PasswordFile(name), []byte(rand.Text()), 0o600); err != nil {
+		return err
+	}
+	args := append([]string{"user", "add", name, "--password-file", r.PasswordFile(name)}, flags...)
+	if out, err := r.Iotoll(ctx, args...); err != nil {
+		return fmt.Errorf("add user %s: %w\n%s", name, err, out)
+	}
+	return nil
+}
+
+// Password returns the password of a user that AddUser created.
+func (r *Rig) Password(user string) string {
+	b, err := os.ReadFile(r.PasswordFile(user))
+	if err != nil {
+		return ""
+	}
+	return string(b)
+}

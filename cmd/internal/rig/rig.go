@@ -1,0 +1,187 @@
+// Package rig runs the whole system on free loopback ports: a simulated tangle
+// and a simulated plug, iotoll serve with its embedded store, and a real
+// Mosquitto with the plugin. The demo, the end-to-end tests and the benchmarks
+// start it, so that what they show is the programs that a user installs.
+package rig
+
+import (
+	"context"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Options say what to run. The zero value of a field means its default.
+type Options struct {
+	Bin       string        // the directory that holds iotoll and iotoll.so; required
+	Dir       string        // where configuration, data and logs go; must be empty; required
+	Mosquitto []string      // the command of the broker; default mosquitto from PATH
+	Price     int64         // of the offer "live", in iotas; default 500
+	Period    time.Duration // what the price buys; default 1 h
+	Minute    time.Duration // how much time an average covers; default 1 min
+	Milestone time.Duration // the simulated tangle confirms this often; default 1 s
+	Conf      string        // more lines for mosquitto.conf
+}
+
+// Rig is the running system. Its programs may be stopped and started again one
+// by one; Close stops them all.
+type Rig struct {
+	Options
+
+	Tangle, Plug, Serve, Broker *Process
+
+	BrokerPort  int    // MQTT, on 127.0.0.1
+	StorePort   int    // the embedded store, on 127.0.0.1
+	NodeURL     string // the simulated tangle's IRI API
+	PlugAddress string // the simulated plug, as host:port
+	Deposit     string // the deposit address of the offer, 90 trytes
+	SeedFile    string // the buyer's seed: its first addresses hold iotas
+	Config      string // the configuration file of iotoll
+	BrokerConf  string // mosquitto.conf
+
+	others []*Process // clients
+}
+
+// mwm is how much proof of work the simulated tangle wants: little.
+const mwm = "5"
+
+// Publisher is the account that the plug's readings are published with.
+const Publisher = "iotoll"
+
+// Start brings everything up and returns when the broker accepts clients and
+// serve is ready. If it fails, nothing is left running.
+func Start(ctx context.Context, o Options) (r *Rig, err error) {
+	if len(o.Mosquitto) == 0 {
+		o.Mosquitto = []string{"mosquitto"}
+		if _, err := exec.LookPath("mosquitto"); err != nil {
+			// Debian keeps it where only root's PATH looks.
+			o.Mosquitto = []string{"/usr/sbin/mosquitto"}
+		}
+	}
+	if o.Price == 0 {
+		o.Price = 500
+	}
+	if o.Period == 0 {
+		o.Period = time.Hour
+	}
+	if o.Minute == 0 {
+		o.Minute = time.Minute
+	}
+	if o.Milestone == 0 {
+		o.Milestone = time.Second
+	}
+	r = &Rig{Options: o}
+	defer func() {
+		if err != nil {
+			r.Close()
+			r = nil
+		}
+	}()
+	ports, err := freePorts(4)
+	if err != nil {
+		return r, fmt.Errorf("find free ports: %w", err)
+	}
+	r.BrokerPort, r.StorePort = ports[0], ports[1]
+	r.NodeURL = fmt.Sprintf("http://127.0.0.1:%d", ports[2])
+	r.PlugAddress = fmt.Sprintf("127.0.0.1:%d", ports[3])
+	r.Config = filepath.Join(o.Dir, "iotoll.yaml")
+	r.BrokerConf = filepath.Join(o.Dir, "mosquitto.conf")
+	r.SeedFile = filepath.Join(o.Dir, "john.seed")
+
+	if err := r.StartTangle(ctx); err != nil {
+		return r, err
+	}
+	if err := r.StartPlug(ctx); err != nil {
+		return r, err
+	}
+	if err := r.configure(ctx); err != nil {
+		return r, err
+	}
+	if err := r.StartServe(ctx); err != nil {
+		return r, err
+	}
+	if err := r.AddUser(ctx, "john"); err != nil {
+		return r, err
+	}
+	if err := r.StartBroker(ctx); err != nil {
+		return r, err
+	}
+	return r, nil
+}
+
+// StartTangle starts the simulated tangle, which forgets when it stops.
+func (r *Rig) StartTangle(ctx context.Context) (err error) {
+	if r.Tangle, err = start(r.Dir, "tangle", r.iotoll("sim", "tangle", "--seed-file", r.SeedFile,
+		"--listen", strings.TrimPrefix(r.NodeURL, "http://"), "--milestone", r.Milestone.String(), "--mwm", mwm)...); err != nil {
+		return err
+	}
+	return r.Tangle.waitFor(ctx, "ready")
+}
+
+// StartPlug starts the simulated plug.
+func (r *Rig) StartPlug(ctx context.Context) (err error) {
+	if r.Plug, err = start(r.Dir, "plug", r.iotoll("sim", "plug", "--listen", r.PlugAddress)...); err != nil {
+		return err
+	}
+	return r.Plug.waitFor(ctx, "ready")
+}
+
+// StartServe starts iotoll serve, with its store.
+func (r *Rig) StartServe(ctx context.Context) (err error) {
+	if r.Serve, err = start(r.Dir, "serve", r.iotoll("serve")...); err != nil {
+		return err
+	}
+	return r.Serve.waitFor(ctx, "ready")
+}
+
+// StartBroker starts Mosquitto with the plugin.
+func (r *Rig) StartBroker(ctx context.Context) (err error) {
+	if r.Broker, err = start(r.Dir, "mosquitto", append(slices.Clone(r.Mosquitto), "-c", r.BrokerConf)...); err != nil {
+		return err
+	}
+	return r.Broker.waitListening(ctx, fmt.Sprintf("127.0.0.1:%d", r.BrokerPort))
+}
+
+func (r *Rig) iotoll(args ...string) []string {
+	return append([]string{filepath.Join(r.Bin, "iotoll"), "--config", r.Config}, args...)
+}
+
+// Iotoll runs one iotoll command to its end and returns what it printed.
+func (r *Rig) Iotoll(ctx context.Context, args ...string) (string, error) {
+	args = r.iotoll(args...)
+	out, err := exec.CommandContext(ctx, args[0], args[1:]...).CombinedOutput()
+	return string(out), err
+}
+
+// Pay pays from the buyer's seed to the deposit address and returns at once.
+func (r *Rig) Pay(ctx context.Context, iotas int64, message string) (string, error) {
+	return r.Iotoll(ctx, "pay", "--node", r.NodeURL, "--seed-file", r.SeedFile,
+		"--address", r.Deposit, "--mwm", mwm, "--amount", strconv.FormatInt(iotas, 10), "--message", message)
+}
+
+// Client starts mosquitto_sub as a user, or anonymously if user is empty.
+func (r *Rig) Client(name, user string, args ...string) (*Process, error) {
+	argv := []string{"mosquitto_sub", "-h", "127.0.0.1", "-p", strconv.Itoa(r.BrokerPort), "-v"}
+	if user != "" {
+		argv = append(argv, "-u", user, "-P", r.Password(user))
+	}
+	p, err := start(r.Dir, name, append(argv, args...)...)
+	if err == nil {
+		r.others = append(r.others, p)
+	}
+	return p, err
+}
+
+// Close stops everything that still runs, clients first.
+func (r *Rig) Close() {
+	for _, p := range r.others {
+		p.Kill()
+	}
+	for _, p := range []*Process{r.Broker, r.Serve, r.Plug, r.Tangle} {
+		p.Stop()
+	}
+}
