@@ -1,0 +1,347 @@
+package mongostore
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"github.com/iotoll/iotoll/acl"
+)
+
+// ErrReload is returned by [Store.Changes] if what changed since a position can
+// no longer be told. [Store.Load] reads everything.
+var ErrReload = errors.New("the position is no longer in the log of changes")
+
+const (
+	// checkEvery is how often a follower to whom nothing new comes makes sure
+	// that it still follows the same log.
+	checkEvery = 5 * time.Second
+	// hintEvery is how many changes apart the place of the log's end is noted.
+	hintEvery = 64
+	// changesAtOnce bounds what one call of Changes returns.
+	changesAtOnce = 1000
+)
+
+// change is an entry of the log of changes. They are numbered from 1 without
+// gaps, whoever writes them, since each is inserted after the last. The oldest
+// are deleted, the oldest first; the last one never is.
+type change struct {
+	ID string `bson:"_id"` // the number in 20 digits
+	// Nonce tells the entry from one with the same number in another history,
+	// such as before the database was restored; Previous is that of the entry
+	// before, so that a follower notices when it reads on in another history.
+	Nonce    string    `bson:"nonce"`
+	Previous string    `bson:"previous"`
+	Kind     string    `bson:"kind"`
+	Document any       `bson:"document"` // the _id of what changed
+	User     string    `bson:"user"`     // whose it is
+	At       time.Time `bson:"at"`
+}
+
+// The kinds of changes, and so the collections that Document is in.
+const (
+	userChanged  = "user"
+	grantChanged = "grant"
+)
+
+func changeID(seq int64) string { return fmt.Sprintf("%020d", seq) }
+
+func (c *change) seq() (int64, error) {
+	seq, err := strconv.ParseInt(c.ID, 10, 64)
+	if err != nil || seq < 1 || changeID(seq) != c.ID {
+		return 0, fmt.Errorf("log of changes: _id %.80q is not a number of 20 digits", c.ID)
+	}
+	return seq, nil
+}
+
+// Position is a place in the log of changes: all up to it is known. It is good
+// for [Store.Changes] of any Store on the same database.
+type Position struct {
+	Seq     int64  // the number of the last change that is known; 0 if there is none
+	Nonce   string // that change's
+	checked time.Time
+}
+
+// Changes returns what changed after a position, in order, and the position
+// after that. If there is more than a thousand it returns the first of it. A
+// change may come twice, and shows what changed as it is now, which may be later
+// than when it was announced.
+//
+// If nothing is new it asks for one document by its _id, however many there are,
+// and now and then for a second one. The error wraps [ErrReload] if the log was
+// trimmed beyond the position or the database was replaced by an older state.
+// With any other error, the position stays as it was.
+func (s *Store) Changes(ctx context.Context, from Position) ([]acl.Change, Position, error) {
+	var changes []acl.Change
+	at := from
+	for len(changes) < changesAtOnce {
+		c, err := get[change](ctx, s.changes, changeID(at.Seq+1))
+		if err != nil {
+			return nil, from, fmt.Errorf("read log of changes: %w", err)
+		}
+		if c == nil {
+			break
+		}
+		if c.Previous != at.Nonce {
+			return nil, from, fmt.Errorf("%w: change %d follows another one", ErrReload, at.Seq+1)
+		}
+		if changes, err = s.resolve(ctx, changes, c); err != nil {
+			return nil, from, err
+		}
+		at = Position{Seq: at.Seq + 1, Nonce: c.Nonce, checked: s.Now()}
+	}
+	if at.Seq == from.Seq && s.Now().Sub(from.checked) >= checkEvery {
+		if err := s.check(ctx, at); err != nil {
+			return nil, from, err
+		}
+		at.checked = s.Now()
+	}
+	return changes, at, nil
+}
+
+// check returns an error wrapping ErrReload unless a position is the log's end.
+func (s *Store) check(ctx context.Context, at Position) error {
+	if at.Seq == 0 {
+		// There is nothing to look at. Where a trimmed log begins, we would wait
+		// for change 1 for ever.
+		head, err := s.lastChange(ctx)
+		if err != nil {
+			return err
+		}
+		if head.Seq > 0 {
+			if c, err := get[change](ctx, s.changes, changeID(1)); err != nil {
+				return fmt.Errorf("read log of changes: %w", err)
+			} else if c == nil {
+				return fmt.Errorf("%w: change 1 is gone", ErrReload)
+			}
+		}
+		return nil
+	}
+	c, err := get[change](ctx, s.changes, changeID(at.Seq))
+	if err != nil {
+		return fmt.Errorf("read log of changes: %w", err)
+	}
+	if c == nil || c.Nonce != at.Nonce {
+		return fmt.Errorf("%w: change %d is gone", ErrReload, at.Seq)
+	}
+	return nil
+}
+
+// resolve appends what an entry of the log tells of, as it is now.
+func (s *Store) resolve(ctx context.Context, changes []acl.Change, c *change) ([]acl.Change, error) {
+	switch c.Kind {
+	case userChanged:
+		raw, err := get[bson.Raw](ctx, s.users, c.Document)
+		if err != nil {
+			return nil, fmt.Errorf("read user %q: %w", c.User, err)
+		}
+		u, ok := acl.User{}, false
+		if raw != nil {
+			u, ok = s.usable(*raw)
+		}
+		if !ok || u.Name != c.User {
+			changes = append(changes, acl.Change{RemovedUser: c.User})
+		}
+		if ok {
+			changes = append(changes, acl.Change{User: &u})
+		}
+	case grantChanged:
+		raw, err := get[bson.Raw](ctx, s.grants, c.Document)
+		if err != nil {
+			return nil, fmt.Errorf("read grant %v: %w", c.Document, err)
+		}
+		if raw == nil {
+			return changes, nil
+		}
+		if g, ok := s.usableGrant(*raw, make(filterLists)); ok {
+			changes = append(changes, acl.Change{Grant: &g})
+		}
+	default:
+		// An entry that this release does not know must not stop the others.
+		s.Log.WithField("kind", c.Kind).Warn("change of unknown kind in the store")
+	}
+	return changes, nil
+}
+
+// announce appends an entry to the log of changes.
+func (s *Store) announce(ctx context.Context, kind string, document any, user string) error {
+	for {
+		head, err := s.lastChange(ctx)
+		if err != nil {
+			return err
+		}
+		c := change{
+			ID:    changeID(head.Seq + 1),
+			Nonce: rand.Text(), Previous: head.Nonce,
+			Kind: kind, Document: document, User: user, At: s.now(),
+		}
+		added, err := insert(ctx, s.changes, c)
+		if err != nil {
+			return fmt.Errorf("insert into log of changes: %w", err)
+		}
+		if !added {
+			continue // somebody was faster: after theirs
+		}
+		s.setHead(Position{Seq: head.Seq + 1, Nonce: c.Nonce})
+		if (head.Seq+1)%hintEvery == 0 {
+			return s.noteHead(ctx, head.Seq+1)
+		}
+		return nil
+	}
+}
+
+// hint is the document in meta under the _id "changes": some number that was in
+// the log, to look for its end from there. It may be old, or of a change that is
+// deleted by now.
+type hint struct {
+	ID  string `bson:"_id"`
+	Seq int64  `bson:"seq"`
+}
+
+func (s *Store) noteHead(ctx context.Context, seq int64) error {
+	found, err := set(ctx, s.meta, "changes", bson.D{{Key: "seq", Value: seq}})
+	if err == nil && !found {
+		_, err = insert(ctx, s.meta, hint{ID: "changes", Seq: seq})
+	}
+	if err != nil {
+		return fmt.Errorf("note end of log of changes: %w", err)
+	}
+	return nil
+}
+
+// lastChange returns the end of the log of changes: when it was read, there was
+// none after it. It starts from the end that this Store knew, else from the
+// hint, else it reads the whole log: entries that are there have no gap between
+// them.
+func (s *Store) lastChange(ctx context.Context) (Position, error) {
+	read := func(seq int64) (*change, error) { return get[change](ctx, s.changes, changeID(seq)) }
+	s.mu.Lock()
+	start := s.head.Seq
+	s.mu.Unlock()
+	known, err := (*change)(nil), error(nil)
+	if start > 0 {
+		known, err = read(start)
+	}
+	if err == nil && known == nil {
+		var h *hint
+		if h, err = get[hint](ctx, s.meta, "changes"); err == nil && h != nil {
+			start = h.Seq
+			known, err = read(start)
+		}
+	}
+	if err == nil && known == nil {
+		known, err = s.someChange(ctx)
+	}
+	if err != nil {
+		return Position{}, fmt.Errorf("read log of changes: %w", err)
+	}
+	start = 0
+	if known != nil {
+		if start, err = known.seq(); err != nil {
+			return Position{}, err
+		}
+	}
+	known, err = last(known, start, read)
+	if err != nil {
+		return Position{}, fmt.Errorf("read log of changes: %w", err)
+	}
+	if known == nil {
+		return Position{}, nil
+	}
+	seq, err := known.seq()
+	if err != nil {
+		return Position{}, err
+	}
+	head := Position{Seq: seq, Nonce: known.Nonce}
+	s.setHead(head)
+	return head, nil
+}
+
+// someChange reads the whole log and returns its last entry, or one close to it
+// if it changes meanwhile; nil if it is empty.
+func (s *Store) someChange(ctx context.Context) (*change, error) {
+	var found *change
+	err := each(ctx, s.changes, bson.D{}, func(raw bson.Raw) error {
+		if id, ok := raw.Lookup("_id").StringValueOK(); ok && (found == nil || id > found.ID) {
+			found = new(change)
+			return bson.Unmarshal(raw, found)
+		}
+		return nil
+	})
+	return found, err
+}
+
+func (s *Store) setHead(p Position) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.head = p
+}
+
+// TrimChanges deletes the changes announced before an instant, but for the last
+// one. A follower that has not asked since then loads everything anew.
+func (s *Store) TrimChanges(ctx context.Context, before time.Time) (deleted int64, err error) {
+	ctx, cancel := readAll(ctx)
+	defer cancel()
+	head, err := s.lastChange(ctx)
+	if err != nil {
+		return 0, err
+	}
+	// The first that stays is found by halves: they are in the order of time, but
+	// for clocks that differ. Find the first that is there at all likewise.
+	first, err := s.firstChange(ctx, head.Seq, func(*change) bool { return true })
+	if err != nil {
+		return 0, err
+	}
+	stays, err := s.firstChange(ctx, head.Seq, func(c *change) bool { return !c.At.Before(before) })
+	if err != nil {
+		return 0, err
+	}
+	if stays <= first {
+		return 0, nil
+	}
+	if err := s.noteHead(ctx, head.Seq); err != nil {
+		return 0, err
+	}
+	// One after another, in order: what is left never has a gap, wherever this
+	// stops.
+	for first < stays {
+		var batch []mongo.WriteModel
+		for ; first < stays && len(batch) < 500; first++ {
+			batch = append(batch, mongo.NewDeleteOneModel().SetFilter(bson.D{{Key: "_id", Value: changeID(first)}}))
+		}
+		result, err := s.changes.BulkWrite(ctx, batch, options.BulkWrite().SetOrdered(true))
+		if result != nil {
+			deleted += result.DeletedCount
+		}
+		if err != nil {
+			return deleted, fmt.Errorf("trim log of changes: %w", err)
+		}
+	}
+	return deleted, nil
+}
+
+// firstChange returns the number of the first change up to head, which is there,
+// that is there and keeps a condition, or head if none does.
+func (s *Store) firstChange(ctx context.Context, head int64, keep func(*change) bool) (int64, error) {
+	low, high := int64(0), head
+	for low+1 < high {
+		middle := low + (high-low)/2
+		c, err := get[change](ctx, s.changes, changeID(middle))
+		if err != nil {
+			return 0, fmt.Errorf("read log of changes: %w", err)
+		}
+		if c != nil && keep(c) {
+			high = middle
+		} else {
+			low = middle
+		}
+	}
+	return high, nil
+}

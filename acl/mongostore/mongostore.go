@@ -1,0 +1,243 @@
+// Package mongostore keeps users, payments and grants in MongoDB, or in a server
+// that speaks its protocol.
+//
+// It holds to what MongoDB 6 and FerretDB 1.24 have in common. FerretDB reads a
+// document, changes it and writes it back without a lock, so no update here
+// depends on what was there before: what must happen once is the insertion of
+// one document under an _id that makes it unique. And FerretDB finds a document
+// fast by its _id alone, so that is how everything is found that is asked often.
+//
+// The collections:
+//
+//	users        who may log in; also as the demo of 2017 and mosquitto-auth-plug wrote them
+//	payments     what was paid; never changed
+//	pending      the payments that are not settled yet, and why not
+//	assignments  whose a payment is; never changed
+//	grants       the entries of the accounts; only a revocation marks them
+//	settlements  what became of a payment; never changed
+//	changes      the log by which others follow the store, see [Store.Changes]
+//	audit        what the seller did by hand
+//	meta         the schema's version, and single facts
+//
+// Instants are kept in milliseconds. Passwords are kept as hashes only, and no
+// error or log line holds one.
+package mongostore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"regexp"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+	"go.mongodb.org/mongo-driver/v2/mongo/readconcern"
+	"go.mongodb.org/mongo-driver/v2/mongo/readpref"
+	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
+
+	"github.com/iotoll/iotoll/tangle"
+)
+
+const (
+	// selectTimeout is how long a call looks for a server that answers.
+	selectTimeout = 3 * time.Second
+	// callTimeout bounds a call whose context has no deadline.
+	callTimeout = 10 * time.Second
+	// readAllTimeout bounds those that read whole collections.
+	readAllTimeout = 5 * time.Minute
+)
+
+// Errors that callers can act upon.
+var (
+	ErrNotFound = errors.New("not found")
+	ErrExists   = errors.New("exists already")
+)
+
+// Store is the store in one database. Its methods may be called by several
+// goroutines, and several Stores, in any number of processes, may use one
+// database. Every method returns within its context's deadline, or within 10
+// seconds if it has none (5 minutes where it reads whole collections).
+type Store struct {
+	// Log is told of documents that cannot be used. Open sets one that is silent.
+	Log logrus.FieldLogger
+	// Now is the clock, time.Now if Open's is left alone. It dates the log of
+	// changes and tells which grants are over.
+	Now func() time.Time
+
+	client *mongo.Client
+
+	users, payments, pending, assignments, grants, settlements, changes, audit, meta *mongo.Collection
+
+	mu   sync.Mutex
+	head Position // an end that the log of changes had, to look from
+}
+
+var _ tangle.Store = (*Store)(nil)
+
+// Open returns the store in a database. It does not wait for the server: the
+// calls that follow do. Only mongodb+srv URIs are looked up in the DNS at once.
+func Open(uri, database string) (*Store, error) {
+	if err := checkDatabase(database); err != nil {
+		return nil, err
+	}
+	opts := options.Client().ApplyURI(uri)
+	if opts.AppName == nil {
+		opts.SetAppName("iotoll")
+	}
+	opts.SetServerSelectionTimeout(selectTimeout).SetConnectTimeout(selectTimeout).SetTimeout(callTimeout).
+		// Whatever the URI says: what was acknowledged must stay, and what is
+		// asked for must be the latest.
+		SetWriteConcern(writeconcern.Majority()).SetReadConcern(readconcern.Local()).SetReadPreference(readpref.Primary())
+	client, err := mongo.Connect(opts)
+	if err != nil {
+		return nil, fmt.Errorf("store URI is not usable: %s; want for instance mongodb://127.0.0.1:27017", redact(err.Error(), uri))
+	}
+	silent := logrus.New()
+	silent.SetOutput(io.Discard)
+	db := client.Database(database)
+	return &Store{
+		Log:         silent,
+		Now:         time.Now,
+		client:      client,
+		users:       db.Collection("users"),
+		payments:    db.Collection("payments"),
+		pending:     db.Collection("pending"),
+		assignments: db.Collection("assignments"),
+		grants:      db.Collection("grants"),
+		settlements: db.Collection("settlements"),
+		changes:     db.Collection("changes"),
+		audit:       db.Collection("audit"),
+		meta:        db.Collection("meta"),
+	}, nil
+}
+
+// Close ends the connections to the server.
+func (s *Store) Close(ctx context.Context) error {
+	if err := s.client.Disconnect(ctx); err != nil {
+		return fmt.Errorf("close store: %w", err)
+	}
+	return nil
+}
+
+// Ping reports whether the server answers.
+func (s *Store) Ping(ctx context.Context) error {
+	if err := s.client.Ping(ctx, readpref.Primary()); err != nil {
+		return fmt.Errorf("ping store: %w", err)
+	}
+	return nil
+}
+
+// databaseName is what both MongoDB and FerretDB allow.
+var databaseName = regexp.MustCompile(`^[a-zA-Z_-][a-zA-Z0-9_-]{0,62}$`)
+
+func checkDatabase(name string) error {
+	if !databaseName.MatchString(name) {
+		return fmt.Errorf("database name %.80q: want up to 63 letters, digits, _ and -, not beginning with a digit", name)
+	}
+	return nil
+}
+
+// redact takes the user and password of a URI out of a message about it.
+func redact(message, uri string) string {
+	_, rest, _ := strings.Cut(uri, "://")
+	// An unescaped / or @ in a password is a usual mistake: take all up to the last @.
+	at := strings.LastIndexByte(rest, '@')
+	if at < 0 {
+		return message
+	}
+	secrets := []string{rest[:at]}
+	if _, password, ok := strings.Cut(rest[:at], ":"); ok {
+		secrets = append(secrets, password)
+		if plain, err := url.PathUnescape(password); err == nil {
+			secrets = append(secrets, plain)
+		}
+		// An error about an escape quotes just that part.
+		for _, part := range strings.FieldsFunc(password, func(r rune) bool { return r == '%' || r == '@' || r == '/' || r == ':' }) {
+			secrets = append(secrets, "%"+part[:min(2, len(part))], part)
+		}
+	}
+	for _, secret := range secrets {
+		if secret != "" {
+			message = strings.ReplaceAll(message, secret, "[redacted]")
+		}
+	}
+	return message
+}
+
+// insert adds a document under its _id. added is false if there is one with
+// that _id, or with another value that is unique.
+func insert(ctx context.Context, c *mongo.Collection, document any) (added bool, err error) {
+	_, err = c.InsertOne(ctx, document)
+	if mongo.IsDuplicateKeyError(err) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// get reads the document with an _id; nil if there is none.
+func get[T any](ctx context.Context, c *mongo.Collection, id any) (*T, error) {
+	document := new(T)
+	err := c.FindOne(ctx, bson.D{{Key: "_id", Value: id}}).Decode(document)
+	if errors.Is(err, mongo.ErrNoDocuments) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return document, nil
+}
+
+// each calls f for every document that a filter matches, in no order. It asks
+// for a thousand at a time.
+func each(ctx context.Context, c *mongo.Collection, filter bson.D, f func(bson.Raw) error) error {
+	cursor, err := c.Find(ctx, filter, options.Find().SetBatchSize(1000))
+	if err != nil {
+		return err
+	}
+	defer cursor.Close(context.WithoutCancel(ctx))
+	for cursor.Next(ctx) {
+		if err := f(cursor.Current); err != nil {
+			return err
+		}
+	}
+	return cursor.Err()
+}
+
+// remove deletes the document with an _id, if there is one.
+func remove(ctx context.Context, c *mongo.Collection, id any) (removed bool, err error) {
+	result, err := c.DeleteOne(ctx, bson.D{{Key: "_id", Value: id}})
+	if err != nil {
+		return false, err
+	}
+	return result.DeletedCount > 0, nil
+}
+
+// set writes fields of the document with an _id, if there is one.
+func set(ctx context.Context, c *mongo.Collection, id any, fields bson.D) (found bool, err error) {
+	result, err := c.UpdateOne(ctx, bson.D{{Key: "_id", Value: id}}, bson.D{{Key: "$set", Value: fields}})
+	if err != nil {
+		return false, err
+	}
+	return result.MatchedCount > 0, nil
+}
+
+// readAll gives a call that reads whole collections the time it may take.
+func readAll(ctx context.Context) (context.Context, context.CancelFunc) {
+	if _, ok := ctx.Deadline(); ok {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, readAllTimeout)
+}
+
+// now is in milliseconds, as a BSON datetime is.
+func (s *Store) now() time.Time { return s.Now().UTC().Truncate(time.Millisecond) }
+
+// textOf makes a string of any bytes: BSON's are UTF-8.
+func textOf(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
