@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -116,17 +117,49 @@ func (c *Client) Params(ctx context.Context, addr netip.AddrPort) (Params, error
 	return p, nil
 }
 
-// ParseAddress reads "192.168.1.20" or "192.168.1.20:49153"; without a port it
-// is 0. Names are refused: plugs answer 500 when one stands in the Host header.
-func ParseAddress(s string) (netip.AddrPort, error) {
-	if a, err := netip.ParseAddr(s); err == nil {
-		return netip.AddrPortFrom(a.Unmap(), 0), nil
+// ResolveAddress reads "192.168.1.20", "192.168.1.20:49153", or a host name in
+// place of the IP address; without a port it is 0. A name is looked up here,
+// since plugs answer 500 to a request that names one in its Host header.
+func ResolveAddress(ctx context.Context, s string) (netip.AddrPort, error) {
+	host, port, err := splitAddress(s)
+	if err != nil {
+		return netip.AddrPort{}, err
 	}
-	a, err := netip.ParseAddrPort(s)
-	if err != nil || a.Port() == 0 {
-		return netip.AddrPort{}, fmt.Errorf("plug address %q: want an IP address, with or without a port, such as 192.168.1.20:49153", clip(s))
+	if a, err := netip.ParseAddr(host); err == nil {
+		return netip.AddrPortFrom(a.Unmap(), port), nil
 	}
-	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()), nil
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	found, err := net.DefaultResolver.LookupNetIP(ctx, "ip4", host)
+	if err != nil {
+		return netip.AddrPort{}, fmt.Errorf("look up plug address: %w", err)
+	}
+	return netip.AddrPortFrom(found[0].Unmap(), port), nil
+}
+
+// splitAddress takes the port, if there is one, from an address.
+func splitAddress(s string) (host string, port uint16, err error) {
+	bad := fmt.Errorf("plug address %q: want an IP address or a host name, with or without a port, such as 192.168.1.20:49153", clip(s))
+	host = s
+	if _, err := netip.ParseAddr(s); err != nil && strings.Contains(s, ":") {
+		var p string
+		if host, p, err = net.SplitHostPort(s); err != nil {
+			return "", 0, bad
+		}
+		n, err := strconv.ParseUint(p, 10, 16)
+		if err != nil || n == 0 {
+			return "", 0, bad
+		}
+		port = uint16(n)
+	}
+	if _, err := netip.ParseAddr(host); err == nil {
+		return host, port, nil
+	}
+	if host == "" || len(host) > 253 || strings.Trim(strings.ToLower(host), "abcdefghijklmnopqrstuvwxyz0123456789-._") != "" ||
+		strings.Trim(host, "0123456789.") == "" { // a mistyped IP address is no name
+		return "", 0, bad
+	}
+	return host, port, nil
 }
 
 // Locate finds the plug at an address, whichever port it uses today: first the

@@ -19,8 +19,8 @@ import (
 // looks for the plug anew, first on the other ports of its address, then by
 // SSDP.
 type Plug struct {
-	// Address is an IP address with or without a port. Empty: the plug is
-	// searched for.
+	// Address is an IP address or a host name, with or without a port. Empty:
+	// the plug is searched for.
 	Address string
 	// UDN says which plug it is. Empty: the one at Address, or, with no address
 	// either, the only Insight that answers.
@@ -45,7 +45,7 @@ func (p *Plug) Validate() error {
 	if p.Address == "" {
 		return nil
 	}
-	_, err := ParseAddress(p.Address)
+	_, _, err := splitAddress(p.Address)
 	return err
 }
 
@@ -93,7 +93,7 @@ func (p *Plug) locate(ctx context.Context) (Device, error) {
 		places = append(places, p.device.Addr)
 	}
 	if p.Address != "" {
-		a, err := ParseAddress(p.Address)
+		a, err := ResolveAddress(ctx, p.Address)
 		if err != nil {
 			return Device{}, err
 		}

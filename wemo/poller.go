@@ -188,6 +188,9 @@ func (r *polling) take(a result) {
 	if now.Sub(a.reading.At) > r.mean.hold {
 		return // too old to be called live
 	}
+	if !a.reading.At.Before(r.boundary) {
+		r.endMinute() // its timer is late
+	}
 	r.mean.add(a.reading)
 	at := a.reading.At.UTC().Round(0).Truncate(time.Millisecond)
 	r.status.LastSeen = &at

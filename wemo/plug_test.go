@@ -1,0 +1,253 @@
+package wemo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/iotoll/iotoll/wemo/simulator"
+	"github.com/sirupsen/logrus"
+	logtest "github.com/sirupsen/logrus/hooks/test"
+)
+
+func quiet() logrus.FieldLogger {
+	l, _ := logtest.NewNullLogger()
+	return l
+}
+
+// readUntil reads until want reads succeeded in a row, and returns the errors
+// on the way.
+func readUntil(t *testing.T, p *Plug, want int) []error {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 25*time.Second)
+	defer cancel()
+	var errs []error
+	for n := 0; n < want; n++ {
+		if _, err := p.Read(ctx); err != nil {
+			if ctx.Err() != nil {
+				t.Fatalf("Read: no success in 25 s, got %v", errs)
+			}
+			errs = append(errs, err)
+			n = -1
+		}
+	}
+	return errs
+}
+
+func TestPlugIsFoundAgainWhenItMoves(t *testing.T) {
+	t.Parallel()
+	s := simulate(t, simulator.Config{Search: "127.0.0.1:0"})
+	p := &Plug{Search: Search{Group: s.SearchAddr()}, Address: s.Addr().String(), Log: quiet()}
+	readUntil(t, p, 2)
+	old := s.Addr()
+	if err := s.Restart(true); err != nil {
+		t.Fatal(err)
+	}
+	errs := readUntil(t, p, 2)
+	if s.Addr() == old || p.device.Addr != s.Addr() || len(errs) < 2 {
+		t.Errorf("after a move from %s to %s: plug is at %s, errors %v", old, s.Addr(), p.device.Addr, errs)
+	}
+}
+
+func TestPlugSurvivesFaults(t *testing.T) {
+	for _, fault := range []string{"refuse", "silent 1", "reset 1", "half 1", "fault 501 1", "fault -111 1", "fault 401 1", "status 500 1", "status 404 1", "slow 200ms 1"} {
+		t.Run(fault, func(t *testing.T) {
+			t.Parallel()
+			s := simulate(t, simulator.Config{Load: func(time.Time) float64 { return 60_000 }})
+			p := &Plug{Address: s.Addr().String(), Log: quiet()}
+			readUntil(t, p, 1)
+			if err := s.Command(fault); err != nil {
+				t.Fatal(err)
+			}
+			r, err := p.Read(t.Context())
+			if slow := strings.HasPrefix(fault, "slow"); (err == nil) != slow {
+				t.Errorf("Read: got %+v, %v, want an error: %t", r, err, !slow)
+			}
+			if fault == "refuse" {
+				s.Command("ok")
+			}
+			readUntil(t, p, 1)
+			if r, err := p.Read(t.Context()); err != nil || r.MilliWatts != 60_000 {
+				t.Errorf("Read afterwards: got %+v, %v, want 60000 mW", r, err)
+			}
+			s.Switch(false)
+			if r, err := p.Read(t.Context()); err != nil || r.MilliWatts != 0 {
+				t.Errorf("Read with the relay open: got %+v, %v, want 0 mW", r, err)
+			}
+		})
+	}
+}
+
+// Another plug at the address of ours must not be taken for it.
+func TestPlugIsNoOther(t *testing.T) {
+	t.Parallel()
+	ours := simulate(t, simulator.Config{Serial: "OURS"})
+	theirs := simulate(t, simulator.Config{Serial: "THEIRS", Search: "127.0.0.1:0"})
+	p := &Plug{Address: theirs.Addr().String(), UDN: ours.UDN(), Search: Search{Group: theirs.SearchAddr()}, Log: quiet()}
+	if _, err := p.Read(t.Context()); !errors.Is(err, ErrOtherPlug) || !errors.Is(err, ErrNotFound) || !strings.Contains(err.Error(), theirs.UDN()) {
+		t.Errorf("Read: got %v, want ErrOtherPlug, ErrNotFound and %s", err, theirs.UDN())
+	}
+}
+
+// network is a network in memory: what an address answers.
+type network struct {
+	mu      sync.Mutex
+	answers map[string]func(net.Conn) // nil: silence; no entry: refused
+	gone    map[netip.Addr]bool       // hosts that do not answer at all
+	dials   []string
+	open    atomic.Int32
+	most    int32
+}
+
+func (n *network) dial(ctx context.Context, _, address string) (net.Conn, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.dials = append(n.dials, address)
+	if n.gone[netip.MustParseAddrPort(address).Addr()] {
+		n.mu.Unlock()
+		<-ctx.Done()
+		n.mu.Lock()
+		return nil, &net.OpError{Op: "dial", Err: ctx.Err()}
+	}
+	answer, ok := n.answers[address]
+	if !ok {
+		return nil, &net.OpError{Op: "dial", Err: errors.New("connection refused")}
+	}
+	n.most = max(n.most, n.open.Add(1))
+	client, server := net.Pipe()
+	go func() {
+		defer n.open.Add(-1)
+		defer server.Close()
+		if answer != nil {
+			answer(server)
+			return
+		}
+		b := make([]byte, 4096)
+		for {
+			if _, err := server.Read(b); err != nil {
+				return
+			}
+		}
+	}()
+	return client, nil
+}
+
+// insight answers like a plug of that serial number.
+func insight(serial string, params func() string) func(net.Conn) {
+	return func(c net.Conn) {
+		req, err := readRequest(c)
+		if err != nil {
+			return
+		}
+		body := fmt.Sprintf("<root><device><deviceType>urn:Belkin:device:insight:1</deviceType><UDN>uuid:Insight-1_0-%s</UDN></device></root>", serial)
+		if req.Method == http.MethodPost {
+			body = "<a><InsightParams>" + params() + "</InsightParams></a>"
+		}
+		fmt.Fprint(c, plugAnswer("200 OK", body))
+	}
+}
+
+func TestLocateProbesPorts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := &network{answers: map[string]func(net.Conn){
+			"192.0.2.1:49153": nil, // a stale port: accepts and never answers
+			"192.0.2.1:49152": func(c net.Conn) { c.Close() },
+			"192.0.2.1:49154": func(c net.Conn) { readRequest(c); fmt.Fprint(c, plugAnswer("200 OK", "<html></html>")) },
+			"192.0.2.1:49155": insight("A", nil),
+			"192.0.2.2:49153": func(c net.Conn) { readRequest(c); fmt.Fprint(c, plugAnswer("500 Internal Server Error", "")) },
+		}, gone: map[netip.Addr]bool{netip.MustParseAddr("192.0.2.3"): true}}
+		c := &Client{Dial: n.dial}
+		d, err := c.Locate(t.Context(), netip.MustParseAddrPort("192.0.2.1:49158"), "")
+		want := "192.0.2.1:49158 192.0.2.1:49153 192.0.2.1:49152 192.0.2.1:49154 192.0.2.1:49151 192.0.2.1:49155"
+		if got := strings.Join(n.dials, " "); err != nil || d.Addr.Port() != 49155 || got != want {
+			t.Errorf("Locate: got %+v, %v, probed %s, want %s", d, err, got, want)
+		}
+		// An HTTP error is a plug that is not well: no other port is tried.
+		n.dials = nil
+		var status *StatusError
+		if _, err := c.Locate(t.Context(), netip.MustParseAddrPort("192.0.2.2:0"), ""); !errors.As(err, &status) || len(n.dials) != 1 {
+			t.Errorf("Locate with HTTP 500: got %v after %v, want a StatusError after one", err, n.dials)
+		}
+		// A host that is gone is not asked nine times.
+		n.dials = nil
+		start := time.Now()
+		if _, err := c.Locate(t.Context(), netip.MustParseAddrPort("192.0.2.3:0"), ""); !errors.Is(err, ErrUnreachable) || len(n.dials) != 1 || time.Since(start) != connectTimeout {
+			t.Errorf("Locate with the host gone: got %v after %v and %s, want ErrUnreachable after one", err, n.dials, time.Since(start))
+		}
+		n.dials = nil
+		if _, err := c.Locate(t.Context(), netip.MustParseAddrPort("192.0.2.4:0"), ""); err == nil || len(n.dials) != 9 {
+			t.Errorf("Locate with nothing there: got %v after %v, want an error after nine", err, n.dials)
+		}
+		synctest.Wait()
+		if n.most != 1 {
+			t.Errorf("Locate: %d connections at once, want 1", n.most)
+		}
+	})
+}
+
+func TestPlugBacksOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := &network{answers: map[string]func(net.Conn){"192.0.2.1:49153": insight("A", func() string { return "1|0|0|0|0|0|0|5000" })}}
+		p := &Plug{Address: "192.0.2.1", Client: Client{Dial: n.dial}, Log: quiet()}
+		if r, err := p.Read(t.Context()); err != nil || r.MilliWatts != 5000 || !r.At.Equal(time.Now()) {
+			t.Fatalf("Read: got %+v, %v, want 5000 mW now", r, err)
+		}
+		// It is searched for by SSDP from the second failure on; in a bubble
+		// that cannot work, so the host answers 500, which ends a read.
+		n.answers["192.0.2.1:49153"] = func(c net.Conn) {
+			readRequest(c)
+			fmt.Fprint(c, plugAnswer("500 Internal Server Error", ""))
+		}
+		p.UDN = ""
+		p.Search.Group = netip.MustParseAddrPort("127.0.0.1:9")
+		p.backoff = backoff{}
+		var waits []time.Duration
+		for range 2 {
+			start := time.Now()
+			if _, err := p.Read(t.Context()); err == nil {
+				t.Error("Read: got no error")
+			}
+			waits = append(waits, time.Since(start))
+		}
+		if got := fmt.Sprint(waits); got != "[0s 1s]" {
+			t.Errorf("waits before the first attempts: got %s, want [0s 1s]", got)
+		}
+		// Canceled while it waits: at once, and it is not counted.
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(100*time.Millisecond, cancel)
+		start := time.Now()
+		if _, err := p.Read(ctx); !errors.Is(err, context.Canceled) || time.Since(start) != 100*time.Millisecond || p.backoff.failures != 2 {
+			t.Errorf("canceled Read: got %v after %s, %d failures, want 2", err, time.Since(start), p.backoff.failures)
+		}
+	})
+}
+
+func TestBackoff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var b backoff
+		var waits []time.Duration
+		for range 7 {
+			start := time.Now()
+			b.wait(t.Context(), start)
+			waits = append(waits, time.Since(start))
+			b.done(errors.New("no"), time.Now())
+		}
+		if got := fmt.Sprint(waits); got != "[0s 1s 2s 5s 15s 1m0s 1m0s]" {
+			t.Errorf("waits: got %s, want [0s 1s 2s 5s 15s 1m0s 1m0s]", got)
+		}
+		b.done(nil, time.Now())
+		start := time.Now()
+		if b.wait(t.Context(), start); time.Since(start) != 0 {
+			t.Errorf("wait after a success: got %s, want 0s", time.Since(start))
+		}
+	})
+}
