@@ -11,7 +11,7 @@ import (
 
 // How a Watcher paces itself.
 const (
-	maxBackOff   = 30 * time.Second // between attempts at what keeps failing
+	maxBackOff   = 10 * time.Second // between attempts at what keeps failing
 	recheckEvery = time.Minute      // between looks at all payments held, unless asked for
 	recheckBatch = 100              // held payments looked at between two looks at the ledger
 	logEvery     = time.Minute      // between log lines on trouble that goes on

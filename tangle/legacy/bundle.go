@@ -1,0 +1,201 @@
+package legacy
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/iotaledger/iota.go/address"
+	"github.com/iotaledger/iota.go/bundle"
+	"github.com/iotaledger/iota.go/consts"
+	"github.com/iotaledger/iota.go/curl"
+	"github.com/iotaledger/iota.go/encoding/ascii"
+	"github.com/iotaledger/iota.go/transaction"
+	"github.com/iotaledger/iota.go/trinary"
+)
+
+// maxMessage is how much of a message is kept, in bytes: more than one that can
+// be read has.
+const maxMessage = 8192
+
+// tx is a transaction whose hash we computed ourselves.
+type tx = transaction.Transaction
+
+// parse reads a transaction and computes its hash from the very trytes:
+// transaction.TransactionHash would hash what it writes itself.
+func parse(trytes trinary.Trytes) (t *tx, err error) {
+	defer contain(&err)
+	t, err = transaction.AsTransactionObject(trytes, "")
+	if err != nil {
+		return nil, err
+	}
+	t.Hash, err = curl.HashTrytes(trytes)
+	return t, err
+}
+
+// errIncomplete means that transactions of a bundle are missing: they may come.
+var errIncomplete = errors.New("bundle is incomplete")
+
+// assemble walks from a tail along the trunks to the end of its bundle and
+// checks what it finds. The error wraps errIncomplete if a transaction is
+// missing; missing is its hash.
+func assemble(tail *tx, known map[trinary.Hash]*tx) (b bundle.Bundle, missing trinary.Hash, err error) {
+	if tail.CurrentIndex != 0 {
+		return nil, "", fmt.Errorf("transaction %s is not a tail: its index is %d", tail.Hash, tail.CurrentIndex)
+	}
+	b = bundle.Bundle{*tail}
+	for t := tail; t.CurrentIndex < tail.LastIndex; {
+		next, ok := known[t.TrunkTransaction]
+		if !ok {
+			return nil, t.TrunkTransaction, fmt.Errorf("%w: %d of %d transactions", errIncomplete, len(b), tail.LastIndex+1)
+		}
+		if next.Bundle != tail.Bundle || next.CurrentIndex != t.CurrentIndex+1 || next.LastIndex != tail.LastIndex {
+			return nil, "", fmt.Errorf("transaction %s does not follow %s", next.Hash, t.Hash)
+		}
+		b = append(b, *next)
+		t = next
+	}
+	return b, "", valid(b)
+}
+
+// valid checks a bundle: indices, sum, hash and signatures. It does not tell
+// whether it was confirmed.
+func valid(b bundle.Bundle) (err error) {
+	defer contain(&err)
+	return bundle.ValidBundle(b)
+}
+
+// effect is what a bundle does to one address.
+type effect struct {
+	net     int64  // Σ of all values on the address
+	outputs int64  // Σ of those above zero
+	first   uint64 // index of the first of them
+	message []byte // what its transactions that take nothing say, joined
+}
+
+// effects returns what a bundle does to the given addresses of 81 trytes; own
+// tells whether it spends from one of them.
+func effects(b bundle.Bundle, ours map[trinary.Hash]bool) (found map[trinary.Hash]*effect, own bool) {
+	found = make(map[trinary.Hash]*effect)
+	fragments := make(map[trinary.Hash][]byte)
+	for i := range b {
+		t := &b[i]
+		if !ours[t.Address] {
+			continue
+		}
+		if t.Value < 0 {
+			own = true
+		}
+		e := found[t.Address]
+		if e == nil {
+			e = new(effect)
+			found[t.Address] = e
+		}
+		e.net += t.Value
+		if t.Value > 0 {
+			if e.outputs == 0 {
+				e.first = t.CurrentIndex
+			}
+			e.outputs += t.Value
+		}
+		// A fragment has an odd number of trytes and a character two: they are
+		// decoded when they are all together. One more than is kept is enough.
+		if t.Value >= 0 && len(fragments[t.Address]) <= 2*maxMessage {
+			fragments[t.Address] = append(fragments[t.Address], t.SignatureMessageFragment...)
+		}
+	}
+	for address, e := range found {
+		e.message = decode(fragments[address])
+	}
+	return found, own
+}
+
+// decode turns trytes into the bytes that iota.go's ascii encoding made them
+// of, without the padding. It never fails: any trytes are some bytes.
+func decode(trytes []byte) []byte {
+	trytes = bytes.TrimRight(trytes, "9")
+	if len(trytes)%2 != 0 {
+		trytes = append(trytes, '9')
+	}
+	text, err := ascii.DecodeTrytes(string(trytes))
+	if err != nil {
+		return nil // not reached: the length is even
+	}
+	// Between the messages of two outputs to one address there is padding too,
+	// and before that of the second if the first has none.
+	message := bytes.Trim([]byte(text), "\x00")
+	return message[:min(len(message), maxMessage)]
+}
+
+// doubt is put between the messages of attachments of one bundle that differ.
+const doubt = "\n-- another attachment of this transfer says: --\n"
+
+// join returns what the attachments of a bundle say to one address. The bundle
+// hash and the signature do not cover messages: whoever sees a transfer can
+// attach it again with another message. If two differ, nobody can tell which is
+// the payer's; joined like this they are no JSON, and the payment is held.
+func join(messages [][]byte) []byte {
+	slices.SortFunc(messages, bytes.Compare)
+	messages = slices.CompactFunc(messages, bytes.Equal)
+	all := bytes.Join(messages[:min(len(messages), 10)], []byte(doubt))
+	return all[:min(len(all), 2*maxMessage)]
+}
+
+// firstOutput returns the index of the first output of a bundle.
+func firstOutput(b bundle.Bundle) uint64 {
+	for i := range b {
+		if b[i].Value > 0 {
+			return b[i].CurrentIndex
+		}
+	}
+	return 0
+}
+
+// paymentID identifies what one attachment of a bundle pays to one address: by
+// the hash of its tail. An attachment may pay several of our addresses; then
+// those after the bundle's first output are told apart by the index of theirs.
+// It must not depend on which addresses are configured, since they may change.
+func paymentID(b bundle.Bundle, e *effect) string {
+	if e.first == firstOutput(b) {
+		return b[0].Hash
+	}
+	return fmt.Sprintf("%s/%d", b[0].Hash, e.first)
+}
+
+// claimed is the sender's timestamp: seconds, a number of 27 trits with a sign
+// that iota.go drops. It is zero if no calendar has it.
+func claimed(t *tx) time.Time {
+	if s := int64(t.Timestamp); s >= 0 && s < 253402300800 { // the year 10000
+		return time.Unix(s, 0).UTC()
+	}
+	return time.Time{}
+}
+
+// checkAddress returns an address without its checksum, once that is verified.
+func checkAddress(s string) (trinary.Hash, error) {
+	const want = "want the 90 trytes (A to Z and 9) that a wallet shows, the last 9 of them a checksum"
+	switch {
+	case len(s) == consts.HashTrytesSize:
+		return "", fmt.Errorf("deposit address %q has no checksum: %s", s, want)
+	case len(s) != consts.AddressWithChecksumTrytesSize:
+		return "", fmt.Errorf("deposit address %.100q has %d characters: %s", s, len(s), want)
+	case trinary.ValidTrytes(s) != nil:
+		return "", fmt.Errorf("deposit address %q has other characters: %s", s, want)
+	}
+	return s[:consts.HashTrytesSize], checkChecksum(s)
+}
+
+func checkChecksum(s string) (err error) {
+	defer contain(&err)
+	if address.ValidAddress(s) != nil {
+		return fmt.Errorf("deposit address %q: its checksum %s does not fit, there must be a slip in it", s, s[consts.HashTrytesSize:])
+	}
+	// Kerl ignores the last trit, and a signature never gives another one: what
+	// is sent to such an address is lost.
+	if trinary.MustTrytesToTrits(s[80:81])[2] != 0 {
+		return fmt.Errorf("deposit address %q cannot be spent from: its 81st tryte is none that a wallet makes", s)
+	}
+	return nil
+}

@@ -1,0 +1,246 @@
+// Package legacy reads payments from the trinary tangle, through the HTTP API
+// of IRI and Hornet nodes (https://github.com/iotaledger/iri, "IRI API
+// reference"; Hornet 0.4 to 0.5) and iota.go v1.
+//
+// What such a node says is not taken on trust where we can tell for ourselves:
+// transaction hashes are computed anew, bundles are walked along their trunks
+// and validated, lengths and forms of answers are checked. That a milestone
+// confirmed a transaction is the node's word alone; two nodes can be made to
+// agree on it.
+//
+// A payment is one confirmed attachment of a bundle, identified by its tail: the
+// same signed bundle, attached again, pays again if the input's address holds
+// enough. A bundle that spends from one of our addresses, for instance with
+// change back to it, is the seller's own and no payment.
+package legacy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/iotaledger/iota.go/trinary"
+	"github.com/iotoll/iotoll/tangle"
+	"github.com/sirupsen/logrus"
+)
+
+var _ tangle.Ledger = (*Ledger)(nil)
+
+// Pace of reading.
+const (
+	sweepEvery   = 30 * time.Second // between looks that are made whatever the balances are
+	spentEvery   = time.Hour        // between questions whether a deposit address was spent from
+	frozenAfter  = 5 * time.Minute  // without a new milestone; Hornet's own measure of health
+	maxBackOff   = 15 * time.Second // between attempts at a node that fails
+	patience     = 5 * time.Second  // that a difference between balance and payments may last
+	remindEvery  = 10 * time.Minute // of what is still wrong
+	nearCut      = 800              // transactions on an address, from which on to tell of the cut at maxHashes
+	maxAttempts  = 30 * time.Second // between looks while a difference lasts
+	maxBundleLen = 1000             // transactions of one bundle that are followed
+	maxKnown     = 50000            // transactions that are remembered as dealt with
+)
+
+// Config says what to read, and from where.
+type Config struct {
+	Nodes     []string // URLs of the nodes' API; the first that works is asked
+	Addresses []string // deposit addresses, 90 trytes each: with checksum
+	// Agree is how many nodes must say that a payment is confirmed; 0 means 1.
+	Agree int
+	// Timeout bounds one request. 0 means 5 s.
+	Timeout time.Duration
+	Client  *http.Client // nil means one that has no more than a Timeout
+
+	Log logrus.FieldLogger
+	Now func() time.Time // when a payment was seen; time.Now if nil
+}
+
+// Ledger reads the payments to some addresses. Make one with New.
+type Ledger struct {
+	cfg      Config
+	nodes    []*node
+	deposits []*deposit
+	hashes   []trinary.Hash        // the deposits' addresses of 81 trytes, in order
+	ours     map[trinary.Hash]bool // the same
+
+	looked  bool      // once, with success
+	sweepAt time.Time // of the next look without a cause
+	spentAt time.Time // of the next question whether addresses were spent from
+	lookAt  time.Time // not before, while a difference lasts
+	looks   int       // in a row that left a difference
+	covered int64     // milestone up to which everything was found
+
+	coordinator  trinary.Hash // by which the network is recognised
+	coordinators string       // name of the node that told
+
+	mu sync.Mutex // guards the nodes' state
+}
+
+// deposit is what is known of one address.
+type deposit struct {
+	address string       // as configured
+	hash    trinary.Hash // without its checksum
+
+	done      map[trinary.Hash]bool      // transactions that were dealt with for good
+	seen      map[trinary.Hash]time.Time // when unconfirmed ones were seen first
+	cut       bool                       // the node has more transactions than it shows
+	balance   int64
+	accounted int64     // Σ of the effects of the bundles found
+	based     bool      // offset is known
+	offset    int64     // balance that comes from transactions which are no longer there
+	apart     time.Time // since when balance is not accounted + offset; zero if it is
+	reminded  time.Time
+	reopened  time.Time
+	nearTold  bool
+	spentTold bool
+}
+
+// New checks the configuration, all of it at once. It asks no node yet.
+func New(cfg Config) (*Ledger, error) {
+	if cfg.Log == nil {
+		return nil, errors.New("legacy tangle: Log must be set")
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Timeout == 0 {
+		cfg.Timeout = 5 * time.Second
+	}
+	if cfg.Agree == 0 {
+		cfg.Agree = 1
+	}
+	if cfg.Client == nil {
+		cfg.Client = &http.Client{}
+	}
+	l := &Ledger{cfg: cfg, ours: make(map[trinary.Hash]bool)}
+	var faults []error
+	if len(cfg.Nodes) == 0 {
+		faults = append(faults, errors.New("nodes are missing, want at least one URL such as http://127.0.0.1:14265"))
+	}
+	if cfg.Timeout < 0 {
+		faults = append(faults, fmt.Errorf("timeout is %s, want more than 0", cfg.Timeout))
+	}
+	if cfg.Agree < 0 || cfg.Agree > 1 && cfg.Agree > len(cfg.Nodes) {
+		faults = append(faults, fmt.Errorf("%d nodes are to agree, but %d are given", cfg.Agree, len(cfg.Nodes)))
+	}
+	urls := make(map[string]bool)
+	for _, address := range cfg.Nodes {
+		n, err := newNode(address, cfg.Client, cfg.Timeout)
+		if err == nil && urls[address] {
+			err = fmt.Errorf("node %q is given twice", n.name)
+		}
+		if err != nil {
+			faults = append(faults, err)
+			continue
+		}
+		urls[address] = true
+		l.nodes = append(l.nodes, n)
+	}
+	if len(cfg.Addresses) == 0 {
+		faults = append(faults, errors.New("deposit addresses are missing"))
+	}
+	for _, address := range cfg.Addresses {
+		hash, err := checkAddress(address)
+		if err == nil && l.ours[hash] {
+			err = fmt.Errorf("deposit address %s is given twice", address)
+		}
+		if err != nil {
+			faults = append(faults, err)
+			continue
+		}
+		l.ours[hash] = true
+		l.hashes = append(l.hashes, hash)
+		l.deposits = append(l.deposits, &deposit{
+			address: address, hash: hash,
+			done: make(map[trinary.Hash]bool), seen: make(map[trinary.Hash]time.Time),
+		})
+	}
+	if err := errors.Join(faults...); err != nil {
+		return nil, fmt.Errorf("legacy tangle: %w", err)
+	}
+	return l, nil
+}
+
+// Name returns "legacy".
+func (l *Ledger) Name() string { return "legacy" }
+
+// Confirmed implements tangle.Ledger. It asks the first node that works for the
+// balances of all addresses, one request with a small answer. Only if they are
+// not what the payments known add up to, and otherwise every 30 s, it looks for
+// transactions. The first time it reads every node that answers, because some may
+// have pruned what others still have.
+//
+// It is for one goroutine at a time.
+func (l *Ledger) Confirmed(ctx context.Context) (payments []tangle.Payment, complete bool, err error) {
+	now := time.Now()
+	first := !l.looked
+	sweep := first || !now.Before(l.sweepAt)
+	if sweep {
+		l.examine(ctx)
+		l.sweepAt = time.Now().Add(sweepEvery)
+	}
+	var faults []error
+	read := 0
+	complete = true
+	for _, n := range l.order() {
+		if ctx.Err() != nil {
+			break
+		}
+		found, whole, nodeErr := l.poll(ctx, n, sweep)
+		payments = append(payments, found...)
+		if nodeErr != nil {
+			if ctx.Err() == nil {
+				l.failed(n, nodeErr)
+			}
+			faults = append(faults, fmt.Errorf("node %s: %w", n.name, nodeErr))
+			complete = false
+			continue
+		}
+		l.worked(n)
+		read++
+		complete = complete && whole
+		if !first {
+			complete = whole
+			break
+		}
+	}
+	if err := ctx.Err(); err != nil {
+		return payments, false, fmt.Errorf("read the tangle: %w", err)
+	}
+	if read == 0 {
+		l.sweepAt = time.Time{} // examine again at once what is left of the nodes
+		return payments, false, l.nobody(faults)
+	}
+	if first {
+		l.looked = true
+		// Nodes that cannot be read now may still have history of their own.
+		// Waiting for them could take for ever.
+		complete = l.whole()
+	}
+	return payments, complete, nil
+}
+
+// whole tells whether no address has more transactions than a node shows.
+func (l *Ledger) whole() bool {
+	for _, d := range l.deposits {
+		if d.cut {
+			return false
+		}
+	}
+	return true
+}
+
+// nobody returns the error that no node could be read.
+func (l *Ledger) nobody(faults []error) error {
+	if len(faults) > 0 {
+		return errors.Join(faults...)
+	}
+	for _, h := range l.Health() {
+		if h.Err != nil {
+			faults = append(faults, fmt.Errorf("node %s: %w", h.Node, h.Err))
+		}
+	}
+	return errors.Join(faults...)
+}
