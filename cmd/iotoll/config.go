@@ -77,6 +77,9 @@ type LedgerConfig struct {
 	Nodes []string `yaml:"nodes"`
 	// Poll is how often the ledger is read; 250ms if left out.
 	Poll time.Duration `yaml:"poll"`
+	// Agree is how many nodes have to say that a payment is confirmed; 1 if
+	// left out.
+	Agree int `yaml:"agree"`
 	// FromStart also settles what was paid before the first start.
 	FromStart bool `yaml:"from_start"`
 }
@@ -125,13 +128,21 @@ type BrokerConfig struct {
 
 // PlugConfig is one smart plug.
 type PlugConfig struct {
-	// Address is its IP address, with or without a port. Without it the plug
-	// is discovered.
+	// Address is its IP address or host name, with or without a port. Without
+	// it the plug is discovered.
 	Address string `yaml:"address"`
-	// Live is the topic of its live readings, in milliwatts.
+	// Live is the topic of its live readings.
 	Live string `yaml:"live"`
 	// Average is the topic of its one-minute averages.
 	Average string `yaml:"average"`
+	// Status is the topic of its status; "status" beside the live topic if
+	// left out, such as sensor/status.
+	Status string `yaml:"status"`
+	// Format is that of readings and averages: mW, W or json; mW if left out.
+	Format wemo.Format `yaml:"format"`
+	// UDN identifies one of several plugs that are discovered; see
+	// "iotoll plug discover".
+	UDN string `yaml:"udn"`
 }
 
 // LoadConfig reads and checks a configuration file. Its error names every
@@ -181,6 +192,11 @@ func parseConfig(text []byte) (*Config, error) {
 		}
 		if e.Listen == "" {
 			e.Listen = "127.0.0.1:27117"
+		}
+	}
+	for i := range c.Plugs {
+		if p := &c.Plugs[i]; p.Status == "" && p.Live != "" {
+			p.Status = wemo.StatusTopic(p.Live)
 		}
 	}
 	return c, nil
@@ -309,6 +325,9 @@ func (c *LedgerConfig) validate(f *faults, needed bool) {
 	for i, node := range c.Nodes {
 		checkURL(f, fmt.Sprintf("ledger.nodes[%d]", i), node, "http://127.0.0.1:14265", "http", "https")
 	}
+	if c.Agree < 0 || c.Agree > max(1, len(c.Nodes)) {
+		f.add("ledger.agree", c.Agree, "a number from 1 to that of the nodes")
+	}
 	if c.Poll < 50*time.Millisecond || c.Poll > time.Hour {
 		f.add("ledger.poll", c.Poll, "a duration from 50ms to 1h")
 	}
@@ -405,12 +424,13 @@ func (c *BrokerConfig) validate(f *faults, needed bool) {
 }
 
 func (c *PlugConfig) validate(f *faults, field string, topics map[string]string) {
-	if c.Address != "" {
-		if _, err := wemo.ParseAddress(c.Address); err != nil {
-			f.add(field+".address", c.Address, "an IP address with or without a port, such as 192.168.1.20, or left out for discovery")
-		}
+	if err := (&wemo.Plug{Address: c.Address}).Validate(); err != nil {
+		f.add(field+".address", c.Address, "an IP address or a host name, with or without a port, such as 192.168.1.20, or left out for discovery")
 	}
-	for _, t := range []struct{ field, topic string }{{field + ".live", c.Live}, {field + ".average", c.Average}} {
+	if err := c.Format.Validate(); err != nil {
+		f.add(field+".format", string(c.Format), "mW, W or json")
+	}
+	for _, t := range []struct{ field, topic string }{{field + ".live", c.Live}, {field + ".average", c.Average}, {field + ".status", c.Status}} {
 		if t.topic == "" {
 			f.add(t.field, "", "the topic to publish to")
 		} else if err := acl.CheckTopic(t.topic); err != nil {
@@ -423,8 +443,8 @@ func (c *PlugConfig) validate(f *faults, field string, topics map[string]string)
 	}
 }
 
-// offers returns the offers of a configuration that was validated.
-func (c *Config) offers() ([]tangle.Offer, error) {
+// offers returns the offers, of which there must be one at least.
+func (c *Config) offers() (*tangle.Offers, error) {
 	offers := make([]tangle.Offer, 0, len(c.Offers))
 	for _, o := range c.Offers {
 		filters, err := parseFilters(o.Topics)
@@ -435,7 +455,7 @@ func (c *Config) offers() ([]tangle.Offer, error) {
 			ID: o.ID, Filters: filters, Price: int64(o.Price), Period: o.Period, Address: o.Address, Former: o.Former,
 		})
 	}
-	return offers, nil
+	return tangle.NewOffers(offers...)
 }
 
 func parseFilters(texts []string) ([]acl.Filter, error) {

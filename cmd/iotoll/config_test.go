@@ -41,8 +41,14 @@ func TestLoadConfig(t *testing.T) {
 		t.Errorf("store.embedded.directory: got %s, want it relative to the file: %s", got, want)
 	}
 	offers, err := c.offers()
-	if err != nil || len(offers) != 1 || offers[0].Period != time.Hour || offers[0].Filters[0].String() != "sensor/live" {
-		t.Errorf("offers: got %+v, %v", offers, err)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o, ok := offers.Get("live"); !ok || o.Period != time.Hour || o.Filters[0].String() != "sensor/live" {
+		t.Errorf("offer live: got %+v, %t", o, ok)
+	}
+	if got := c.Plugs[0].Status; got != "sensor/status" {
+		t.Errorf("plugs[0].status: got %q", got)
 	}
 	minimal, err := LoadConfig(writeFile(t, "iotoll.yaml", "public: [free/#]\n"))
 	if err != nil {
@@ -98,9 +104,12 @@ func TestConfigFaults(t *testing.T) {
 		{"broker username", "username: iotoll", "username: a/b", `broker.username: username "a/b": contains + # or /, which have a meaning in topics`},
 		{"no broker password", ", password_file: broker-password", "", "broker.password_file: is missing: must be a file that holds the password of broker.username"},
 		{"no broker username", "username: iotoll, ", "", "broker.username: is missing: must be the account whose password is in broker.password_file"},
-		{"plug address", "192.168.1.20:49153", "plug.local:49153", "plugs[0].address: \"plug.local:49153\": must be an IP address with or without a port, such as 192.168.1.20, or left out for discovery"},
+		{"plug address", "192.168.1.20:49153", "192.168.1.20:x", "plugs[0].address: \"192.168.1.20:x\": must be an IP address or a host name, with or without a port, such as 192.168.1.20, or left out for discovery"},
 		{"plug topic", "live: sensor/live", "live: sensor/+", `plugs[0].live: topic "sensor/+": contains + or #, which only a filter may`},
 		{"same topic", "average: sensor/1m", "average: sensor/live", `plugs[0].average: "sensor/live": must be another topic than that of plugs[0].live`},
+		{"same status", "plugs:\n", "plugs:\n  - {live: sensor/l2, average: sensor/a2}\n", `plugs[1].status: "sensor/status": must be another topic than that of plugs[0].status`},
+		{"format", ", average:", ", format: kW, average:", `plugs[0].format: "kW": must be mW, W or json`},
+		{"agree", "  poll: 250ms", "  agree: 2", "ledger.agree: 2: must be a number from 1 to that of the nodes"},
 		{"no plug topic", ", average: sensor/1m", "", `plugs[0].average: is missing: must be the topic to publish to`},
 	} {
 		t.Run(test.name, func(t *testing.T) {

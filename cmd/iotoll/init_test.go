@@ -73,7 +73,7 @@ func TestInitRefuses(t *testing.T) {
 	}{
 		{[]string{"--address", "X"}, `offers[0].address: "X": must be 90 trytes`},
 		{[]string{"--node", "node"}, `ledger.nodes[0]: "node": must be a URL such as`},
-		{[]string{"--plug", "plug"}, `plugs[0].address: "plug": must be an IP address`},
+		{[]string{"--plug", "192.168.1"}, `plugs[0].address: "192.168.1": must be an IP address`},
 		{[]string{"--node", "http://x\"\nstore: {}"}, "ledger.nodes[0]: is not a URL"},
 	} {
 		parent := t.TempDir()

@@ -148,6 +148,8 @@ payment's confirmation their connected MQTT client receives what they bought.`,
 	}
 	add("seller",
 		newInit(c),
+		newServe(c, load),
+		newUser(c, load),
 		newConfig(c, load),
 	)
 	add("buyer",

@@ -1,0 +1,91 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/iotoll/iotoll/acl/embedded"
+	"github.com/iotoll/iotoll/acl/mongostore"
+)
+
+// storeTimeout is how long a command waits for a store that another process is
+// about to open or to close.
+const storeTimeout = 10 * time.Second
+
+// withStore calls do with the store of the configuration. The embedded store is
+// that of the running "iotoll serve"; if none runs, it is opened in this
+// process for the time that do takes.
+func withStore(ctx context.Context, cfg *Config, log logrus.FieldLogger, do func(context.Context, *mongostore.Store) error) (err error) {
+	uri, server, err := locateStore(ctx, cfg, log)
+	if err != nil {
+		return err
+	}
+	g := new(errgroup.Group)
+	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
+	if server != nil {
+		g.Go(func() error { return server.Run(serving) })
+	}
+	defer func() {
+		stop()
+		err = errors.Join(err, g.Wait())
+	}()
+	store, err := mongostore.Open(uri, cfg.Store.Database)
+	if err != nil {
+		return err
+	}
+	store.Log = log
+	defer func() { err = errors.Join(err, store.Close(context.WithoutCancel(ctx))) }()
+	if err := store.Migrate(ctx); err != nil {
+		return hint(err, "the store is at %s", cfg.Store.where())
+	}
+	return do(ctx, store)
+}
+
+// where says for people which store is meant, without secrets.
+func (c *StoreConfig) where() string {
+	if c.URIFile != "" {
+		return "the URI in " + c.URIFile
+	}
+	return c.Embedded.Listen
+}
+
+// locateStore returns the URI of the store, and the embedded store if this
+// process had to open it, which must then be run.
+func locateStore(ctx context.Context, cfg *Config, log logrus.FieldLogger) (uri string, server *embedded.Server, err error) {
+	if cfg.Store.URIFile != "" {
+		s, err := readSecretFile(cfg.Store.URIFile)
+		if err != nil {
+			return "", nil, fmt.Errorf("read URI of the store: %w", err)
+		}
+		return s.reveal(), nil, nil
+	}
+	e := cfg.Store.Embedded
+	// "serve" or another command may hold the directory without listening yet,
+	// or not listen any more and still hold it.
+	for deadline := time.Now().Add(storeTimeout); ; {
+		if conn, err := net.DialTimeout("tcp", e.Listen, time.Second); err == nil {
+			conn.Close()
+			return "mongodb://" + e.Listen + "/", nil, nil
+		}
+		// On a port of its own, so that the broker's plugin does not connect
+		// to a store that is gone in a moment.
+		server, err := embedded.Open(e.Directory, "127.0.0.1:0", log)
+		if err == nil {
+			return server.URI(), server, nil
+		}
+		if !errors.Is(err, embedded.ErrInUse) || time.Now().After(deadline) {
+			return "", nil, err
+		}
+		select {
+		case <-ctx.Done():
+			return "", nil, ctx.Err()
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}

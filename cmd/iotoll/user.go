@@ -1,0 +1,272 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/iotoll/iotoll/acl"
+	"github.com/iotoll/iotoll/acl/mongostore"
+	"github.com/iotoll/iotoll/acl/password"
+)
+
+func newUser(c console, load loader) *cobra.Command {
+	return group("user", "Manage the accounts of MQTT clients",
+		newUserAdd(c, load),
+		newUserList(c, load),
+		newUserPasswd(c, load),
+		newUserDisabled(c, load, "disable", "Bar a user, who keeps what was bought", true),
+		newUserDisabled(c, load, "enable", "Let a user in again who was barred", false),
+		newUserRemove(c, load),
+	)
+}
+
+// stored is the body of a command that needs the store: it reads the
+// configuration, opens the store and logs to stderr.
+func stored(c console, load loader, do func(context.Context, *Config, *mongostore.Store, []string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		cfg, err := load()
+		if err != nil {
+			return err
+		}
+		return withStore(cmd.Context(), cfg, newLog(c.err), func(ctx context.Context, store *mongostore.Store) error {
+			return do(ctx, cfg, store, args)
+		})
+	}
+}
+
+const passwordHelp = `The password is read from --password-file, else from the terminal, else from
+standard input. It is never an argument: those can be seen by every user of this
+machine.`
+
+// passwordFlag adds --password-file and returns what reads the password, as a
+// hash.
+func passwordFlag(c console, cmd *cobra.Command) func() (string, error) {
+	file := cmd.Flags().String("password-file", "", "`file` that holds the password on one line")
+	return func() (string, error) {
+		var pw secret
+		var err error
+		if *file != "" {
+			pw, err = readSecretFile(*file)
+		} else {
+			pw, err = c.askSecret("Password")
+		}
+		if err != nil {
+			return "", err
+		}
+		return password.Hash(pw.reveal())
+	}
+}
+
+func newUserAdd(c console, load loader) *cobra.Command {
+	var rights []string
+	var superuser bool
+	var hash func() (string, error)
+	cmd := &cobra.Command{
+		Use:   "add NAME",
+		Short: "Add a user",
+		Long: `add adds a user, who may log in to the broker. A buyer needs no rights: payments
+give them.
+
+` + passwordHelp,
+		Example: `  iotoll user add john
+  iotoll user add sensor --password-file sensor.password --right 'sensor/#=w'`,
+		Args: exactly("NAME"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			u := acl.User{Name: args[0], Superuser: superuser}
+			if err := acl.CheckName(u.Name); err != nil {
+				return &usageError{err: err}
+			}
+			var err error
+			if u.Rights, err = parseRights(rights); err != nil {
+				return &usageError{err: err}
+			}
+			if u.Password, err = hash(); err != nil {
+				return err
+			}
+			return stored(c, load, func(ctx context.Context, _ *Config, store *mongostore.Store, _ []string) error {
+				if err := store.AddUser(ctx, u); errors.Is(err, mongostore.ErrExists) {
+					return hint(err, `"iotoll user passwd %s" changes the password`, u.Name)
+				} else if err != nil {
+					return err
+				}
+				_, err := fmt.Fprintf(c.out, "added user %s\n", u.Name)
+				return err
+			})(cmd, args)
+		},
+	}
+	cmd.Flags().StringArrayVar(&rights, "right", nil, "what the user may always do: `FILTER=r`, =w or =rw; may be repeated; %u stands for the username")
+	cmd.Flags().BoolVar(&superuser, "superuser", false, "the user may do everything")
+	hash = passwordFlag(c, cmd)
+	return cmd
+}
+
+// parseRights reads rights such as sensor/#=rw.
+func parseRights(texts []string) ([]acl.Right, error) {
+	var rights []acl.Right
+	for _, text := range texts {
+		at := strings.LastIndexByte(text, '=')
+		access, ok := acl.Access(0), false
+		if at >= 0 {
+			access, ok = map[string]acl.Access{"r": acl.Read, "w": acl.Write, "rw": acl.Read | acl.Write}[text[at+1:]]
+		}
+		if !ok {
+			return nil, fmt.Errorf("--right %q: must be a topic filter and =r, =w or =rw, such as sensor/#=rw", text)
+		}
+		if err := acl.CheckPattern(text[:at]); err != nil {
+			return nil, fmt.Errorf("--right %q: %w", text, err)
+		}
+		rights = append(rights, acl.Right{Pattern: text[:at], Access: access})
+	}
+	return rights, nil
+}
+
+// formatRight is the reverse of parseRights.
+func formatRight(r acl.Right) string {
+	text := r.Pattern + "="
+	if r.Access&acl.Read != 0 {
+		text += "r"
+	}
+	if r.Access&acl.Write != 0 {
+		text += "w"
+	}
+	return text
+}
+
+func newUserList(c console, load loader) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List the users",
+		Args:  exactly(),
+		RunE: stored(c, load, func(ctx context.Context, _ *Config, store *mongostore.Store, _ []string) error {
+			users, err := store.Users(ctx)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return printUsersJSON(c, users)
+			}
+			w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
+			fmt.Fprintln(w, "USER\tSTATE\tRIGHTS")
+			for _, u := range users {
+				fmt.Fprintf(w, "%s\t%s\t%s\n", printable(u.Name), userState(u), printable(strings.Join(formatRights(u), " ")))
+			}
+			return w.Flush()
+		}),
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON, one object a line")
+	return cmd
+}
+
+func printUsersJSON(c console, users []acl.User) error {
+	e := json.NewEncoder(c.out)
+	for _, u := range users {
+		err := e.Encode(struct {
+			User      string   `json:"user"`
+			Superuser bool     `json:"superuser"`
+			Disabled  bool     `json:"disabled"`
+			Rights    []string `json:"rights"`
+		}{u.Name, u.Superuser, u.Disabled, formatRights(u)})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func formatRights(u acl.User) []string {
+	rights := make([]string, len(u.Rights))
+	for i, r := range u.Rights {
+		rights[i] = formatRight(r)
+	}
+	return rights
+}
+
+func userState(u acl.User) string {
+	switch {
+	case u.Disabled:
+		return "disabled"
+	case u.Superuser:
+		return "superuser"
+	case u.Password == "":
+		return "no password"
+	}
+	return "-"
+}
+
+func newUserPasswd(c console, load loader) *cobra.Command {
+	var hash func() (string, error)
+	cmd := &cobra.Command{
+		Use:   "passwd NAME",
+		Short: "Change the password of a user",
+		Long:  "passwd changes the password of a user.\n\n" + passwordHelp,
+		Args:  exactly("NAME"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			h, err := hash()
+			if err != nil {
+				return err
+			}
+			return stored(c, load, func(ctx context.Context, _ *Config, store *mongostore.Store, _ []string) error {
+				if err := store.SetPassword(ctx, args[0], h); err != nil {
+					return err
+				}
+				_, err := fmt.Fprintf(c.out, "changed the password of %s\n", args[0])
+				return err
+			})(cmd, args)
+		},
+	}
+	hash = passwordFlag(c, cmd)
+	return cmd
+}
+
+func newUserDisabled(c console, load loader, use, short string, disabled bool) *cobra.Command {
+	return &cobra.Command{
+		Use:   use + " NAME",
+		Short: short,
+		Args:  exactly("NAME"),
+		RunE: stored(c, load, func(ctx context.Context, _ *Config, store *mongostore.Store, args []string) error {
+			if err := store.SetDisabled(ctx, args[0], disabled); err != nil {
+				return err
+			}
+			_, err := fmt.Fprintf(c.out, "%sd user %s\n", use, args[0])
+			return err
+		}),
+	}
+}
+
+func newUserRemove(c console, load loader) *cobra.Command {
+	return &cobra.Command{
+		Use:   "remove NAME",
+		Short: "Remove a user",
+		Long: `remove removes a user. What was sold to that name stays in the book, and counts
+for whoever is given the name later.`,
+		Args: exactly("NAME"),
+		RunE: stored(c, load, func(ctx context.Context, _ *Config, store *mongostore.Store, args []string) error {
+			if err := store.RemoveUser(ctx, args[0]); err != nil {
+				return err
+			}
+			_, err := fmt.Fprintf(c.out, "removed user %s\n", args[0])
+			return err
+		}),
+	}
+}
+
+// printable returns text of others as it can be shown on a terminal: control
+// characters are escaped.
+func printable(s string) string {
+	clean := true
+	for _, r := range s {
+		clean = clean && strconv.IsPrint(r)
+	}
+	if clean {
+		return s
+	}
+	return strconv.Quote(s)
+}
