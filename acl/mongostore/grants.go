@@ -146,6 +146,15 @@ func (s *Store) Append(ctx context.Context, g tangle.Grant) error {
 	if g.Seq < 1 || g.Subject == "" || g.Offer == "" || g.Cause == "" {
 		return fmt.Errorf("append grant: entry %d of %q for %q with cause %q is not complete", g.Seq, g.Subject, g.Offer, g.Cause)
 	}
+	if g.Seq > 1 {
+		// No gaps: what looks for the last entry relies on that.
+		before := grantID(g.Subject, g.Offer, g.Seq-1)
+		if d, err := get[bson.Raw](ctx, s.grants, before); err != nil {
+			return fmt.Errorf("read grant %s: %w", before, err)
+		} else if d == nil {
+			return fmt.Errorf("append grant %d of %q for %q: there is no entry before it", g.Seq, g.Subject, g.Offer)
+		}
+	}
 	added, err := insert(ctx, s.grants, documentOf(g))
 	if err != nil {
 		return fmt.Errorf("insert grant %d of %q for %q: %w", g.Seq, g.Subject, g.Offer, err)
@@ -240,6 +249,11 @@ type Entry struct {
 	RevokedReason string
 }
 
+func (d *grantDocument) entry() (Entry, error) {
+	g, err := d.grant()
+	return Entry{Grant: g, ID: d.ID, RevokedAt: d.RevokedAt, RevokedReason: d.RevokedReason}, err
+}
+
 // Grants returns the entries of a subject for an offer, or of every subject or
 // offer if that is empty, by subject, offer and number.
 func (s *Store) Grants(ctx context.Context, subject, offer string) ([]Entry, error) {
@@ -255,16 +269,12 @@ func (s *Store) Grants(ctx context.Context, subject, offer string) ([]Entry, err
 	var entries []Entry
 	err := each(ctx, s.grants, filter, func(raw bson.Raw) error {
 		var d grantDocument
-		err := bson.Unmarshal(raw, &d)
-		if err != nil {
-			return fmt.Errorf("grant %s: %w", raw.Lookup("_id"), err)
+		if err := bson.Unmarshal(raw, &d); err != nil {
+			return fmt.Errorf("grant %s: %w", idText(raw), err)
 		}
-		e := Entry{ID: d.ID, RevokedAt: d.RevokedAt, RevokedReason: d.RevokedReason}
-		if e.Grant, err = d.grant(); err != nil {
-			return err
-		}
+		e, err := d.entry()
 		entries = append(entries, e)
-		return nil
+		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("list grants: %w", err)
