@@ -24,7 +24,7 @@ type Point struct {
 var Writes = []string{"Baseline", "Record", "Hold", "Assign", "Append", "Complete"}
 
 // Store is a tangle.Store in memory. It keeps the promises of the interface and
-// nothing beyond them.
+// nothing beyond them. Make one with NewStore.
 type Store struct {
 	// Fault, if set, is called at the start of each call and again after each
 	// write. It may block, it may panic to crash the caller, and an error from
@@ -32,6 +32,11 @@ type Store struct {
 	// is called after the announcement as well, with Op "Complete/announced".
 	Fault func(Point) error
 
+	*data
+}
+
+// data is what all views of a store share.
+type data struct {
 	mu          sync.Mutex
 	users       map[string]bool
 	baselines   map[[2]string]bool
@@ -46,6 +51,13 @@ type Store struct {
 	announced   []tangle.Grant
 	calls       map[string]int
 }
+
+// NewStore returns an empty store.
+func NewStore() *Store { return &Store{data: new(data)} }
+
+// View returns the same store with a Fault of its own, for one of several that
+// use it at once.
+func (s *Store) View(fault func(Point) error) *Store { return &Store{Fault: fault, data: s.data} }
 
 // AddUser adds a user.
 func (s *Store) AddUser(name string) {
