@@ -214,7 +214,7 @@ func (n *Node) Flood(to trinary.Hash, count int, junk Junk) error {
 	if err := start.Absorb(slices.Repeat([]trinary.Trits{trinary.MustTrytesToTrits(prefix)}, bct.MaxBatchSize), len(prefix)*consts.TritsPerTryte); err != nil {
 		return fmt.Errorf("flood %s: %w", to, err)
 	}
-	ending := parent + parent + strings.Repeat("9", tagSize) + trinary.IntToTrytes(now.UnixMilli(), timeSize) +
+	ending := strings.Repeat("9", tagSize) + trinary.IntToTrytes(now.UnixMilli(), timeSize) +
 		trinary.IntToTrytes(consts.LowerBoundAttachmentTimestamp, timeSize) + trinary.IntToTrytes(consts.UpperBoundAttachmentTimestamp, timeSize)
 	var txs []*tx
 	for done := 0; done < count; done += bct.MaxBatchSize {
@@ -227,13 +227,17 @@ func (n *Node) Flood(to trinary.Hash, count int, junk Junk) error {
 			if err := k.AbsorbTrytes(zeroLastTrit(to) + essence); err != nil {
 				return fmt.Errorf("flood %s: %w", to, err)
 			}
-			batch[i] = essence + k.MustSqueezeTrytes(consts.HashTrinarySize) + ending
+			batch[i] = essence + k.MustSqueezeTrytes(consts.HashTrinarySize) + parent + parent
 		}
-		found, err := n.tangle.work(start, prefix, batch)
+		found, err := n.tangle.work(start, batch, ending)
 		if err != nil {
 			return fmt.Errorf("flood %s: %w", to, err)
 		}
-		txs = append(txs, found...)
+		for i, end := range found {
+			x := slice(prefix+batch[i]+end.trytes, value, 0, uint64(last))
+			x.hash = end.hash
+			txs = append(txs, x)
+		}
 	}
 	if junk == ZeroValue { // made so; no need to check each
 		for _, x := range txs {
@@ -244,44 +248,44 @@ func (n *Node) Flood(to trinary.Hash, count int, junk Junk) error {
 	return nil
 }
 
-// work finds nonces for up to 64 transactions at once. start has absorbed their
-// common prefix; rest is what follows, without the nonce.
-func (t *tangle) work(start *bct.Curl, prefix trinary.Trytes, rest []trinary.Trytes) ([]*tx, error) {
-	const block = consts.HashTrytesSize
+// worked is the end of a transaction, with its nonce, and the hash that it gives.
+type worked struct {
+	trytes trinary.Trytes
+	hash   trinary.Hash
+}
+
+// work finds nonces for up to 64 transactions at once. start has absorbed what
+// they all begin with; parts is what follows in each, and ending what follows in
+// all but for the nonce. Together with the nonce it is one block of the hash.
+func (t *tangle) work(start *bct.Curl, parts []trinary.Trytes, ending trinary.Trytes) ([]worked, error) {
 	state := start.Clone()
-	lanes := make([]trinary.Trits, len(rest))
-	whole := len(rest[0]) / block * block
-	for i, s := range rest {
-		lanes[i] = trinary.MustTrytesToTrits(s[:whole])
+	lanes := make([]trinary.Trits, len(parts))
+	for i, s := range parts {
+		lanes[i] = trinary.MustTrytesToTrits(s)
 	}
-	if err := state.Absorb(lanes, whole*consts.TritsPerTryte); err != nil {
+	if err := state.Absorb(lanes, len(lanes[0])); err != nil {
 		return nil, err
 	}
-	found := make([]*tx, len(rest))
-	hashes := make([]trinary.Trits, len(rest))
-	for nonce, missing := int64(0), len(rest); missing > 0; nonce++ {
-		end := trinary.IntToTrytes(nonce, nonceSize)
-		for i, s := range rest {
-			lanes[i] = trinary.MustTrytesToTrits(s[whole:] + end)
+	found := make([]worked, len(parts))
+	hashes := make([]trinary.Trits, len(parts))
+	for nonce, missing := int64(0), len(parts); missing > 0; nonce++ {
+		end := ending + trinary.IntToTrytes(nonce, nonceSize)
+		trits := trinary.MustTrytesToTrits(end)
+		for i := range lanes {
+			lanes[i] = trits
 		}
 		try := state.Clone()
-		if err := try.Absorb(lanes, consts.HashTrinarySize); err != nil {
+		if err := try.Absorb(lanes, len(trits)); err != nil {
 			return nil, err
 		}
 		if err := try.Squeeze(hashes, consts.HashTrinarySize); err != nil {
 			return nil, err
 		}
 		for i, h := range hashes {
-			if found[i] != nil || int(trinary.TrailingZeros(h)) < t.mwm {
-				continue
+			if found[i].hash == "" && int(trinary.TrailingZeros(h)) >= t.mwm {
+				found[i] = worked{end, trinary.MustTritsToTrytes(h)}
+				missing--
 			}
-			x, err := read(prefix + rest[i] + end)
-			if err != nil {
-				return nil, err
-			}
-			x.hash = trinary.MustTritsToTrytes(h)
-			found[i] = x
-			missing--
 		}
 	}
 	return found, nil

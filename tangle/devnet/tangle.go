@@ -176,6 +176,11 @@ func read(trytes trinary.Trytes) (*tx, error) {
 	if err != nil {
 		return nil, errTrytes
 	}
+	return slice(trytes, parsed.Value, parsed.CurrentIndex, parsed.LastIndex), nil
+}
+
+// slice makes a transaction of trytes and the numbers that they contain.
+func slice(trytes trinary.Trytes, value int64, index, last uint64) *tx {
 	return &tx{
 		trytes:  trytes,
 		address: trytes[addressAt:valueAt],
@@ -183,10 +188,10 @@ func read(trytes trinary.Trytes) (*tx, error) {
 		trunk:   trytes[trunkAt:branchAt],
 		branch:  trytes[branchAt:tagAt],
 		tag:     trytes[tagAt:attachedAt],
-		value:   parsed.Value,
-		index:   parsed.CurrentIndex,
-		last:    parsed.LastIndex,
-	}, nil
+		value:   value,
+		index:   index,
+		last:    last,
+	}
 }
 
 // store takes transactions in, all or none of them. What arrives at a node
