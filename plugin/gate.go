@@ -28,7 +28,7 @@ const (
 const (
 	followEvery  = 50 * time.Millisecond // how often the store is asked what is new
 	retryAtMost  = time.Second           // the longest pause while the store is away
-	callTimeout  = 5 * time.Second       // for a question about what is new
+	callTimeout  = 3 * time.Second       // for a question about what is new
 	loadTimeout  = 2 * time.Minute       // for reading all users and grants
 	startTimeout = 2 * time.Second       // how long the broker's start waits for the store
 	stopTimeout  = 2 * time.Second       // how long the broker's end waits for our goroutines
@@ -225,11 +225,13 @@ func (f *follower) refresh(ctx context.Context) error {
 }
 
 func (f *follower) load(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, loadTimeout)
+	soon, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	if err := f.gate.store.CheckVersion(ctx); err != nil {
+	if err := f.gate.store.CheckVersion(soon); err != nil {
 		return err
 	}
+	ctx, cancel = context.WithTimeout(ctx, loadTimeout)
+	defer cancel()
 	asOf := f.gate.now()
 	users, grants, at, err := f.gate.store.Load(ctx)
 	if err != nil {

@@ -1,0 +1,278 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/iotoll/iotoll/acl"
+	"github.com/iotoll/iotoll/acl/mongostore"
+)
+
+// fakeStore is a store that says what a test wants.
+type fakeStore struct {
+	mu      sync.Mutex
+	users   []acl.User
+	grants  []acl.Grant
+	log     []acl.Change
+	err     error // of every call
+	version error
+	reload  bool // the position is lost
+	panic   bool
+	loads   int
+	asked   int
+	closed  bool
+}
+
+func (f *fakeStore) do(g func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	g()
+}
+
+func (f *fakeStore) CheckVersion(context.Context) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return errors.Join(f.err, f.version)
+}
+
+func (f *fakeStore) Load(context.Context) ([]acl.User, []acl.Grant, mongostore.Position, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.loads++
+	f.reload = false
+	return f.users, f.grants, mongostore.Position{Seq: int64(len(f.log))}, f.err
+}
+
+func (f *fakeStore) Changes(_ context.Context, since mongostore.Position) ([]acl.Change, mongostore.Position, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.asked++
+	switch {
+	case f.panic:
+		panic("the store is mad")
+	case f.reload:
+		return nil, since, fmt.Errorf("%w: trimmed", mongostore.ErrReload)
+	case f.err != nil:
+		return nil, since, f.err
+	}
+	return f.log[since.Seq:], mongostore.Position{Seq: int64(len(f.log))}, nil
+}
+
+func (f *fakeStore) Close(context.Context) error {
+	f.do(func() { f.closed = true })
+	return nil
+}
+
+// newTestGate starts a gate on a fake. It returns the number of times that it
+// said that answers have changed.
+func newTestGate(t *testing.T, f *fakeStore, options ...option) (*gate, *logQueue, func() int) {
+	t.Helper()
+	c, err := parseOptions(append(options, option{"store_uri", nowhere}, option{"public", "free"}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	log, logs := newLogger(func() {})
+	var mu sync.Mutex
+	changes := 0
+	g, err := newGate(c, f, log, func() { mu.Lock(); changes++; mu.Unlock() })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := g.start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if !g.close() {
+			t.Error("close: not all has ended")
+		}
+		if !f.closed {
+			t.Error("close: the store is open")
+		}
+	})
+	return g, logs, func() int { mu.Lock(); defer mu.Unlock(); return changes }
+}
+
+func read(subject, topic string) acl.Request {
+	return acl.Request{Subject: subject, Topic: topic, Access: acl.Read}
+}
+
+func TestGateFollows(t *testing.T) {
+	f := &fakeStore{users: []acl.User{{Name: "john", Password: hash()}}}
+	g, _, changes := newTestGate(t, f)
+	r := read("john", "sensor/live")
+	if a := g.decide(r); a.code != codeDenied || a.reason != acl.NoRight || !a.keep {
+		t.Errorf("decide(%v): got %+v, want denied for no right", r, a)
+	}
+	if n := changes(); n != 1 {
+		t.Errorf("changed: got %d calls after the first load, want 1", n)
+	}
+	filter, _ := acl.ParseFilter("sensor/live")
+	grant := acl.Grant{ID: "g", Subject: "john", Filters: []acl.Filter{filter}, NotBefore: time.Now().Add(-time.Second), NotAfter: time.Now().Add(time.Hour)}
+	f.do(func() { f.log = append(f.log, acl.Change{Grant: &grant}) })
+	eventually(t, "grant in force", func() bool { return g.decide(r).code == codeSuccess })
+	if n := changes(); n != 2 {
+		t.Errorf("changed: got %d calls after a change, want 2", n)
+	}
+	if a := g.decide(r); !a.until.Equal(grant.NotAfter.Truncate(time.Millisecond)) {
+		t.Errorf("decide(%v).until: got %v, want the grant's end %v", r, a.until, grant.NotAfter)
+	}
+
+	// Asking when nothing is new changes nothing, but keeps the snapshot young.
+	before := g.snapshot.Load().AsOf()
+	eventually(t, "snapshot renewed", func() bool { return g.snapshot.Load().AsOf().After(before) })
+	if n := changes(); n != 2 {
+		t.Errorf("changed: got %d calls, want still 2", n)
+	}
+
+	// The position is lost: all is read anew.
+	f.do(func() { f.reload, f.grants = true, nil })
+	eventually(t, "reload", func() bool { return g.decide(r).code == codeDenied })
+
+	// A user is edited by hand, and the operator sends HUP.
+	f.do(func() { f.users = nil })
+	g.reload.Store(true)
+	eventually(t, "reload on demand", func() bool { return g.decide(r).reason == acl.UnknownUser })
+}
+
+func TestGateOutlivesTheStore(t *testing.T) {
+	f := &fakeStore{err: errors.New("away")}
+	g, logs, _ := newTestGate(t, f)
+	if a := g.decide(read("", "free")); a.code != codeSuccess {
+		t.Errorf("public topic without a store: got %+v, want success", a)
+	}
+	if a := g.decide(read("john", "x")); a.code != codeDenied || a.reason != acl.NoSnapshot {
+		t.Errorf("without a store: got %+v, want denied for no snapshot", a)
+	}
+	if h := g.health.Load(); h.err == nil {
+		t.Error("health: got ok, want away")
+	}
+	f.do(func() { f.err, f.users = nil, []acl.User{{Name: "john", Superuser: true}} })
+	eventually(t, "healed", func() bool { return g.decide(read("john", "x")).code == codeSuccess })
+	f.do(func() { f.err = errors.New("away again") })
+	eventually(t, "noticed", func() bool { return g.health.Load().err != nil })
+	if a := g.decide(read("john", "x")); a.code != codeSuccess {
+		t.Errorf("away again: got %+v, want success", a)
+	}
+	// Panics of the store's code are failures like others.
+	f.do(func() { f.err, f.panic = nil, true })
+	eventually(t, "panics counted", func() bool { return g.panics.count.Load() > 2 })
+	f.do(func() { f.panic = false })
+	eventually(t, "healed", func() bool { return g.health.Load().err == nil })
+
+	var text strings.Builder
+	for _, l := range logs.take() {
+		text.WriteString(l.text + "\n")
+	}
+	for want, n := range map[string]int{"iotoll: cannot follow the store, going on with what is known error=away\n": 1, "away again": 1, "following the store": 2, "panic in the plugin": 1} {
+		if got := strings.Count(text.String(), want); got < n || want == "panic in the plugin" && got > n {
+			t.Errorf("log holds %q %d times, want %d:\n%s", want, got, n, &text)
+		}
+	}
+}
+
+func TestGateRefusesUnknownVersion(t *testing.T) {
+	f := &fakeStore{version: fmt.Errorf("%w: 99", mongostore.ErrVersion)}
+	log, _ := newLogger(func() {})
+	g, err := newGate(config{maxAge: time.Hour}, f, log, func() {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.close()
+	if err := g.start(); !errors.Is(err, mongostore.ErrVersion) {
+		t.Errorf("start: got %v, want ErrVersion", err)
+	}
+}
+
+// An old snapshot refuses, and a young one answers again although nothing else
+// has changed: the table of decisions must hear of it.
+func TestGateSnapshotTooOld(t *testing.T) {
+	f := &fakeStore{users: []acl.User{{Name: "john", Superuser: true}}}
+	g, _, changes := newTestGate(t, f, option{"max_age", "1s"})
+	f.do(func() { f.err = errors.New("away") })
+	eventually(t, "too old", func() bool { return g.decide(read("john", "x")).reason == acl.Stale })
+	n := changes()
+	f.do(func() { f.err = nil })
+	eventually(t, "young again", func() bool { return g.decide(read("john", "x")).code == codeSuccess })
+	if changes() == n {
+		t.Error("changed: not called when the snapshot was young again")
+	}
+}
+
+func TestGateDefersTheUnknown(t *testing.T) {
+	f := &fakeStore{users: []acl.User{{Name: "john", Password: hash()}}}
+	g, _, _ := newTestGate(t, f, option{"unknown_user", "defer"})
+	for _, c := range []struct {
+		subject, topic string
+		want           int
+	}{{"", "free", codeSuccess}, {"", "x", codeDefer}, {"carl", "x", codeDefer}, {"john", "x", codeDenied}, {"carl", "x/+", codeDenied}} {
+		if a := g.decide(read(c.subject, c.topic)); a.code != c.want {
+			t.Errorf("decide(%q reads %q): got %+v, want %d", c.subject, c.topic, a, c.want)
+		}
+	}
+	for name, want := range map[string]int{"carl": codeDefer, "john": codeAuth} {
+		c := credentials{username: name, hasUsername: true, password: "wrong", hasPassword: true}
+		if got := g.login(c, false, nil); got != want {
+			t.Errorf("login as %s: got %d, want %d", name, got, want)
+		}
+	}
+}
+
+func TestParseOptions(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "uri")
+	if err := os.WriteFile(file, []byte(" mongodb://u:hidden@h/ \n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	empty := filepath.Join(t.TempDir(), "empty")
+	if err := os.WriteFile(empty, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := parseOptions([]option{{"store_uri_file", file}, {"database", "d"}, {"public", "a/+"}, {"public", "b"}, {"max_age", "90m"}, {"unknown_user", "defer"}})
+	if err != nil || c.storeURI != "mongodb://u:hidden@h/" || c.database != "d" || len(c.public) != 2 || c.maxAge != 90*time.Minute || !c.deferUnknown {
+		t.Errorf("parseOptions: got %+v, %v", c, err)
+	}
+	c, err = parseOptions([]option{{"store_uri", "x"}})
+	if err != nil || c.database != "mosquitto" || c.maxAge != 24*time.Hour || c.deferUnknown || len(c.public) != 0 {
+		t.Errorf("parseOptions: got %+v, %v, want the defaults", c, err)
+	}
+	uri := option{"store_uri", "mongodb://u:hidden@h/"}
+	for _, o := range []struct {
+		options []option
+		want    string
+	}{
+		{nil, "store_uri"}, {[]option{uri, uri}, "store_uri"}, {[]option{uri, {"store_uri_file", file}}, "store_uri_file"},
+		{[]option{{"store_uri_file", empty}}, "store_uri_file"}, {[]option{{"store_uri_file", "/none"}}, "store_uri_file"}, {[]option{{"store_uri", ""}}, "store_uri"},
+		{[]option{uri, {"max_age", "0s"}}, "max_age"}, {[]option{uri, {"max_age", "24"}}, "max_age"}, {[]option{uri, {"max_age", "-1h"}}, "max_age"},
+		{[]option{uri, {"public", ""}}, "public"}, {[]option{uri, {"public", "$share/g/a"}}, "public"}, {[]option{uri, {"Public", "a"}}, "Public"}, {[]option{uri, {"", "a"}}, ""},
+	} {
+		if _, err := parseOptions(o.options); err == nil || !strings.Contains(err.Error(), "plugin_opt_"+o.want) || strings.Contains(err.Error(), "hidden") {
+			t.Errorf("parseOptions(%v): got %v, want an error that names %s", o.options, err, o.want)
+		}
+	}
+}
+
+func TestLogQueue(t *testing.T) {
+	n := 0
+	log, q := newLogger(func() { n++ })
+	log.WithField("b", "two words").WithField("a", 1).Warn("message")
+	log.WithError(errors.New("line\nbreak")).Info("x")
+	got := q.take()
+	if len(got) != 2 || n != 2 || got[0] != (logLine{brokerWarning, `iotoll: message a=1 b="two words"`}) || got[1] != (logLine{brokerInfo, `iotoll: x error="line\nbreak"`}) {
+		t.Errorf("take: got %v after %d calls", got, n)
+	}
+	for range logAtMost + 5 {
+		log.Error("again")
+	}
+	if got := q.take(); len(got) != logAtMost+1 || got[logAtMost].text != "iotoll: log lines lost lines=5" {
+		t.Errorf("take: got %d lines, the last %v", len(got), got[len(got)-1])
+	}
+	if got := q.take(); len(got) != 0 {
+		t.Errorf("take: got %v, want nothing", got)
+	}
+}

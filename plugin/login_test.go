@@ -1,0 +1,249 @@
+package main
+
+import (
+	"crypto/pbkdf2"
+	"crypto/sha256"
+	"encoding/base64"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/iotoll/iotoll/acl"
+	"github.com/iotoll/iotoll/acl/password"
+)
+
+func as(name, pass string) credentials {
+	return credentials{username: name, hasUsername: true, password: pass, hasPassword: true, clientID: "id-" + name, address: "192.0.2.1"}
+}
+
+// legacyHash is a hash of mosquitto-auth-plug for "secret".
+func legacyHash() string {
+	key, _ := pbkdf2.Key(sha256.New, "secret", []byte("c2FsdA=="), 901, 24)
+	return "PBKDF2$sha256$901$c2FsdA==$" + base64.StdEncoding.EncodeToString(key)
+}
+
+func TestLogin(t *testing.T) {
+	f := &fakeStore{users: []acl.User{
+		{Name: "john", Password: hash()}, {Name: "off", Password: hash(), Disabled: true}, {Name: "old", Password: legacyHash()},
+		{Name: "none"}, {Name: "bad", Password: "plaintext"},
+	}}
+	g, _, _ := newTestGate(t, f)
+	for _, c := range []struct {
+		credentials
+		want int
+	}{
+		{credentials{}, codeDefer},
+		{credentials{hasUsername: true}, codeAuth},
+		{credentials{hasUsername: true, username: "john"}, codeAuth},
+		{as("john", "secret"), codeSuccess}, {as("john", "secret"), codeSuccess}, {as("john", "Secret"), codeAuth}, {as("john", ""), codeAuth},
+		{as("John", "secret"), codeAuth}, {as("nobody", "secret"), codeAuth}, {as("off", "secret"), codeAuth},
+		{as("old", "secret"), codeSuccess}, {as("old", "wrong"), codeAuth}, {as("none", ""), codeAuth}, {as("none", "x"), codeAuth},
+		{as("bad", "plaintext"), codeAuth},
+	} {
+		if got := g.login(c.credentials, false, nil); got != c.want {
+			t.Errorf("login(%q, %q): got %d, want %d", c.username, c.password, got, c.want)
+		}
+	}
+	if got := g.login(as("john", "secret"), true, nil); got != codeSuccess {
+		t.Errorf("login of one who is remembered: got %d, want an answer at once", got)
+	}
+
+	// A new password ends what was remembered of the old one.
+	other, err := password.Hash("other")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.do(func() { f.log = append(f.log, acl.Change{User: &acl.User{Name: "john", Password: other}}) })
+	eventually(t, "new password", func() bool { return g.login(as("john", "other"), false, nil) == codeSuccess })
+	if got := g.login(as("john", "secret"), false, nil); got != codeAuth {
+		t.Errorf("login with the old password: got %d, want %d", got, codeAuth)
+	}
+	f.do(func() { f.log = append(f.log, acl.Change{RemovedUser: "john"}) })
+	eventually(t, "removed", func() bool { return g.login(as("john", "other"), false, nil) == codeAuth })
+}
+
+// The parts of a remembered login cannot be taken for one another.
+func TestRememberedLoginIsUnambiguous(t *testing.T) {
+	g, _, _ := newTestGate(t, &fakeStore{})
+	seen := make(map[[32]byte]string)
+	for _, name := range []string{"", "a", "ab", "a-b", "\x01a"} {
+		for _, pass := range []string{"", "b", "-b", "b-c", "ab"} {
+			for _, stored := range []string{"", "b", "c"} {
+				sum := g.logins.mac(as(name, pass), stored)
+				text := fmt.Sprintf("%q %q %q", name, stored, pass)
+				if other, ok := seen[sum]; ok {
+					t.Errorf("%s and %s are remembered alike", text, other)
+				}
+				seen[sum] = text
+			}
+		}
+	}
+	again, _, _ := newTestGate(t, &fakeStore{})
+	if again.logins.mac(as("a", "b"), "c") == g.logins.mac(as("a", "b"), "c") {
+		t.Error("two processes remember a login alike")
+	}
+}
+
+// Medians, since the machine is shared. A hash takes 20 ms and more.
+func TestLoginTakesAsLongForTheUnknown(t *testing.T) {
+	f := &fakeStore{users: []acl.User{{Name: "john", Password: hash()}, {Name: "old", Password: legacyHash()}, {Name: "off", Password: hash(), Disabled: true}}}
+	g, _, _ := newTestGate(t, f)
+	took := make(map[string][]time.Duration)
+	for i := range 15 {
+		for _, name := range []string{"john", "old", "off", "nobody"} {
+			c := as(name, "wrong")
+			c.address = fmt.Sprintf("192.0.2.%d", i)
+			start := time.Now()
+			if got := g.login(c, false, nil); got != codeAuth {
+				t.Fatalf("login(%s): got %d, want %d", name, got, codeAuth)
+			}
+			took[name] = append(took[name], time.Since(start))
+		}
+	}
+	median := func(name string) float64 {
+		slices.Sort(took[name])
+		return took[name][len(took[name])/2].Seconds()
+	}
+	for _, name := range []string{"john", "old", "off"} {
+		ratio := median(name) / median("nobody")
+		t.Logf("%s takes %.2f times as long as a user who does not exist (%v)", name, ratio, took["nobody"][7])
+		if ratio < 0.67 || ratio > 1.5 {
+			t.Errorf("login as %s takes %.2f times as long as one of a user who does not exist", name, ratio)
+		}
+	}
+}
+
+func TestThrottle(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	var th throttle
+	try := func(name, address string, n int) (taken int) {
+		for range n {
+			if th.take(name, address, now) {
+				taken++
+			}
+		}
+		return taken
+	}
+	if got := try("john", "192.0.2.1", 100); got != 5 {
+		t.Errorf("one address guesses one password: got %d tries, want 5", got)
+	}
+	if got := try("jane", "192.0.2.1", 3); got != 3 {
+		t.Errorf("the same address as another user: got %d tries, want 3", got)
+	}
+	if got := try("john", "192.0.2.2", 3); got != 3 {
+		t.Errorf("john from another address: got %d tries, want 3", got)
+	}
+	now = now.Add(31 * time.Second)
+	if got := try("john", "192.0.2.1", 100); got != 1 {
+		t.Errorf("half a minute later: got %d tries, want 1", got)
+	}
+
+	// Strangers everywhere guess john's password. He still has tries of his own.
+	total := 0
+	for i := range 200 {
+		total += try("john", fmt.Sprintf("198.51.100.%d", i), 100)
+	}
+	if total < 200*pairReserve || total > 200*pairReserve+20*5 {
+		t.Errorf("200 addresses: got %d tries, want little more than %d", total, 200*pairReserve)
+	}
+	if got := try("john", "203.0.113.7", 100); got != pairReserve {
+		t.Errorf("john meanwhile: got %d tries, want %d", got, pairReserve)
+	}
+
+	// One address tries many usernames.
+	total = 0
+	for i := range 1000 {
+		total += try(fmt.Sprint("u", i), "192.0.2.9", 1)
+	}
+	if total != 30 {
+		t.Errorf("one address guesses for 1000 usernames: got %d tries, want 30", total)
+	}
+	// An IPv6 network is one address.
+	total = 0
+	for i := range 1000 {
+		total += try("v6", fmt.Sprintf("2001:db8::%x", i), 1)
+	}
+	if total != 5 {
+		t.Errorf("one IPv6 network: got %d tries, want 5", total)
+	}
+
+	// Right passwords are not counted.
+	for i := range 1000 {
+		if !th.take(fmt.Sprint("good", i), "192.0.2.77", now) {
+			t.Fatalf("login %d behind one address: refused", i)
+		}
+		th.giveBack(fmt.Sprint("good", i), "192.0.2.77", now)
+	}
+	// It forgets, and never grows beyond its bound.
+	for i := range 3 * throttleAtMost {
+		th.take(fmt.Sprint("x", i), fmt.Sprintf("10.%d.%d.%d", i>>16, i>>8&255, i&255), now)
+	}
+	if n := len(th.buckets); n > throttleAtMost+3 {
+		t.Errorf("buckets: got %d, want at most %d", n, throttleAtMost)
+	}
+	now = now.Add(time.Hour)
+	if got := try("john", "192.0.2.1", 100); got != 5 {
+		t.Errorf("an hour later: got %d tries, want 5", got)
+	}
+}
+
+func TestDelayedLogin(t *testing.T) {
+	f := &fakeStore{users: []acl.User{{Name: "john", Password: hash()}, {Name: "jane", Password: hash()}}}
+	g, _, _ := newTestGate(t, f)
+	var mu sync.Mutex
+	woken := 0
+	wake := func() { mu.Lock(); woken++; mu.Unlock() }
+	later := func(id, name, pass string) int {
+		c := as(name, pass)
+		c.clientID = id
+		return g.login(c, true, wake)
+	}
+	collect := func(n int) map[string]int {
+		t.Helper()
+		got := make(map[string]int)
+		eventually(t, "answers", func() bool {
+			for _, o := range g.takeAnswers() {
+				if _, twice := got[o.clientID]; twice {
+					t.Errorf("two answers for client %s", o.clientID)
+				}
+				got[o.clientID] = o.code
+			}
+			return len(got) >= n
+		})
+		return got
+	}
+	for _, c := range []struct{ id, name, pass string }{{"a", "john", "secret"}, {"b", "john", "wrong"}, {"c", "nobody", "secret"}} {
+		if got := later(c.id, c.name, c.pass); got != codeDelayed {
+			t.Fatalf("login(%v): got %d, want %d", c, got, codeDelayed)
+		}
+	}
+	if got := collect(3); got["a"] != codeSuccess || got["b"] != codeAuth || got["c"] != codeAuth {
+		t.Errorf("answers: got %v", got)
+	}
+	if woken == 0 {
+		t.Error("the broker was not woken")
+	}
+
+	// A client goes, and a stranger comes under its ID with another password:
+	// the first one's answer must not let it in.
+	later("x", "jane", "secret")
+	later("x", "jane", "guess")
+	time.Sleep(300 * time.Millisecond)
+	if got := collect(1); got["x"] != codeAuth {
+		t.Errorf("answer to the second attempt: got %v, want %d", got, codeAuth)
+	}
+
+	// The user is removed while the answer waits.
+	if later("y", "jane", "secret") == codeDelayed {
+		time.Sleep(200 * time.Millisecond)
+	}
+	f.do(func() { f.log = append(f.log, acl.Change{RemovedUser: "john"}, acl.Change{RemovedUser: "jane"}) })
+	eventually(t, "removed", func() bool { _, ok := g.snapshot.Load().User("jane", time.Now()); return !ok })
+	for _, o := range g.takeAnswers() {
+		if o.code == codeSuccess {
+			t.Errorf("answer for a user who is gone: got %v", o)
+		}
+	}
+}
