@@ -2,13 +2,10 @@ package wemo
 
 import "time"
 
-// minute is what a mean is taken of.
-const minute = time.Minute
-
-// mean is the time-weighted mean of readings over one minute after another.
+// mean is the time-weighted mean of readings over one window after another.
 // A reading counts from when it was taken until the next one, and at most for
 // hold: what happened in a longer gap is not known. It reads wall clock times
-// only, so it is exact across minutes and survives a clock that is set.
+// only, so it is exact across windows and survives a clock that is set.
 type mean struct {
 	hold    time.Duration
 	last    Reading
@@ -22,7 +19,7 @@ type mean struct {
 func (m *mean) add(r Reading) {
 	r.At = r.At.Round(0) // wall clock only
 	if m.any && r.At.Before(m.last.At) {
-		// The clock was set back. What this minute has seen so far has no
+		// The clock was set back. What this window has seen so far has no
 		// place on the new scale.
 		m.sum, m.covered = 0, 0
 	} else {
@@ -46,8 +43,8 @@ func (m *mean) count(t time.Time) {
 	}
 }
 
-// close ends a minute at end and begins the next. It returns the mean of the
-// part of the minute that was covered, rounded to whole milliwatts, and how
+// close ends a window at end and begins the next. It returns the mean of the
+// part of the window that was covered, rounded to whole milliwatts, and how
 // long that part is. With nothing covered the mean is 0 and means nothing.
 func (m *mean) close(end time.Time) (mw int64, covered time.Duration) {
 	end = end.Round(0)

@@ -15,10 +15,11 @@ type Poller struct {
 	Source    Source
 	Publisher Publisher
 	Live      string        // topic of the readings
-	Average   string        // topic of the means, one a minute
+	Average   string        // topic of the means, one a window
 	Status    string        // topic of the status; empty is StatusTopic(Live)
 	Format    Format        // of readings and means; empty is MilliWatts
 	Interval  time.Duration // between readings; 0 is 500 ms
+	Window    time.Duration // what a mean is taken of; 0 is a minute
 	// Hold is how long a reading stands for the power when no other follows:
 	// after it the status is stale and the minute has a gap. 0 is 5 s, or three
 	// intervals where that is longer. A source that reports seldom needs more.
@@ -49,8 +50,11 @@ func (p *Poller) Validate() error {
 		}
 		names[t.topic] = t.name
 	}
-	if p.Interval < 0 || p.Interval > minute {
+	if p.Interval < 0 || p.Interval > time.Minute {
 		errs = append(errs, fmt.Errorf("interval %s: want at most 1m", p.Interval))
+	}
+	if p.Window < 0 || p.Window > 24*time.Hour || p.Window%time.Second != 0 {
+		errs = append(errs, fmt.Errorf("window %s: want whole seconds, at most 24h", p.Window))
 	}
 	if p.Hold < 0 {
 		errs = append(errs, fmt.Errorf("hold %s: want more than 0", p.Hold))
@@ -84,9 +88,12 @@ func (p *Poller) Run(ctx context.Context) error {
 	if err := p.Validate(); err != nil {
 		return fmt.Errorf("poll: %w", err)
 	}
-	r := &polling{Poller: p, interval: p.Interval, mean: mean{hold: p.Hold}}
+	r := &polling{Poller: p, interval: p.Interval, window: p.Window, mean: mean{hold: p.Hold}}
 	if r.interval == 0 {
 		r.interval = 500 * time.Millisecond
+	}
+	if r.window == 0 {
+		r.window = time.Minute
 	}
 	if r.mean.hold == 0 {
 		r.mean.hold = max(5*time.Second, 3*r.interval)
@@ -100,7 +107,8 @@ type polling struct {
 	*Poller
 	interval   time.Duration
 	mean       mean
-	boundary   time.Time // end of the minute under way
+	window     time.Duration
+	boundary   time.Time // end of the window under way
 	status     Status
 	failing    bool // the last read failed
 	unheard    bool // the last publication failed
@@ -130,9 +138,9 @@ func (r *polling) run(ctx context.Context) {
 	}()
 
 	r.setStatus(Status{Reason: starting})
-	r.boundary = r.now().Truncate(minute).Add(minute)
-	minuteEnd := time.NewTimer(r.boundary.Sub(r.now()))
-	defer minuteEnd.Stop()
+	r.boundary = r.now().Truncate(r.window).Add(r.window)
+	windowEnd := time.NewTimer(r.boundary.Sub(r.now()))
+	defer windowEnd.Stop()
 	start := time.Now() // the grid is on the monotonic clock, which nobody sets
 	tick := time.NewTimer(0)
 	defer tick.Stop()
@@ -157,15 +165,15 @@ func (r *polling) run(ctx context.Context) {
 				return
 			}
 			r.take(a)
-		case <-minuteEnd.C:
-			select { // a reading of this minute may be waiting
+		case <-windowEnd.C:
+			select { // a reading of this window may be waiting
 			case a := <-answers:
 				busy = false
 				r.take(a)
 			default:
 			}
-			r.endMinute()
-			minuteEnd.Reset(r.boundary.Sub(r.now()))
+			r.endWindow()
+			windowEnd.Reset(r.boundary.Sub(r.now()))
 		}
 	}
 }
@@ -189,7 +197,7 @@ func (r *polling) take(a result) {
 		return // too old to be called live
 	}
 	if !a.reading.At.Before(r.boundary) {
-		r.endMinute() // its timer is late
+		r.endWindow() // its timer is late
 	}
 	r.mean.add(a.reading)
 	at := a.reading.At.UTC().Round(0).Truncate(time.Millisecond)
@@ -200,27 +208,27 @@ func (r *polling) take(a result) {
 	}
 }
 
-// endMinute publishes the mean of the minute that ended, and refreshes the
+// endWindow publishes the mean of the window that ended, and refreshes the
 // status with the time of the last reading.
-func (r *polling) endMinute() {
+func (r *polling) endWindow() {
 	now := r.now().Round(0)
 	if now.Before(r.boundary) {
 		// A timer is a little early, or the clock was set back.
-		if r.boundary.Sub(now) > minute {
-			r.boundary = now.Truncate(minute).Add(minute)
+		if r.boundary.Sub(now) > r.window {
+			r.boundary = now.Truncate(r.window).Add(r.window)
 		}
 		return
 	}
 	mw, covered := r.mean.close(r.boundary)
 	end := r.boundary
-	if now.Sub(r.boundary) >= minute {
+	if now.Sub(r.boundary) >= r.window {
 		// The clock was set forward, or this machine slept: what was measured
-		// belongs to an earlier minute than the one just past.
+		// belongs to an earlier window than the one just past.
 		covered = 0
-		end = now.Truncate(minute)
+		end = now.Truncate(r.window)
 	}
-	r.boundary = now.Truncate(minute).Add(minute)
-	if covered < minute/2 {
+	r.boundary = now.Truncate(r.window).Add(r.window)
+	if covered < r.window/2 {
 		r.publish(r.Average, r.Format.nothing(end), true)
 	} else {
 		r.publish(r.Average, r.Format.payload(end, mw), true)
