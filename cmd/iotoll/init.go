@@ -30,6 +30,8 @@ type initValues struct {
 	Node    string
 	Plug    string // address of the plug; empty: discovered
 	Plugin  string // path of iotoll.so
+	Broker  string // URL that readings are published to
+	URIFile string // holds the URI of a MongoDB server; empty: the embedded store
 }
 
 func newInit(c console) *cobra.Command {
@@ -54,6 +56,8 @@ func newInit(c console) *cobra.Command {
 	f := cmd.Flags()
 	f.StringVar(&v.Address, "address", "", "deposit address of the first offer, 90 trytes")
 	f.StringVar(&v.Node, "node", "http://127.0.0.1:14265", "`URL` of a node of the ledger")
+	f.StringVar(&v.Broker, "broker", "mqtt://127.0.0.1:1883", "`URL` of the broker that readings are published to")
+	f.StringVar(&v.URIFile, "store-uri-file", "", "`file` that holds the URI of a MongoDB server, to use instead of the embedded store")
 	f.StringVar(&v.Plug, "plug", "", "IP address of the smart plug, if it is not to be discovered")
 	return cmd
 }
@@ -83,6 +87,12 @@ func initialize(c console, dir string, v initValues) error {
 		return fmt.Errorf("%s is not empty: must be a new or an empty directory, since nothing is overwritten", dir)
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return err
+	}
+	if v.URIFile != "" {
+		// The broker reads it too, and has another working directory.
+		if v.URIFile, err = filepath.Abs(v.URIFile); err != nil {
+			return err
+		}
 	}
 	var config, broker strings.Builder
 	if err := initConfig.Execute(&config, v); err != nil {
