@@ -156,6 +156,7 @@ func TestClientRefusesBadAnswers(t *testing.T) {
 }
 
 func TestClientGivesUp(t *testing.T) {
+	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0") // accepts and never answers
 	if err != nil {
 		t.Fatal(err)

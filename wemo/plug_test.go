@@ -59,6 +59,7 @@ func TestPlugIsFoundAgainWhenItMoves(t *testing.T) {
 }
 
 func TestPlugSurvivesFaults(t *testing.T) {
+	t.Parallel()
 	for _, fault := range []string{"refuse", "silent 1", "reset 1", "half 1", "fault 501 1", "fault -111 1", "fault 401 1", "status 500 1", "status 404 1", "slow 200ms 1"} {
 		t.Run(fault, func(t *testing.T) {
 			t.Parallel()

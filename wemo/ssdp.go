@@ -28,6 +28,8 @@ type Search struct {
 	// Group is where searches go; the zero value is 239.255.255.250:1900.
 	// Another address, such as a simulator's on loopback, is asked directly.
 	Group netip.AddrPort
+
+	listener func() ([]*net.UDPConn, error) // nil is listen; for tests
 }
 
 const (
@@ -116,7 +118,11 @@ func (s Search) find(ctx context.Context, c *Client, udn string) (Device, error)
 func (s Search) run(ctx context.Context, found func(ssdpAnswer) bool) error {
 	ctx, cancel := context.WithTimeout(ctx, (searchRounds+1)*searchInterval)
 	defer cancel()
-	conns, err := s.listen()
+	listen := s.listener
+	if listen == nil {
+		listen = s.listen
+	}
+	conns, err := listen()
 	if err != nil {
 		return fmt.Errorf("search for plugs: %w", err)
 	}

@@ -100,6 +100,7 @@ func simulate(t testing.TB, c simulator.Config) *simulator.Plug {
 }
 
 func TestDiscover(t *testing.T) {
+	t.Parallel()
 	p := simulate(t, simulator.Config{Search: "127.0.0.1:0", Serial: "ONE", Name: "Büro & Küche"})
 	found, err := Search{Group: p.SearchAddr()}.Discover(t.Context(), new(Client))
 	if err != nil || len(found) != 1 || found[0].UDN != "uuid:Insight-1_0-ONE" || found[0].Addr != p.Addr() || found[0].Name != "Büro & Küche" {

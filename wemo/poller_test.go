@@ -1,0 +1,481 @@
+package wemo
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// published is a message and when it was handed over.
+type published struct {
+	at       time.Time
+	topic    string
+	payload  string
+	retained bool
+}
+
+// memory is a Publisher that remembers.
+type memory struct {
+	mu  sync.Mutex
+	all []published
+	err error
+}
+
+func (m *memory) Publish(topic string, payload []byte, retained bool) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.all = append(m.all, published{time.Now(), topic, string(payload), retained})
+	return m.err
+}
+
+func (m *memory) on(topic string) []published {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var l []published
+	for _, p := range m.all {
+		if p.topic == topic {
+			l = append(l, p)
+		}
+	}
+	return l
+}
+
+// sourceFunc makes a Source of a function.
+type sourceFunc func(ctx context.Context) (Reading, error)
+
+func (f sourceFunc) Read(ctx context.Context) (Reading, error) { return f(ctx) }
+
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}
+
+// poll runs a poller for d of virtual time.
+func poll(t *testing.T, d time.Duration, p *Poller) *memory {
+	t.Helper()
+	m := &memory{}
+	if p.Publisher == nil {
+		p.Publisher = m
+	}
+	p.Live, p.Average, p.Log = "sensor/live", "sensor/1m", quiet()
+	ctx, cancel := context.WithTimeout(t.Context(), d)
+	defer cancel()
+	if err := p.Run(ctx); err != nil {
+		t.Errorf("Run: got %v", err)
+	}
+	return m
+}
+
+func TestPollerGrid(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		var begun []time.Duration
+		n := 0
+		m := poll(t, 10*time.Second, &Poller{Source: sourceFunc(func(ctx context.Context) (Reading, error) {
+			begun = append(begun, time.Since(start))
+			n++
+			took := 30 * time.Millisecond
+			switch n {
+			case 3:
+				took = 2100 * time.Millisecond // a stall over four grid points
+			case 5:
+				took = 500 * time.Millisecond // exactly until the next
+			}
+			if err := sleep(ctx, took); err != nil {
+				return Reading{}, err
+			}
+			return Reading{time.Now(), int64(n)}, nil
+		})})
+		var at []time.Duration
+		for _, p := range m.on("sensor/live") {
+			if p.retained {
+				t.Errorf("live message retained: %+v", p)
+			}
+			at = append(at, p.at.Sub(start))
+		}
+		if got, want := fmt.Sprint(begun[:7]), "[0s 500ms 1s 3.5s 4s 4.5s 5s]"; got != want && got != "[0s 500ms 1s 3.5s 4s 5s 5.5s]" {
+			t.Errorf("reads began at %s, want %s", got, want)
+		}
+		if got, want := fmt.Sprint(at[:5]), "[30ms 530ms 3.1s 3.53s 4.5s]"; got != want {
+			t.Errorf("readings went out at %s, want %s", got, want)
+		}
+		for i := 1; i < len(at); i++ {
+			if at[i]/(500*time.Millisecond) == at[i-1]/(500*time.Millisecond) {
+				t.Errorf("two readings in the interval of %s", at[i])
+			}
+		}
+	})
+}
+
+func TestPollerStatus(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		down := func() bool {
+			d := time.Since(start)
+			return d < 2*time.Second || d > 20*time.Second && d < 40*time.Second
+		}
+		m := poll(t, 50200*time.Millisecond, &Poller{Source: sourceFunc(func(ctx context.Context) (Reading, error) {
+			if down() {
+				return Reading{}, errors.New("no answer")
+			}
+			return Reading{time.Now(), 5}, nil
+		})})
+		var got []string
+		for _, p := range m.on("sensor/status") {
+			var s Status
+			if err := json.Unmarshal([]byte(p.payload), &s); err != nil || !p.retained || s.Since == nil {
+				t.Fatalf("status %+v: %v", p, err)
+			}
+			seen := "never"
+			if s.LastSeen != nil {
+				seen = s.LastSeen.Sub(start).String()
+			}
+			got = append(got, fmt.Sprintf("%t %s since %s seen %s", s.Online, s.Reason, s.Since.Sub(start), seen))
+		}
+		want := []string{
+			"false starting since 0s seen never",
+			"true  since 2s seen 2s",
+			"false stale since 25.5s seen 20s",
+			"true  since 40s seen 40s",
+			"false stopped since 50.2s seen 50s",
+		}
+		if fmt.Sprint(got) != fmt.Sprint(want) {
+			t.Errorf("statuses:\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+		}
+	})
+}
+
+func TestPollerMinutes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) { // begins at midnight UTC 2000-01-01
+		time.Sleep(40 * time.Second)
+		start := time.Now().Truncate(time.Minute)
+		m := poll(t, 5*time.Minute, &Poller{Format: JSON, Source: sourceFunc(func(ctx context.Context) (Reading, error) {
+			switch d := time.Since(start); {
+			case d < 2*time.Minute:
+				return Reading{time.Now(), 1000}, nil
+			case d < 2*time.Minute+29*time.Second:
+				return Reading{time.Now(), 3000}, nil
+			case d < 3*time.Minute+15*time.Second:
+				return Reading{}, errors.New("no answer")
+			default:
+				return Reading{time.Now(), -501}, nil
+			}
+		})})
+		var got []string
+		for _, p := range m.on("sensor/1m") {
+			if !p.retained {
+				t.Errorf("mean not retained: %+v", p)
+			}
+			got = append(got, p.at.Sub(start).String()+" "+p.payload)
+		}
+		want := []string{
+			`1m0s {"t":"2000-01-01T00:01:00Z","mW":null}`, // 20 s are too little
+			`2m0s {"t":"2000-01-01T00:02:00Z","mW":1000}`,
+			`3m0s {"t":"2000-01-01T00:03:00Z","mW":3000}`, // 33.5 s: the last reading counts for 5 s
+			`4m0s {"t":"2000-01-01T00:04:00Z","mW":-501}`,
+			`5m0s {"t":"2000-01-01T00:05:00Z","mW":-501}`,
+		}
+		if fmt.Sprint(got) != fmt.Sprint(want) {
+			t.Errorf("means:\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+		}
+	})
+}
+
+// The clock of this machine is set, forward and back: no mean is made up.
+func TestPollerClockIsSet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		now := func() time.Time {
+			switch d := time.Since(start); {
+			case d < 150*time.Second:
+				return time.Now()
+			case d < 10*time.Minute:
+				return time.Now().Add(time.Hour)
+			default:
+				return time.Now().Add(-time.Hour)
+			}
+		}
+		m := poll(t, 15*time.Minute+time.Second, &Poller{Now: now, Source: sourceFunc(func(ctx context.Context) (Reading, error) {
+			return Reading{now(), 7000}, nil
+		})})
+		nulls := 0
+		var got []string
+		for _, p := range m.on("sensor/1m") {
+			got = append(got, p.at.Sub(start).String()+" "+p.payload)
+			if p.payload == "null" {
+				nulls++
+			} else if p.payload != "7000" {
+				t.Errorf("mean %s, want 7000 or null", p.payload)
+			}
+		}
+		if len(got) < 14 || nulls > 2 {
+			t.Errorf("means: got %v, want one a minute and at most a null for each setting", got)
+		}
+		if n := len(m.on("sensor/live")); n < 1795 {
+			t.Errorf("readings: got %d, want 1802", n)
+		}
+	})
+}
+
+func TestPollerValidate(t *testing.T) {
+	for want, p := range map[string]Poller{
+		`live topic "": want a topic`:                               {Average: "a"},
+		`average topic "a/#": want a topic without`:                 {Live: "l", Average: "a/#"},
+		`average topic "l": want another than the live topic`:       {Live: "l", Average: "l"},
+		`status topic "x/status": want another than the live topic`: {Live: "x/status", Average: "a"},
+		`live topic "$SYS/x": want`:                                 {Live: "$SYS/x", Average: "a"},
+		`interval -1s`:                                              {Live: "l", Average: "a", Interval: -time.Second},
+		`hold -1s`:                                                  {Live: "l", Average: "a", Hold: -time.Second},
+		`format "kW"`:                                               {Live: "l", Average: "a", Format: "kW"},
+	} {
+		if err := p.Run(t.Context()); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("Run: got %v, want %q", err, want)
+		}
+	}
+}
+
+// chaos is a load and a plug that fails at random. Every time in it is a whole
+// millisecond.
+type chaos struct {
+	rand     *rand.Rand
+	begun    []time.Time
+	readings []Reading
+	outage   time.Time // until then nothing answers
+	off      time.Time // until then the relay is open
+	failed   int
+}
+
+// power is what the plug says: 1 to 3 W when on. It is 0 only while off.
+func (c *chaos) power() int64 {
+	if time.Now().Before(c.off) {
+		return 0
+	}
+	return 1000 + c.rand.Int64N(2000)
+}
+
+func (c *chaos) millis(from, to int64) time.Duration {
+	return time.Duration(from+c.rand.Int64N(to-from)) * time.Millisecond
+}
+
+func (c *chaos) Read(ctx context.Context) (Reading, error) {
+	c.begun = append(c.begun, time.Now())
+	took := c.millis(5, 120)
+	switch n := c.rand.IntN(10_000); {
+	case n < 100:
+		took = c.millis(400, 3000) // slow
+	case n < 103:
+		c.outage = time.Now().Add(c.millis(1000, 600_000))
+	case n < 106:
+		c.off = time.Now().Add(c.millis(1000, 600_000))
+	}
+	if err := sleep(ctx, took); err != nil {
+		return Reading{}, err
+	}
+	if time.Now().Before(c.outage) || c.rand.IntN(1000) == 0 {
+		c.failed++
+		sleep(ctx, c.millis(0, 8000)) // it waits before it fails again
+		return Reading{}, errors.New("no answer")
+	}
+	r := Reading{time.Now(), c.power()}
+	c.readings = append(c.readings, r)
+	return r, nil
+}
+
+// A day with random faults: the grid does not drift, no zero is made up, and
+// every mean equals one taken millisecond by millisecond.
+func TestPollerADayOfFaults(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const day = 24 * time.Hour
+		time.Sleep(23*time.Second + 217*time.Millisecond)
+		start := time.Now()
+		c := &chaos{rand: rand.New(rand.NewPCG(1, 2))}
+		m := poll(t, day, &Poller{Source: c})
+
+		for _, b := range c.begun {
+			if d := b.Sub(start); d%(500*time.Millisecond) != 0 {
+				t.Fatalf("a read began %s after the start, not on the grid", d)
+			}
+		}
+		live := m.on("sensor/live")
+		if len(live) != len(c.readings) && len(live) != len(c.readings)-1 {
+			t.Fatalf("published %d readings of %d", len(live), len(c.readings))
+		}
+		slot := time.Duration(-1)
+		for i, p := range live {
+			if r := c.readings[i]; !p.at.Equal(r.At) || p.payload != strconv.FormatInt(r.MilliWatts, 10) {
+				t.Fatalf("reading %d: published %+v, want %+v", i, p, r)
+			}
+			if s := p.at.Sub(start) / (500 * time.Millisecond); s == slot {
+				t.Fatalf("two readings in the interval at %s", p.at.Sub(start))
+			} else {
+				slot = s
+			}
+		}
+
+		means := m.on("sensor/1m")
+		if len(means) != 24*60 {
+			t.Fatalf("got %d means, want one a minute", len(means))
+		}
+		at := make([]int64, len(c.readings)) // milliseconds
+		for i, r := range c.readings {
+			at[i] = r.At.UnixMilli()
+		}
+		next, nulls := 0, 0
+		for _, p := range means {
+			end := p.at
+			if !end.Equal(end.Truncate(time.Minute)) {
+				t.Fatalf("mean at %s, want it on the minute", end)
+			}
+			var sum, n int64
+			i := next // the first reading after ms
+			for ms := end.UnixMilli() - 60_000; ms < end.UnixMilli(); ms++ {
+				for i < len(at) && at[i] <= ms {
+					i++
+				}
+				if i > 0 && ms-at[i-1] < 5000 {
+					sum += c.readings[i-1].MilliWatts
+					n++
+				}
+			}
+			next = i
+			want := "null"
+			if n >= 30_000 {
+				want = strconv.FormatInt((sum+n/2)/n, 10)
+			} else {
+				nulls++
+			}
+			if p.payload != want {
+				t.Errorf("mean at %s: got %s, want %s (%d ms known)", end, p.payload, want, n)
+			}
+		}
+		t.Logf("%d reads, %d failed, %d published, %d of 1440 minutes without enough", len(c.begun), c.failed, len(live), nulls)
+		if c.failed < 500 || nulls < 10 || nulls > 700 || len(live) < 80_000 {
+			t.Errorf("the day was not what it should be")
+		}
+	})
+}
+
+// The whole chain for two hours: poller, plug, HTTP, and a device that fails
+// in every way. What is published is what the device measured, or nothing.
+func TestPollerAndPlugUnderFaults(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := rand.New(rand.NewPCG(3, 4))
+		start := time.Now()
+		// The power tells the second in which it was measured.
+		power := func(at time.Time) int64 { return 10_000 + int64(at.Sub(start)/time.Second) }
+		var off atomic.Bool
+		answer := insight("A", func() string {
+			if off.Load() {
+				return fmt.Sprintf("0|0|0|0|0|0|0|%d|0|0|8000", power(time.Now()))
+			}
+			return fmt.Sprintf("1|0|0|0|0|0|0|%d|0|7107245804.000000|8000", power(time.Now()))
+		})
+		n := &network{gone: map[netip.Addr]bool{}, answers: map[string]func(net.Conn){}}
+		addr := "192.0.2.1:49153"
+		n.answers[addr] = answer
+		faults := map[string]func(){
+			"well":   func() { n.answers[addr] = answer },
+			"refuse": func() { delete(n.answers, addr) },
+			"silent": func() { n.answers[addr] = nil },
+			"gone":   func() { n.gone[netip.MustParseAddr("192.0.2.1")] = true },
+			"reset":  func() { n.answers[addr] = func(c net.Conn) {} },
+			"half": func() {
+				n.answers[addr] = func(c net.Conn) {
+					readRequest(c)
+					fmt.Fprint(c, strings.TrimSuffix(plugAnswer("200 OK", "12345678"), "678"))
+				}
+			},
+			"fault": func() {
+				n.answers[addr] = func(c net.Conn) {
+					readRequest(c)
+					fmt.Fprint(c, plugAnswer("500 x", "<a><errorCode>501</errorCode></a>"))
+				}
+			},
+			"slow": func() { n.answers[addr] = func(c net.Conn) { time.Sleep(1200 * time.Millisecond); answer(c) } },
+			"empty": func() {
+				n.answers[addr] = func(c net.Conn) {
+					readRequest(c)
+					fmt.Fprint(c, plugAnswer("200 OK", "<a><InsightParams></InsightParams></a>"))
+				}
+			},
+			"off": func() { off.Store(true); n.answers[addr] = answer },
+			"move": func() {
+				delete(n.answers, addr)
+				addr = fmt.Sprintf("192.0.2.1:%d", 49151+r.IntN(9))
+				n.answers[addr] = answer
+			},
+		}
+		names := []string{"well", "refuse", "silent", "gone", "reset", "half", "fault", "slow", "empty", "off", "move"}
+		ctx, cancel := context.WithCancel(t.Context())
+		type span struct {
+			from time.Time
+			name string
+		}
+		var history []span
+		go func() {
+			for i := 0; ctx.Err() == nil; i++ {
+				name := names[r.IntN(len(names))]
+				if i%2 == 0 {
+					name = "well"
+				}
+				n.mu.Lock()
+				off.Store(false)
+				clear(n.gone)
+				faults[name]()
+				history = append(history, span{time.Now(), name})
+				n.mu.Unlock()
+				sleep(ctx, time.Duration(20+r.IntN(70))*time.Second)
+			}
+		}()
+		// No network to search in: the plug stays at its address.
+		p := &Plug{Address: "192.0.2.1", Client: Client{Dial: n.dial}, Search: Search{listener: func() ([]*net.UDPConn, error) { return nil, errors.New("no network") }}, Log: quiet()}
+		m := poll(t, 2*time.Hour, &Poller{Source: p})
+		cancel()
+		live := m.on("sensor/live")
+		at := func(t time.Time) string {
+			name := ""
+			for _, h := range history {
+				if !h.from.After(t) {
+					name = h.name
+				}
+			}
+			return name
+		}
+		zeros := 0
+		for _, l := range live {
+			got, err := strconv.ParseInt(l.payload, 10, 64)
+			switch {
+			case err != nil:
+				t.Fatalf("published %+v", l)
+			case got == 0 && at(l.at) == "off":
+				zeros++
+			case got != power(l.at):
+				t.Errorf("published %d at %s (%s), want %d", got, l.at.Sub(start), at(l.at), power(l.at))
+			}
+		}
+		if n.most != 1 {
+			t.Errorf("%d connections at once, want 1", n.most)
+		}
+		t.Logf("%d readings published, %d of them 0 W while off, %d faults, %d connections", len(live), zeros, len(history), len(n.dials))
+		if len(live) < 4000 || len(history) < 80 {
+			t.Errorf("got %d readings and %d faults: it never recovered", len(live), len(history))
+		}
+	})
+}
