@@ -201,8 +201,8 @@ func TestWatcherRecheck(t *testing.T) {
 		time.Sleep(time.Second)
 		before := s.ledger.Requests()
 		time.Sleep(10 * time.Second)
-		if got := s.ledger.Requests() - before; got != 40 {
-			t.Errorf("after Recheck was closed: got %d looks in 10 s, want 40", got)
+		if got := s.ledger.Requests() - before; got < 39 || got > 41 {
+			t.Errorf("after Recheck was closed: got %d looks in 10 s, want about 40", got)
 		}
 		s.close(t)
 	})

@@ -1,0 +1,15 @@
+package tangletest_test
+
+import (
+	"testing"
+
+	"github.com/iotoll/iotoll/tangle"
+	"github.com/iotoll/iotoll/tangle/tangletest"
+)
+
+func TestStore(t *testing.T) {
+	tangletest.TestStore(t, func(*testing.T) (tangle.Store, func(string)) {
+		s := tangletest.NewStore()
+		return s, s.AddUser
+	})
+}
