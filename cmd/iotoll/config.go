@@ -47,6 +47,8 @@ type Config struct {
 	Offers []OfferConfig `yaml:"offers"`
 	Broker BrokerConfig  `yaml:"broker"`
 	Plugs  []PlugConfig  `yaml:"plugs"`
+
+	path string // of the file
 }
 
 // StoreConfig says where users, payments and grants are kept.
@@ -133,11 +135,14 @@ type PlugConfig struct {
 	Address string `yaml:"address"`
 	// Live is the topic of its live readings.
 	Live string `yaml:"live"`
-	// Average is the topic of its one-minute averages.
+	// Average is the topic of its averages.
 	Average string `yaml:"average"`
 	// Status is the topic of its status; "status" beside the live topic if
 	// left out, such as sensor/status.
 	Status string `yaml:"status"`
+	// Window is the time that an average is taken of, in whole seconds; 1m if
+	// left out.
+	Window time.Duration `yaml:"window"`
 	// Format is that of readings and averages: mW, W or json; mW if left out.
 	Format wemo.Format `yaml:"format"`
 	// UDN identifies one of several plugs that are discovered; see
@@ -162,6 +167,7 @@ func LoadConfig(path string) (*Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("configuration %s:\n%w", path, err)
 	}
+	c.path = path
 	c.resolve(filepath.Dir(path))
 	return c, nil
 }
@@ -426,6 +432,9 @@ func (c *BrokerConfig) validate(f *faults, needed bool) {
 func (c *PlugConfig) validate(f *faults, field string, topics map[string]string) {
 	if err := (&wemo.Plug{Address: c.Address}).Validate(); err != nil {
 		f.add(field+".address", c.Address, "an IP address or a host name, with or without a port, such as 192.168.1.20, or left out for discovery")
+	}
+	if c.Window < 0 || c.Window > 24*time.Hour || c.Window%time.Second != 0 {
+		f.add(field+".window", c.Window, "whole seconds, at most 24h")
 	}
 	if err := c.Format.Validate(); err != nil {
 		f.add(field+".format", string(c.Format), "mW, W or json")

@@ -96,6 +96,9 @@ give them.
 				} else if err != nil {
 					return err
 				}
+				if err := store.Audit(ctx, mongostore.Act{By: operator(), Act: "user add", Object: u.Name}); err != nil {
+					return err
+				}
 				_, err := fmt.Fprintf(c.out, "added user %s\n", u.Name)
 				return err
 			})(cmd, args)
@@ -217,6 +220,9 @@ func newUserPasswd(c console, load loader) *cobra.Command {
 				if err := store.SetPassword(ctx, args[0], h); err != nil {
 					return err
 				}
+				if err := store.Audit(ctx, mongostore.Act{By: operator(), Act: "user passwd", Object: args[0]}); err != nil {
+					return err
+				}
 				_, err := fmt.Fprintf(c.out, "changed the password of %s\n", args[0])
 				return err
 			})(cmd, args)
@@ -235,6 +241,9 @@ func newUserDisabled(c console, load loader, use, short string, disabled bool) *
 			if err := store.SetDisabled(ctx, args[0], disabled); err != nil {
 				return err
 			}
+			if err := store.Audit(ctx, mongostore.Act{By: operator(), Act: "user " + use, Object: args[0]}); err != nil {
+				return err
+			}
 			_, err := fmt.Fprintf(c.out, "%sd user %s\n", use, args[0])
 			return err
 		}),
@@ -250,6 +259,9 @@ for whoever is given the name later.`,
 		Args: exactly("NAME"),
 		RunE: stored(c, load, func(ctx context.Context, _ *Config, store *mongostore.Store, args []string) error {
 			if err := store.RemoveUser(ctx, args[0]); err != nil {
+				return err
+			}
+			if err := store.Audit(ctx, mongostore.Act{By: operator(), Act: "user remove", Object: args[0]}); err != nil {
 				return err
 			}
 			_, err := fmt.Fprintf(c.out, "removed user %s\n", args[0])

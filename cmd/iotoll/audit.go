@@ -1,0 +1,44 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/user"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/iotoll/iotoll/acl/mongostore"
+)
+
+// operator is who runs this command, for the book.
+func operator() string {
+	if name := os.Getenv("SUDO_USER"); name != "" {
+		return name
+	}
+	if u, err := user.Current(); err == nil {
+		return u.Username
+	}
+	return fmt.Sprintf("uid %d", os.Getuid())
+}
+
+func newAudit(c console, load loader) *cobra.Command {
+	return &cobra.Command{
+		Use:   "audit",
+		Short: "List what was done by hand, by whom and why",
+		Args:  exactly(),
+		RunE: stored(c, load, func(ctx context.Context, _ *Config, store *mongostore.Store, _ []string) error {
+			acts, err := store.Acts(ctx)
+			if err != nil {
+				return err
+			}
+			w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
+			fmt.Fprintln(w, "AT\tBY\tWHAT\tTO\tREASON")
+			for _, a := range acts {
+				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", clock(a.At), printable(a.By), a.Act, printable(a.Object), dash(printable(a.Reason)))
+			}
+			return w.Flush()
+		}),
+	}
+}

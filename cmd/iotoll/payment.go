@@ -1,0 +1,317 @@
+package main
+
+import (
+	"context"
+	"encoding/csv"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+	"unicode/utf8"
+
+	"github.com/spf13/cobra"
+
+	"github.com/iotoll/iotoll/acl/mongostore"
+	"github.com/iotoll/iotoll/tangle"
+)
+
+func newPayment(c console, load loader) *cobra.Command {
+	return group("payment", "Show the book of payments, assign those that name nobody",
+		newPaymentList(c, load),
+		newPaymentShow(c, load),
+		newPaymentAssign(c, load),
+	)
+}
+
+// listedOutcomes are those that a payment can have in the book.
+var listedOutcomes = []tangle.Outcome{tangle.Credited, tangle.Underpaid, tangle.Unmatched, tangle.Historic}
+
+func newPaymentList(c console, load loader) *cobra.Command {
+	var user, outcome string
+	var asJSON, asCSV bool
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List every payment ever seen and what became of it",
+		Long: `list prints every payment ever seen at a deposit address. The outcome is one of
+
+  credited    it bought time
+  underpaid   less than the price, kept as credit for the user's next payment
+  unmatched   held: it names nobody, or nobody known; see "iotoll payment assign"
+  historic    it was there before the first start
+
+Payments are shortened to their first characters, which the other commands take;
+--json and --csv print all there is.`,
+		Args: exactly(),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if outcome != "" && !slices.Contains(listedOutcomes, tangle.Outcome(outcome)) {
+				return &usageError{err: fmt.Errorf("--outcome %q: must be credited, underpaid, unmatched or historic", outcome)}
+			}
+			return stored(c, load, func(ctx context.Context, _ *Config, store *mongostore.Store, _ []string) error {
+				bookings, err := store.Bookings(ctx)
+				if err != nil {
+					return err
+				}
+				bookings = slices.DeleteFunc(bookings, func(b mongostore.Booking) bool {
+					return outcome != "" && string(b.Outcome) != outcome || user != "" && b.Assignment.Subject != user
+				})
+				switch {
+				case asJSON:
+					return printPaymentsJSON(c, bookings)
+				case asCSV:
+					return printPaymentsCSV(c, bookings)
+				}
+				return printPayments(c, bookings)
+			})(cmd, args)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&user, "user", "", "only those of this `USER`")
+	f.StringVar(&outcome, "outcome", "", "only those with this `OUTCOME`")
+	f.BoolVar(&asJSON, "json", false, "print JSON, one object a line")
+	f.BoolVar(&asCSV, "csv", false, "print CSV with a line of names")
+	cmd.MarkFlagsMutuallyExclusive("json", "csv")
+	return cmd
+}
+
+func printPayments(c console, bookings []mongostore.Booking) error {
+	w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "CONFIRMED\tPAYMENT\tIOTAS\tOUTCOME\tUSER\tOFFER\tUNTIL\tREASON")
+	for _, b := range bookings {
+		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\t%s\t%s\n", clock(b.Confirmed), short(b.ID), b.Amount, b.Outcome,
+			dash(printable(b.Assignment.Subject)), dash(b.Assignment.Offer), clock(bought(b)), dash(printable(b.Reason)))
+	}
+	return w.Flush()
+}
+
+// short is enough of a payment's ID to find it again.
+func short(id string) string { return id[:min(12, len(id))] }
+
+// bought is the end of the time that a payment bought; zero if it bought none.
+func bought(b mongostore.Booking) time.Time {
+	if b.Outcome != tangle.Credited {
+		return time.Time{}
+	}
+	return b.Grant.NotAfter
+}
+
+// paymentJSON is a payment as programs read it. Times are null where there are
+// none.
+type paymentJSON struct {
+	Payment   string     `json:"payment"`
+	Ledger    string     `json:"ledger"`
+	Reference string     `json:"reference,omitempty"`
+	Address   string     `json:"address"`
+	Iotas     int64      `json:"iotas"`
+	Message   string     `json:"message"`
+	Raw       []byte     `json:"message_base64,omitempty"` // if it is not UTF-8
+	Position  int64      `json:"milestone,omitempty"`
+	Claimed   *time.Time `json:"claimed"`
+	Seen      *time.Time `json:"seen"`
+	Confirmed *time.Time `json:"confirmed"`
+	Outcome   string     `json:"outcome"`
+	Reason    string     `json:"reason,omitempty"`
+	User      string     `json:"user,omitempty"`
+	Offer     string     `json:"offer,omitempty"`
+	By        string     `json:"assigned_by,omitempty"`
+	Settled   *time.Time `json:"settled"`
+	Grant     string     `json:"grant,omitempty"`
+	From      *time.Time `json:"from"`
+	Until     *time.Time `json:"until"`
+	Credit    int64      `json:"credit"`
+}
+
+func newPaymentJSON(b mongostore.Booking) paymentJSON {
+	j := paymentJSON{
+		Payment: b.ID, Ledger: b.Ledger, Reference: b.Reference, Address: b.Address, Iotas: b.Amount,
+		Message: string(b.Message), Position: b.Position,
+		Claimed: instant(b.Claimed), Seen: instant(b.Seen), Confirmed: instant(b.Confirmed),
+		Outcome: string(b.Outcome), Reason: b.Reason,
+		User: b.Assignment.Subject, Offer: b.Assignment.Offer, By: b.Assignment.By,
+		Settled: instant(b.Settled), Credit: b.Grant.Credit,
+	}
+	if !utf8.Valid(b.Message) {
+		j.Message, j.Raw = strings.ToValidUTF8(j.Message, "\uFFFD"), b.Message
+	}
+	if b.Grant.Seq > 0 {
+		j.Grant = b.Grant.ID
+	}
+	if until := bought(b); !until.IsZero() {
+		j.From, j.Until = instant(b.Grant.NotBefore), instant(until)
+	}
+	return j
+}
+
+func printPaymentsJSON(c console, bookings []mongostore.Booking) error {
+	e := json.NewEncoder(c.out)
+	for _, b := range bookings {
+		if err := e.Encode(newPaymentJSON(b)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func printPaymentsCSV(c console, bookings []mongostore.Booking) error {
+	w := csv.NewWriter(c.out)
+	w.Write([]string{"payment", "ledger", "reference", "address", "iotas", "message", "milestone", "seen", "confirmed",
+		"outcome", "reason", "user", "offer", "assigned_by", "settled", "from", "until", "credit"})
+	at := func(t *time.Time) string {
+		if t == nil {
+			return ""
+		}
+		return clock(*t)
+	}
+	for _, b := range bookings {
+		j := newPaymentJSON(b)
+		w.Write([]string{j.Payment, j.Ledger, j.Reference, j.Address, strconv.FormatInt(j.Iotas, 10), cell(j.Message),
+			strconv.FormatInt(j.Position, 10), at(j.Seen), at(j.Confirmed), j.Outcome, cell(j.Reason), cell(j.User), j.Offer,
+			cell(j.By), at(j.Settled), at(j.From), at(j.Until), strconv.FormatInt(j.Credit, 10)})
+	}
+	w.Flush()
+	return w.Error()
+}
+
+// cell is text of strangers as it can be put into a spreadsheet, where a cell
+// that begins with one of these characters is a formula.
+func cell(s string) string {
+	if s != "" && strings.ContainsRune("=+-@\t\r", rune(s[0])) {
+		return "'" + s
+	}
+	return s
+}
+
+// booking returns the payment with an ID, or with one that begins like that.
+func booking(ctx context.Context, store *mongostore.Store, id string) (mongostore.Booking, error) {
+	b, err := store.Booking(ctx, id)
+	if !errors.Is(err, mongostore.ErrNotFound) || id == "" {
+		return b, err
+	}
+	all, allErr := store.Bookings(ctx)
+	if allErr != nil {
+		return b, allErr
+	}
+	all = slices.DeleteFunc(all, func(b mongostore.Booking) bool { return !strings.HasPrefix(b.ID, id) })
+	switch len(all) {
+	case 0:
+		return b, hint(err, `"iotoll payment list" shows the payments`)
+	case 1:
+		return all[0], nil
+	}
+	return b, fmt.Errorf("payment %q: %d payments begin like that", id, len(all))
+}
+
+func newPaymentShow(c console, load loader) *cobra.Command {
+	return &cobra.Command{
+		Use:   "show PAYMENT",
+		Short: "Print all that is known of a payment",
+		Args:  exactly("PAYMENT"),
+		RunE: stored(c, load, func(ctx context.Context, _ *Config, store *mongostore.Store, args []string) error {
+			b, err := booking(ctx, store, args[0])
+			if err != nil {
+				return err
+			}
+			w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
+			row := func(name, value string) { fmt.Fprintf(w, "%s\t%s\n", name, dash(value)) }
+			row("payment", b.ID)
+			row("ledger", b.Ledger)
+			row("reference", b.Reference)
+			row("address", b.Address)
+			row("iotas", strconv.FormatInt(b.Amount, 10))
+			row("message", printable(string(b.Message)))
+			row("milestone", strconv.FormatInt(b.Position, 10))
+			row("sender says", clock(b.Claimed))
+			row("seen", clock(b.Seen))
+			row("confirmed", clock(b.Confirmed))
+			row("outcome", string(b.Outcome))
+			row("reason", printable(b.Reason))
+			row("user", printable(b.Assignment.Subject))
+			row("offer", b.Assignment.Offer)
+			row("assigned by", printable(b.Assignment.By))
+			row("settled", clock(b.Settled))
+			if b.Grant.Seq > 0 {
+				row("grant", printable(b.Grant.ID))
+				row("from", clock(b.Grant.NotBefore))
+				row("until", clock(bought(b)))
+				row("credit", strconv.FormatInt(b.Grant.Credit, 10))
+			}
+			if !b.Grant.RevokedAt.IsZero() {
+				row("revoked", clock(b.Grant.RevokedAt)+" "+printable(b.Grant.RevokedReason))
+			}
+			return w.Flush()
+		}),
+	}
+}
+
+func newPaymentAssign(c console, load loader) *cobra.Command {
+	return &cobra.Command{
+		Use:   "assign PAYMENT USER [OFFER]",
+		Short: "Say whose a held payment is, once and for all",
+		Long: `assign settles a payment that names nobody, or nobody known, for a user. The
+offer may be left out if only one is sold at the address that was paid to. What
+is assigned stays so.`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 3 {
+				return nil
+			}
+			return exactly("PAYMENT", "USER")(cmd, args)
+		},
+		RunE: stored(c, load, func(ctx context.Context, cfg *Config, store *mongostore.Store, args []string) error {
+			b, err := booking(ctx, store, args[0])
+			if err != nil {
+				return err
+			}
+			s, err := settler(cfg, store)
+			if err != nil {
+				return err
+			}
+			offer := ""
+			if len(args) == 3 {
+				offer = args[2]
+			} else if offer, err = offerAt(s.Offers, b.Address); err != nil {
+				return err
+			}
+			r, err := s.Assign(ctx, b.Payment, args[1], offer, operator())
+			switch {
+			case errors.Is(err, tangle.ErrNoUser):
+				return hint(err, `"iotoll user add %s" makes one`, args[1])
+			case err != nil:
+				return err
+			case r.Outcome == tangle.Unmatched:
+				return fmt.Errorf("payment %s is held: %s", b.ID, r.Reason)
+			}
+			if err := store.Audit(ctx, mongostore.Act{By: operator(), Act: "payment assign", Object: b.ID, Reason: args[1] + " " + offer}); err != nil {
+				return err
+			}
+			if r.Grant.Outcome() == tangle.Underpaid {
+				_, err = fmt.Fprintf(c.out, "%s has %d iotas of credit for %s\n", r.Grant.Subject, r.Grant.Credit, r.Grant.Offer)
+			} else {
+				_, err = fmt.Fprintf(c.out, "%s has %s from %s until %s\n", r.Grant.Subject, r.Grant.Offer, clock(r.Grant.NotBefore), clock(r.Grant.NotAfter))
+			}
+			return err
+		}),
+	}
+}
+
+// offerAt returns the one offer that is sold at an address.
+func offerAt(offers *tangle.Offers, address string) (string, error) {
+	var ids []string
+	for _, o := range offers.All() {
+		if o.Address == address || slices.Contains(o.Former, address) {
+			ids = append(ids, o.ID)
+		}
+	}
+	if len(ids) != 1 {
+		all := ids
+		if len(all) == 0 {
+			for _, o := range offers.All() {
+				all = append(all, o.ID)
+			}
+		}
+		return "", &usageError{err: fmt.Errorf("%d offers are sold at the address that was paid to: OFFER must be one of %s", len(ids), strings.Join(all, ", "))}
+	}
+	return ids[0], nil
+}

@@ -1,0 +1,223 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// site is a seller's directory: configuration and store.
+type site struct {
+	t      *testing.T
+	config string
+	listen string
+}
+
+// newSite writes a configuration with an offer at depositAddress and a store of
+// its own. node is the URL of the ledger's node; more is further YAML.
+func newSite(t *testing.T, node, more string) *site {
+	t.Helper()
+	dir := t.TempDir()
+	s := &site{t: t, config: filepath.Join(dir, "iotoll.yaml"), listen: freeAddress(t)}
+	text := fmt.Sprintf(`store:
+  embedded: {directory: store, listen: %q}
+ledger: {nodes: [%q], poll: 50ms}
+public: [sensor/1m]
+offers:
+  - {id: live, topics: [sensor/live], price: 500, period: 1h, address: %s}
+%s`, s.listen, node, depositAddress, more)
+	if err := os.WriteFile(s.config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// run runs a command with the site's configuration and some standard input.
+func (s *site) run(stdin string, args ...string) result {
+	s.t.Helper()
+	return iotoll(s.t, stdin, append([]string{"--config", s.config}, args...)...)
+}
+
+// must runs a command that has to succeed without a word on stderr, and returns
+// its output.
+func (s *site) must(stdin string, args ...string) string {
+	s.t.Helper()
+	r := s.run(stdin, args...)
+	if r.code != 0 || r.errOut != "" {
+		s.t.Fatalf("iotoll %s: exit code %d\n%s%s", strings.Join(args, " "), r.code, r.out, r.errOut)
+	}
+	return r.out
+}
+
+// refuses runs a command that has to fail with a code and words on stderr.
+func (s *site) refuses(code int, want, stdin string, args ...string) {
+	s.t.Helper()
+	r := s.run(stdin, args...)
+	if r.code != code || !strings.Contains(r.errOut, want) {
+		s.t.Errorf("iotoll %s: got exit code %d, stdout %q, stderr %q; want %d and %q", strings.Join(args, " "), r.code, r.out, r.errOut, code, want)
+	}
+}
+
+// prints runs a command and compares what it prints.
+func (s *site) prints(want string, args ...string) {
+	s.t.Helper()
+	if got := s.must("", args...); got != want {
+		s.t.Errorf("iotoll %s: got\n%swant\n%s", strings.Join(args, " "), got, want)
+	}
+}
+
+// answers runs check and compares its answer up to a time.
+func (s *site) answers(want string, args ...string) {
+	s.t.Helper()
+	r := s.run("", append([]string{"check"}, args...)...)
+	code := 1
+	if strings.HasPrefix(want, "permit") {
+		code = 0
+	}
+	got, rest, _ := strings.Cut(r.out, "\n")
+	got, _, _ = strings.Cut(got, ", until ")
+	if got != want || r.code != code || !strings.HasPrefix(rest, "public filters, from "+s.config+": sensor/1m\n") || r.errOut != "" {
+		s.t.Errorf("check %s: got exit code %d, %q, stderr %q; want %d and %q", strings.Join(args, " "), r.code, r.out, r.errOut, code, want)
+	}
+}
+
+// payments returns the book.
+func (s *site) payments() []paymentJSON {
+	s.t.Helper()
+	var all []paymentJSON
+	for d := json.NewDecoder(strings.NewReader(s.must("", "payment", "list", "--json"))); d.More(); {
+		var p paymentJSON
+		if err := d.Decode(&p); err != nil {
+			s.t.Fatal(err)
+		}
+		all = append(all, p)
+	}
+	return all
+}
+
+// await waits until the book has a payment of that amount with that outcome.
+func (s *site) await(iotas int64, outcome string) paymentJSON {
+	s.t.Helper()
+	for deadline := time.Now().Add(15 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		all := s.payments()
+		for _, p := range all {
+			if p.Iotas == iotas && p.Outcome == outcome && (outcome != "unmatched" || p.Reason != "") {
+				return p
+			}
+		}
+		if time.Now().After(deadline) {
+			s.t.Fatalf("no payment of %d iotas is %s; the book: %+v", iotas, outcome, all)
+		}
+	}
+}
+
+// TestStory is the main job on the command line: users, payments, grants and
+// what is permitted, with the real store, watcher and a simulated tangle.
+func TestStory(t *testing.T) {
+	node, seed := startTangle(t)
+	s := newSite(t, node, "")
+	pay := func(iotas, message string) {
+		t.Helper()
+		s.must("", "pay", "--node", node, "--seed-file", seed, "--mwm", "1", "--address", depositAddress,
+			"--amount", iotas, "--message", message, "--wait")
+	}
+
+	// Before serve ever ran: the command opens the store itself.
+	s.must("hunter2\n", "user", "add", "john")
+	lines := background(t, "", "--config", s.config, "serve")
+	if want := "iotoll is ready: 1 offers, 0 plugs, store at " + s.listen; lines[0] != want {
+		t.Errorf("serve: got %q, want %q", lines[0], want)
+	}
+
+	s.answers("permit: public", "-", "read", "sensor/1m")
+	s.answers("deny: anonymous", "", "read", "sensor/live")
+	s.answers("deny: no right", "john", "subscribe", "sensor/live")
+	s.answers("permit: public", "john", "subscribe", "sensor/#")
+	s.answers("deny: unknown user", "bob", "read", "sensor/live")
+
+	// 200 grant nothing yet; a further 300 complete the price.
+	pay("200", `{"username": "john"}`)
+	if p := s.await(200, "underpaid"); p.User != "john" || p.Credit != 200 || p.Until != nil {
+		t.Errorf("200 iotas: got %+v, want a credit of 200", p)
+	}
+	s.answers("deny: no right", "john", "read", "sensor/live")
+	pay("300", `{"username": "john"}`)
+	if p := s.await(300, "credited"); p.Until.Sub(*p.From) != time.Hour || p.Credit != 0 {
+		t.Errorf("300 iotas more: got %+v, want an hour", p)
+	}
+	s.answers("permit: grant live/00000000000000000002/john", "john", "read", "sensor/live")
+	s.answers("deny: no right", "john", "write", "sensor/live")
+	pay("1250", `{"username": "john"}`)
+	if p := s.await(1250, "credited"); p.Until.Sub(*p.From) != 150*time.Minute {
+		t.Errorf("1,250 iotas: got %+v, want two hours and a half", p)
+	}
+
+	// For somebody who is not there yet: held, and settled when he is.
+	pay("501", `{"username": "jane"}`)
+	if p := s.await(501, "unmatched"); p.Reason != `there is no user "jane"` {
+		t.Errorf("payment for jane: got %+v", p)
+	}
+	s.must("hunter3\n", "user", "add", "jane")
+	s.await(501, "credited")
+	s.answers("permit: grant live/00000000000000000001/jane", "jane", "read", "sensor/live")
+
+	// For nobody: held until it is assigned, which happens once.
+	s.run("", "pay", "--node", node, "--seed-file", seed, "--mwm", "1", "--address", depositAddress,
+		"--amount", "502", "--message", "for my friend", "--wait")
+	held := s.await(502, "unmatched")
+	s.refuses(1, "there is no user of that name", "", "payment", "assign", held.Payment, "bob")
+	s.refuses(1, "there is no offer of that name", "", "payment", "assign", held.Payment, "john", "gold")
+	if out := s.must("", "payment", "assign", held.Payment[:10], "john"); !strings.HasPrefix(out, "john has live from ") {
+		t.Errorf("payment assign: got %q", out)
+	}
+	s.refuses(1, "assigned to somebody else", "", "payment", "assign", held.Payment, "jane")
+	if p := s.await(502, "credited"); p.User != "john" || p.By != operator() || p.Message != "for my friend" {
+		t.Errorf("assigned payment: got %+v", p)
+	}
+	if out := s.must("", "payment", "show", held.Payment); !strings.Contains(out, "\nmessage      for my friend\n") {
+		t.Errorf("payment show: got\n%s", out)
+	}
+	if n := len(strings.Split(s.must("", "payment", "list", "--user", "john", "--outcome", "credited"), "\n")); n != 5 {
+		t.Errorf("payment list with filters: got %d lines, want a title, 3 payments and the end", n)
+	}
+	if out := s.must("", "payment", "list", "--csv"); !strings.HasPrefix(out, "payment,ledger,") || strings.Count(out, "\n") != 6 {
+		t.Errorf("payment list --csv: got\n%s", out)
+	}
+
+	// By hand.
+	if out := s.must("", "grant", "add", "jane", "live", "30m", "--reason", "the plug was away"); !strings.HasPrefix(out, "jane has live from ") {
+		t.Errorf("grant add: got %q", out)
+	}
+	s.must("", "grant", "revoke", "jane", "live", "--reason", "asked for it")
+	s.answers("deny: grant ended live/00000000000000000001/jane", "jane", "read", "sensor/live")
+	if out := s.must("", "grant", "list", "--user", "jane"); strings.Count(out, "\n") != 4 || strings.Count(out, " revoked ") != 3 {
+		t.Errorf("grant list: got\n%s", out)
+	}
+	if out := s.must("", "grant", "list", "--live"); strings.Count(out, "\n") != 2 || !strings.Contains(out, "john  live   2   paid  live ") {
+		t.Errorf("grant list --live: got\n%s", out)
+	}
+	for d := json.NewDecoder(strings.NewReader(s.must("", "grant", "list", "--json"))); d.More(); {
+		var g grantJSON
+		if err := d.Decode(&g); err != nil || g.ID == "" || g.User == "" {
+			t.Fatalf("grant list --json: got %+v, %v", g, err)
+		}
+	}
+	if out := s.must("", "audit"); strings.Count(out, "\n") != 6 || !strings.Contains(out, "grant revoke") || !strings.Contains(out, "asked for it") {
+		t.Errorf("audit: got\n%s", out)
+	}
+}

@@ -1,0 +1,63 @@
+package main
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestUser(t *testing.T) {
+	s := newSite(t, "http://127.0.0.1:1", "")
+	s.prints("USER  STATE  RIGHTS\n", "user", "list")
+
+	if out := s.must("hunter2\n", "user", "add", "john"); out != "added user john\n" {
+		t.Errorf("user add: got %q", out)
+	}
+	file := writeFile(t, "password", "hunter3\n")
+	s.must("", "user", "add", "sensor", "--password-file", file, "--right", "sensor/#=rw", "--right", "log/%u=w")
+	s.must("hunter4", "user", "add", "root", "--superuser")
+	s.must("", "user", "disable", "john")
+	s.prints(`USER    STATE      RIGHTS
+john    disabled   
+root    superuser  
+sensor  -          sensor/#=rw log/%u=w
+`, "user", "list")
+	s.prints(`{"user":"john","superuser":false,"disabled":true,"rights":[]}
+{"user":"root","superuser":true,"disabled":false,"rights":[]}
+{"user":"sensor","superuser":false,"disabled":false,"rights":["sensor/#=rw","log/%u=w"]}
+`, "user", "list", "--json")
+	s.answers("deny: user disabled", "john", "read", "sensor/live")
+	s.answers("permit: static right", "sensor", "write", "sensor/live")
+	s.answers("permit: superuser", "root", "write", "any/thing")
+	s.must("", "user", "enable", "john")
+	s.must("hunter5\n", "user", "passwd", "john")
+	s.must("", "user", "remove", "john")
+	s.answers("deny: unknown user", "john", "read", "sensor/live")
+
+	s.refuses(1, "exists already\nhint: \"iotoll user passwd root\" changes the password\n", "x", "user", "add", "root")
+	s.refuses(1, "not found", "", "user", "remove", "john")
+	s.refuses(1, "not found", "x", "user", "passwd", "john")
+	s.refuses(1, "not found", "", "user", "disable", "john")
+	s.refuses(1, "read password from stdin: it is empty", "", "user", "add", "jane")
+	s.refuses(1, "no such file or directory", "", "user", "add", "jane", "--password-file", "/nonexistent")
+	s.refuses(2, `username "a/b": contains + # or /, which have a meaning in topics`, "x", "user", "add", "a/b")
+	s.refuses(2, "is longer than 65535 bytes", "x", "user", "add", strings.Repeat("x", 70000))
+	s.refuses(2, "contains a NUL character", "x", "user", "add", "a\x00b")
+	s.refuses(2, `--right "sensor/#": must be a topic filter and =r, =w or =rw, such as sensor/#=rw`, "x", "user", "add", "jane", "--right", "sensor/#")
+	s.refuses(2, `--right "sensor/#": must be`, "x", "user", "add", "jane", "--right", "sensor/#")
+	s.refuses(2, `--right "a#=r": pattern of a right`, "x", "user", "add", "jane", "--right", "a#=r")
+	s.refuses(2, "user needs a command: one of add, list, passwd, disable, enable, remove", "", "user")
+}
+
+func TestCheckUsage(t *testing.T) {
+	s := newSite(t, "http://127.0.0.1:1", "")
+	s.refuses(2, `access "eat": must be read, write, subscribe or unsubscribe`, "", "check", "john", "eat", "cake")
+	s.refuses(2, "missing argument: TOPIC", "", "check", "john", "read")
+	s.answers("deny: malformed", "john", "read", "sensor/#")
+	s.answers("permit: unsubscribe", "-", "unsubscribe", "sensor/live")
+}
+
+func TestOfferList(t *testing.T) {
+	s := newSite(t, "http://127.0.0.1:1", "")
+	s.prints(`{"id":"live","topics":["sensor/live"],"price":500,"unit":"iota","period_seconds":3600,"ledger":"legacy","address":"`+depositAddress+`","message":"{\"username\": \"YOUR NAME\", \"offer\": \"live\"}","free_topics":["sensor/1m"]}
+`, "offer", "list")
+}
