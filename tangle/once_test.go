@@ -93,7 +93,7 @@ type crash struct{}
 
 func (a *actor) start(store *tangletest.Store) {
 	a.resume, a.paused, a.ended = make(chan bool), make(chan tangletest.Point), make(chan error)
-	view := store.View(func(p tangletest.Point) error {
+	ctx := tangletest.WithFault(context.Background(), func(p tangletest.Point) error {
 		a.paused <- p
 		if !<-a.resume {
 			panic(crash{})
@@ -109,7 +109,7 @@ func (a *actor) start(store *tangletest.Store) {
 				a.ended <- errCrashed
 			}
 		}()
-		a.ended <- a.work(context.Background(), view)
+		a.ended <- a.work(ctx, store)
 	}()
 	a.wait()
 }
@@ -163,7 +163,7 @@ type world struct {
 
 func newWorld(t testing.TB, payments ...tangle.Payment) *world {
 	o := live(t)
-	w := &world{store: tangletest.NewStore(), offers: newOffers(t, o), offer: o, now: func() time.Time { return start }}
+	w := &world{store: new(tangletest.Store), offers: newOffers(t, o), offer: o, now: func() time.Time { return start }}
 	for _, name := range []string{"john", "mary"} {
 		w.store.AddUser(name)
 	}
@@ -339,10 +339,11 @@ func TestTogether(t *testing.T) {
 		paid[p.ID] = p.Amount
 	}
 	w := newWorld(t, payments...)
+	w.store.Fault = func(tangletest.Point) error { runtime.Gosched(); return nil }
 	fails := make(chan error)
 	for i := range 8 {
 		go func() {
-			s := &tangle.Settler{Store: w.store.View(func(tangletest.Point) error { runtime.Gosched(); return nil }), Offers: w.offers, Now: w.now}
+			s := &tangle.Settler{Store: w.store, Offers: w.offers, Now: w.now}
 			mine := slices.Clone(payments)
 			slices.SortFunc(mine, func(a, b tangle.Payment) int {
 				return cmp.Compare(strings.ToUpper(a.ID)[i%2:], strings.ToUpper(b.ID)[i%2:]) * (1 - i%3)

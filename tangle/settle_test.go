@@ -46,7 +46,7 @@ type till struct {
 }
 
 func newTill(t testing.TB) *till {
-	store := tangletest.NewStore()
+	store := new(tangletest.Store)
 	store.AddUser("john")
 	s := &till{store: store, now: start}
 	s.Settler = tangle.Settler{Store: store, Offers: newOffers(t, live(t)), Now: func() time.Time { return s.now }}

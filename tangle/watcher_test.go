@@ -29,7 +29,7 @@ type shop struct {
 func newShop(t testing.TB) *shop {
 	logger, hook := logtest.NewNullLogger()
 	logger.SetLevel(logrus.DebugLevel)
-	s := &shop{ledger: new(tangletest.Ledger), store: tangletest.NewStore(), log: hook}
+	s := &shop{ledger: new(tangletest.Ledger), store: new(tangletest.Store), log: hook}
 	s.store.AddUser("john")
 	s.Watcher = tangle.Watcher{
 		Ledger: s.ledger, Store: s.store, Offers: newOffers(t, live(t)),
@@ -39,8 +39,10 @@ func newShop(t testing.TB) *shop {
 }
 
 // open starts the watcher; close stops it and waits for it.
-func (s *shop) open(t testing.TB) {
-	ctx, cancel := context.WithCancel(t.Context())
+func (s *shop) open(t testing.TB) { s.openWith(t.Context()) }
+
+func (s *shop) openWith(ctx context.Context) {
+	ctx, cancel := context.WithCancel(ctx)
 	s.stop, s.ended = cancel, make(chan error, 1)
 	go func() { s.ended <- s.Run(ctx) }()
 }
@@ -299,42 +301,41 @@ func TestWatcherCrashes(t *testing.T) {
 			s := newShop(t)
 			var n atomic.Int64
 			frozen := make(chan struct{})
-			s.store.Fault = func(tangletest.Point) error {
+			ctx := tangletest.WithFault(t.Context(), func(tangletest.Point) error {
 				if n.Add(1) > int64(stop) {
 					<-frozen // the process is gone: it never gets any further
 					return context.Canceled
 				}
 				return nil
-			}
+			})
 			s.ledger.Confirm(payment("old", fromJohn, 500))
-			s.open(t)
+			s.openWith(ctx)
 			time.Sleep(time.Second)
 			after := n.Load() > int64(stop) // it died before it was ready to sell
 			news := []tangle.Payment{payment("p1", fromJohn, 500), payment("p2", "", 500), payment("p3", fromJohn, 1250)}
 			s.ledger.Confirm(news...)
 			time.Sleep(time.Second)
 			ended = n.Load() <= int64(stop)
-			store := s.store.View(nil)
 			s.stop()
 			close(frozen)
 			<-s.ended
 
 			next := newShop(t)
-			next.store, next.Store = store, store
+			next.store, next.Store = s.store, s.store
 			next.ledger.Confirm(append([]tangle.Payment{payment("old", fromJohn, 500)}, news...)...)
 			next.open(t)
 			time.Sleep(time.Minute)
 			next.close(t)
 			if after {
 				// It was not open yet: all of it may be history by now, but none is lost.
-				if got := len(store.Payments()); got != 4 {
+				if got := len(s.store.Payments()); got != 4 {
 					t.Errorf("killed at %d: got %d payments in the book, want 4", stop, got)
 				}
 				return
 			}
 			next.want(t, "old", tangle.Historic)
 			next.want(t, "p2", tangle.Unmatched)
-			check(t, store, live(t), "john", map[string]int64{"p1": 500, "p3": 1250})
+			check(t, s.store, live(t), "john", map[string]int64{"p1": 500, "p3": 1250})
 			if t.Failed() {
 				t.Errorf("killed at point %d", stop)
 			}

@@ -24,7 +24,7 @@ type Point struct {
 var Writes = []string{"Baseline", "Record", "Hold", "Assign", "Append", "Complete"}
 
 // Store is a tangle.Store in memory. It keeps the promises of the interface and
-// nothing beyond them. Make one with NewStore.
+// nothing beyond them. Its zero value is ready.
 type Store struct {
 	// Fault, if set, is called at the start of each call and again after each
 	// write. It may block, it may panic to crash the caller, and an error from
@@ -32,11 +32,6 @@ type Store struct {
 	// is called after the announcement as well, with Op "Complete/announced".
 	Fault func(Point) error
 
-	*data
-}
-
-// data is what all views of a store share.
-type data struct {
 	mu          sync.Mutex
 	users       map[string]bool
 	baselines   map[[2]string]bool
@@ -52,12 +47,13 @@ type data struct {
 	calls       map[string]int
 }
 
-// NewStore returns an empty store.
-func NewStore() *Store { return &Store{data: new(data)} }
+type faultKey struct{}
 
-// View returns the same store with a Fault of its own, for one of several that
-// use it at once.
-func (s *Store) View(fault func(Point) error) *Store { return &Store{Fault: fault, data: s.data} }
+// WithFault returns a context with which calls meet a Fault of their own, for
+// one of several that use a store at once.
+func WithFault(ctx context.Context, fault func(Point) error) context.Context {
+	return context.WithValue(ctx, faultKey{}, fault)
+}
 
 // AddUser adds a user.
 func (s *Store) AddUser(name string) {
@@ -128,13 +124,16 @@ func (s *Store) enter(ctx context.Context, op string) error {
 	}
 	s.calls[op]++
 	s.mu.Unlock()
-	if err := s.fault(Point{Op: op}); err != nil {
+	if err := s.fault(ctx, Point{Op: op}); err != nil {
 		return err
 	}
 	return ctx.Err()
 }
 
-func (s *Store) fault(p Point) error {
+func (s *Store) fault(ctx context.Context, p Point) error {
+	if fault, ok := ctx.Value(faultKey{}).(func(Point) error); ok {
+		return fault(p)
+	}
 	if s.Fault == nil {
 		return nil
 	}
@@ -149,7 +148,7 @@ func (s *Store) write(ctx context.Context, op string, f func() error) error {
 	if err := s.locked(f); err != nil {
 		return err
 	}
-	return s.fault(Point{Op: op, After: true})
+	return s.fault(ctx, Point{Op: op, After: true})
 }
 
 func (s *Store) locked(f func() error) error {
@@ -325,7 +324,7 @@ func (s *Store) Complete(ctx context.Context, g tangle.Grant) error {
 	if err != nil {
 		return err
 	}
-	if err := s.fault(Point{Op: "Complete/announced", After: true}); err != nil {
+	if err := s.fault(ctx, Point{Op: "Complete/announced", After: true}); err != nil {
 		return err
 	}
 	err = s.locked(func() error {
@@ -340,7 +339,7 @@ func (s *Store) Complete(ctx context.Context, g tangle.Grant) error {
 	if err != nil {
 		return err
 	}
-	return s.fault(Point{Op: "Complete", After: true})
+	return s.fault(ctx, Point{Op: "Complete", After: true})
 }
 
 // Settled implements tangle.Store.

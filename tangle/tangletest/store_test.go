@@ -9,7 +9,7 @@ import (
 
 func TestStore(t *testing.T) {
 	tangletest.TestStore(t, func(*testing.T) (tangle.Store, func(string)) {
-		s := tangletest.NewStore()
+		s := new(tangletest.Store)
 		return s, s.AddUser
 	})
 }
