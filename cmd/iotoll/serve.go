@@ -336,7 +336,7 @@ func (d *daemon) pollers() ([]polled, error) {
 		one := polled{
 			poller: &wemo.Poller{
 				Source: &wemo.Plug{Address: p.Address, UDN: p.UDN, Log: log},
-				Live:   p.Live, Average: p.Average, Status: p.Status, Format: p.Format, Log: log,
+				Live:   p.Live, Average: p.Average, Status: p.Status, Window: p.Window, Format: p.Format, Log: log,
 			},
 			broker: &wemo.Broker{
 				URL: d.cfg.Broker.URL, Username: d.cfg.Broker.Username, Password: pw, Status: p.Status, Log: log,
