@@ -598,7 +598,7 @@ func (n *Node) attachToTangle(body []byte) (any, error) {
 	if !guards.IsTransactionHash(query.TrunkTransaction) || !guards.IsTransactionHash(query.BranchTransaction) {
 		return nil, bad("Invalid trunk or branch hash supplied")
 	}
-	trytes, err := n.tangle.attach(query.TrunkTransaction, query.BranchTransaction, query.Trytes, n.tangle.now())
+	attached, err := n.tangle.attach(query.TrunkTransaction, query.BranchTransaction, query.Trytes, n.tangle.now())
 	if errors.Is(err, errTrytes) {
 		return nil, bad("%s", err)
 	}
@@ -608,7 +608,7 @@ func (n *Node) attachToTangle(body []byte) (any, error) {
 	return struct {
 		Trytes []trinary.Trytes `json:"trytes"`
 		timing
-	}{trytes, timing{}}, nil
+	}{n.tangle.remember(attached), timing{}}, nil
 }
 
 func (n *Node) broadcastTransactions(body []byte) (any, error) {

@@ -48,7 +48,7 @@ func client(t *testing.T, h http.Handler) *api.API {
 	return a
 }
 
-func addressOf(t *testing.T, seed trinary.Trytes, index uint64) trinary.Hash {
+func addressOf(t testing.TB, seed trinary.Trytes, index uint64) trinary.Hash {
 	t.Helper()
 	a, err := address.GenerateAddress(seed, index, consts.SecurityLevelMedium, true)
 	if err != nil {

@@ -84,7 +84,8 @@ func Message(text string) (trinary.Trytes, error) {
 }
 
 // Attach gives the transactions of a transfer their place in the tangle and does
-// their proof of work. It returns them with the tail first.
+// their proof of work. It returns them with the tail first. It also checks the
+// signatures, so that Submit is quick.
 func (n *Node) Attach(signed []trinary.Trytes) ([]trinary.Trytes, error) {
 	n.tangle.mu.Lock()
 	trunk, branch := n.tangle.latest().hash, n.tangle.latest().hash
@@ -96,7 +97,8 @@ func (n *Node) Attach(signed []trinary.Trytes) ([]trinary.Trytes, error) {
 	if err != nil {
 		return nil, fmt.Errorf("attach transfer: %w", err)
 	}
-	return attached, nil
+	n.tangle.judge(attached)
+	return n.tangle.remember(attached), nil
 }
 
 // Submit stores attached transactions, as broadcasting them does, and returns

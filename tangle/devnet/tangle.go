@@ -19,6 +19,9 @@ import (
 	"github.com/sirupsen/logrus"
 )
 
+// remembered is how many results of computations are kept to save them.
+const remembered = 1 << 16
+
 // milestoneAge is how old the newest milestone of a healthy node may be, as in
 // Hornet.
 const milestoneAge = 5 * time.Minute
@@ -82,6 +85,7 @@ type tangle struct {
 	coordinator trinary.Hash
 	now         func() time.Time
 	log         logrus.FieldLogger
+	event       func(topic string, payload []byte) // may be nil
 
 	issuing sync.Mutex // held while a milestone is made
 
@@ -103,7 +107,10 @@ type tangle struct {
 
 	attachments, floods int // made by Attach and Flood, to tell them apart
 
-	checked map[[sha256.Size]byte]verdict // of bundles, so that replays are cheap
+	// What is known already, so that it is not computed again: the verdict on
+	// bundles that are replayed, and the hash of transactions attached here.
+	checked  map[[sha256.Size]byte]verdict
+	attached map[trinary.Trytes]*tx
 }
 
 func newTangle(cfg Config, balances map[trinary.Hash]int64) *tangle {
@@ -112,6 +119,7 @@ func newTangle(cfg Config, balances map[trinary.Hash]int64) *tangle {
 		coordinator: cfg.Coordinator,
 		now:         cfg.Now,
 		log:         cfg.Log,
+		event:       cfg.Event,
 		byHash:      make(map[trinary.Hash]*tx),
 		byTrytes:    make(map[trinary.Trytes]*tx),
 		byAddress:   make(map[trinary.Hash]*list),
@@ -121,6 +129,7 @@ func newTangle(cfg Config, balances map[trinary.Hash]int64) *tangle {
 		balances:    balances,
 		spent:       make(map[trinary.Hash]bool),
 		checked:     make(map[[sha256.Size]byte]verdict),
+		attached:    make(map[trinary.Trytes]*tx),
 	}
 }
 
@@ -201,6 +210,10 @@ func (t *tangle) store(n *Node, trytes []trinary.Trytes) error {
 	fresh := make([]*tx, len(trytes))
 	for i, s := range trytes {
 		fresh[i] = t.byTrytes[s]
+		if x := t.attached[s]; fresh[i] == nil && x != nil {
+			fresh[i] = x
+			delete(t.attached, s)
+		}
 	}
 	t.mu.Unlock()
 	for i, s := range trytes {
@@ -224,12 +237,17 @@ func (t *tangle) add(n *Node, txs []*tx) {
 		only = n
 	}
 	var added []*tx
+	var events []event
+	at := t.now()
 	for _, x := range txs {
 		old := t.byHash[x.hash]
 		switch {
 		case old == nil:
 			t.insert(x)
 			x.only = only
+			if t.event != nil && only == nil {
+				events = append(events, arrived(x, at)...)
+			}
 		case old.only != nil && old.only != only:
 			old.only = nil // sent again, to a node that passes it on
 			x = old
@@ -246,6 +264,7 @@ func (t *tangle) add(n *Node, txs []*tx) {
 	}
 	complete := t.complete(added)
 	t.mu.Unlock()
+	t.publish(events)
 
 	for _, b := range complete { // signatures take long, and need no lock
 		t.check(b)
@@ -317,36 +336,47 @@ func (t *tangle) bundleOf(tail *tx) []*tx {
 	return b
 }
 
-// check notes on the tail whether a complete bundle is valid.
-func (t *tangle) check(b []*tx) {
+// judge says whether a complete bundle is valid.
+func (t *tangle) judge(b []*tx) verdict {
 	key := fingerprint(b)
 	t.mu.Lock()
 	v := t.checked[key]
 	t.mu.Unlock()
-	if v == unchecked {
-		v = invalid
-		if validate(b) == nil {
-			v = valid
-		}
+	if v != unchecked {
+		return v
+	}
+	v = invalid
+	if validate(b) == nil {
+		v = valid
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if len(t.checked) >= 1<<16 {
+	if len(t.checked) >= remembered {
 		clear(t.checked)
 	}
 	t.checked[key] = v
+	return v
+}
+
+// check notes on the tail of a complete bundle whether it is valid.
+func (t *tangle) check(b []*tx) {
+	v := t.judge(b)
+	t.mu.Lock()
 	b[0].verdict = v
-	if v == invalid {
-		return
-	}
-	if b[0].only == nil {
+	if v == valid && b[0].only == nil {
 		t.tip = b[0]
 	}
+	var events []event
 	for _, x := range b {
-		if x.value < 0 {
+		if v == valid && x.value < 0 {
 			t.spent[x.address] = true
+			if t.event != nil {
+				events = append(events, event{"spent_address", x.address})
+			}
 		}
 	}
+	t.mu.Unlock()
+	t.publish(events)
 }
 
 // fingerprint identifies what the validity of a bundle depends on: what its
@@ -408,6 +438,14 @@ func (t *tangle) milestone() (int, error) {
 		return 0, err
 	}
 
+	events := t.confirm(index, x)
+	t.publish(events)
+	return index, nil
+}
+
+// confirm applies to the ledger what is pending, by the milestone with that
+// transaction. It returns what is to be published.
+func (t *tangle) confirm(index int, x *tx) []event {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	m := &ms{index: index, hash: x.hash, at: t.now(), diff: make(map[trinary.Hash]int64)}
@@ -431,7 +469,16 @@ func (t *tangle) milestone() (int, error) {
 	t.log.WithFields(logrus.Fields{
 		"index": index, "included": len(m.included), "conflicting": len(m.decided) - len(m.included), "incomplete": len(wait),
 	}).Debug("milestone")
-	return index, nil
+	if t.event == nil {
+		return nil
+	}
+	events := append(arrived(x, m.at), issued(m)...)
+	for _, tail := range slices.Concat(m.included, []*tx{x}) {
+		for _, y := range t.bundleOf(tail) {
+			events = append(events, confirmed(y, m.at)...)
+		}
+	}
+	return events
 }
 
 // apply takes a valid tail up into a milestone: it moves the money, or finds
@@ -491,20 +538,20 @@ func (t *tangle) milestoneTx(index int, trunk, branch trinary.Hash) (*tx, error)
 	if err != nil {
 		return nil, fmt.Errorf("attach milestone %d: %w", index, err)
 	}
-	return t.parse(attached[0])
+	return attached[0], nil
 }
 
 // attach gives transactions their place in the tangle and does their proof of
 // work. They come as iota.go sends them, the bundle's last first, and are
 // returned in the reverse order.
-func (t *tangle) attach(trunk, branch trinary.Hash, trytes []trinary.Trytes, at time.Time) ([]trinary.Trytes, error) {
-	attached := make([]trinary.Trytes, len(trytes))
+func (t *tangle) attach(trunk, branch trinary.Hash, trytes []trinary.Trytes, at time.Time) ([]*tx, error) {
+	attached := make([]*tx, len(trytes))
 	stamps := trinary.IntToTrytes(at.UnixMilli(), timeSize) +
 		trinary.IntToTrytes(consts.LowerBoundAttachmentTimestamp, timeSize) +
 		trinary.IntToTrytes(consts.UpperBoundAttachmentTimestamp, timeSize)
 	for i, s := range trytes {
-		if len(s) != consts.TransactionTrytesSize || trinary.ValidTrytes(s) != nil {
-			return nil, errTrytes
+		if _, err := read(s); err != nil {
+			return nil, err
 		}
 		s = s[:trunkAt] + trunk + branch + s[tagAt:attachedAt] + stamps
 		nonce, err := pow.GoProofOfWork(s+consts.NullNonceTrytes, t.mwm)
@@ -520,9 +567,30 @@ func (t *tangle) attach(trunk, branch trinary.Hash, trytes []trinary.Trytes, at 
 			branch = trunk
 		}
 		trunk = hash
-		attached[len(trytes)-1-i] = s
+		x, err := read(s)
+		if err != nil {
+			return nil, err
+		}
+		x.hash = hash
+		attached[len(trytes)-1-i] = x
 	}
 	return attached, nil
+}
+
+// remember keeps attached transactions, which are likely to be submitted next,
+// and returns their trytes.
+func (t *tangle) remember(attached []*tx) []trinary.Trytes {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.attached)+len(attached) > remembered {
+		clear(t.attached)
+	}
+	trytes := make([]trinary.Trytes, len(attached))
+	for i, x := range attached {
+		trytes[i] = x.trytes
+		t.attached[x.trytes] = x
+	}
+	return trytes
 }
 
 // milestoneAt returns a milestone that the node's ledger contains, or an error in
