@@ -63,6 +63,7 @@ func startTangle(t *testing.T) (node, seed string) {
 }
 
 func TestPay(t *testing.T) {
+	t.Parallel()
 	node, seed := startTangle(t)
 	pay := func(args ...string) result {
 		return iotoll(t, "", append([]string{"pay", "--node", node, "--seed-file", seed, "--mwm", "1", "--address", depositAddress}, args...)...)
@@ -83,6 +84,7 @@ func TestPay(t *testing.T) {
 }
 
 func TestSimPlug(t *testing.T) {
+	t.Parallel()
 	lines := background(t, "slow 1ms\n", "sim", "plug", "--listen", "127.0.0.1:0")
 	if len(lines) != 2 || !strings.HasPrefix(lines[0], "plug 127.0.0.1:") {
 		t.Errorf("sim plug: got %q", lines)

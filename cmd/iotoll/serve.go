@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -128,6 +129,10 @@ func (d *daemon) openStore(ctx context.Context, run func(*embedded.Server)) (uri
 		}
 		if !errors.Is(err, embedded.ErrInUse) || time.Now().After(deadline) {
 			return "", err
+		}
+		if conn, dialErr := net.DialTimeout("tcp", e.Listen, time.Second); dialErr == nil {
+			conn.Close()
+			return "", hint(err, `"iotoll serve" seems to run already`)
 		}
 		if err := wait(ctx, 50*time.Millisecond); err != nil {
 			return "", err

@@ -129,6 +129,7 @@ func (s *site) await(iotas int64, outcome string) paymentJSON {
 // TestStory is the main job on the command line: users, payments, grants and
 // what is permitted, with the real store, watcher and a simulated tangle.
 func TestStory(t *testing.T) {
+	t.Parallel()
 	node, seed := startTangle(t)
 	s := newSite(t, node, "")
 	pay := func(iotas, message string) {

@@ -6,6 +6,7 @@ import (
 )
 
 func TestUser(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, "http://127.0.0.1:1", "")
 	s.prints("USER  STATE  RIGHTS\n", "user", "list")
 
@@ -49,6 +50,7 @@ sensor  -          sensor/#=rw log/%u=w
 }
 
 func TestCheckUsage(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, "http://127.0.0.1:1", "")
 	s.refuses(2, `access "eat": must be read, write, subscribe or unsubscribe`, "", "check", "john", "eat", "cake")
 	s.refuses(2, "missing argument: TOPIC", "", "check", "john", "read")
