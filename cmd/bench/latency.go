@@ -15,6 +15,7 @@ const (
 	latencyReaders = 10
 	messageRate    = 200 // messages a second
 	loginRate      = 20  // log-ins a second
+	warmUp         = 300 * time.Millisecond
 )
 
 // latency is how long deliveries took in one phase, in milliseconds.

@@ -52,15 +52,20 @@ func newLoad(b *broker) (load, error) {
 	return load{time.Now(), all, time.Duration(self.Nano()) + cpu}, err
 }
 
-// others returns how many cores others than us and the broker have used since.
-func (l load) others(b *broker) (float64, error) {
-	now, err := newLoad(b)
-	if err != nil {
-		return 0, err
-	}
-	used := (now.all - l.all) - (now.ours - l.ours)
-	// /proc/stat counts in hundredths of a second, which may come out below zero.
-	return max(0, used.Seconds()/now.at.Sub(l.at).Seconds()), nil
+// others is what processes that have no part in the measurement used during it.
+type others struct{ used, elapsed time.Duration }
+
+// add adds what they used between two moments.
+func (o *others) add(from, to load) {
+	o.used += (to.all - from.all) - (to.ours - from.ours)
+	o.elapsed += to.at.Sub(from.at)
+}
+
+// cores returns how many cores they kept busy on average.
+func (o others) cores() float64 {
+	// /proc/stat counts in hundredths of a second, so that nothing may come out
+	// below zero.
+	return max(0, o.used.Seconds()/o.elapsed.Seconds())
 }
 
 // busy returns the CPU time of all cores that was not idle, from the text of

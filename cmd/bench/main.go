@@ -5,9 +5,10 @@
 // It starts brokers of its own on free loopback ports, all with the same users,
 // rules and topic, and plays publisher and subscribers itself. The speed of a
 // machine drifts by a quarter between minutes, and others may use it too, so one
-// measurement is made of all configurations in turn, a freshly started broker
-// for each, in several rounds. A ratio is the median of the ratios within the
-// rounds. Compare ratios, not figures of different runs.
+// measurement is made of all configurations in turn, throughput even in slices of
+// a quarter of a second, in several rounds with freshly started brokers. A ratio
+// is the median of the ratios within the rounds. Compare ratios, not figures of
+// different runs.
 //
 // Usage, after make build:
 //
@@ -21,7 +22,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"math"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -94,8 +94,8 @@ func run(ctx context.Context, args []string, stdout, progress io.Writer) (err er
 		}
 	}
 	fmt.Fprintf(stdout, "%s, %s\n", version, machine())
-	fmt.Fprintf(stdout, "%d rounds of %s a run in %s; other processes used %s cores meanwhile\n\n",
-		b.rounds, b.length, time.Since(begin).Round(time.Second), format(summarize(r.others)))
+	fmt.Fprintf(stdout, "%d rounds of %s a run in %s; other processes used %s cores meanwhile on average\n\n",
+		b.rounds, b.length, time.Since(begin).Round(time.Second), number(r.others.cores()))
 	return r.print(stdout)
 }
 
@@ -162,72 +162,141 @@ func (b *bench) makeDir() (string, error) {
 	return os.MkdirTemp(parent, "iotoll-bench-")
 }
 
-// round makes each measurement of each configuration once. Those to be compared
-// follow each other closely, and each round begins with another one.
-func (b *bench) round(ctx context.Context, round int, r *results) error {
-	for _, n := range b.subscribers {
-		for _, name := range rotate(b.names, round) {
-			err := b.onBroker(ctx, name, r, func(ctx context.Context, k *broker) error {
-				t, err := measureThroughput(ctx, k, b.fixture, n, b.length)
-				r.add(name, measure{fmt.Sprintf("deliveries/s, %d subscribers", n), true}, t.deliveries)
-				r.add(name, measure{fmt.Sprintf("CPU s per million, %d subscribers", n), false}, t.cpu)
-				return err
-			})
-			if err != nil {
-				return fmt.Errorf("%s with %d subscribers: %w", name, n, err)
+// contestant is a broker under one of the configurations.
+type contestant struct {
+	*broker
+	name string
+}
+
+// round makes each measurement of each configuration once, on brokers that were
+// freshly started. Only the one that is measured runs.
+func (b *bench) round(ctx context.Context, round int, r *results) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(len(b.names))*(time.Duration(len(b.subscribers)+2)*b.length+time.Minute))
+	defer cancel()
+	var all []*contestant
+	defer func() {
+		for _, c := range all {
+			c.stop()
+			if err != nil && c.output.Len() > 0 {
+				err = fmt.Errorf("%w\n%s's broker said:\n%s", err, c.name, &c.output)
 			}
 		}
+	}()
+	for _, name := range b.names {
+		k, err := b.program.start(ctx, b.dir, b.confs[name])
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		c := &contestant{broker: k, name: name}
+		all = append(all, c)
+		if err := c.pause(); err != nil {
+			return err
+		}
 	}
-	for _, name := range rotate(b.names, round) {
-		err := b.onBroker(ctx, name, r, func(ctx context.Context, k *broker) error {
-			l, err := measureLatency(ctx, k, b.fixture, b.length)
-			r.add(name, measure{"delivery p50, ms", false}, l.alone.p50)
-			r.add(name, measure{"delivery p99, ms", false}, l.alone.p99)
-			r.add(name, measure{"delivery max, ms", false}, l.alone.max)
-			r.add(name, measure{"delivery p50 during log-ins, ms", false}, l.logins.p50)
-			r.add(name, measure{"delivery p99 during log-ins, ms", false}, l.logins.p99)
-			r.add(name, measure{"delivery max during log-ins, ms", false}, l.logins.max)
-			r.add(name, measure{"first log-in p50, ms", false}, l.login)
-			r.add(name, measure{"second log-in p50, ms", false}, l.again)
+	for _, n := range b.subscribers {
+		if err := b.throughput(ctx, rotate(all, round), n, r); err != nil {
+			return fmt.Errorf("throughput with %d subscribers: %w", n, err)
+		}
+	}
+	return b.latency(ctx, rotate(all, round), r)
+}
+
+// slice is how long one broker is measured before it is the next one's turn. The
+// machine's speed changes little in so short a time, so all meet the same.
+const slice = 250 * time.Millisecond
+
+// throughput measures the brokers slice by slice, each slice beginning with
+// another of them.
+func (b *bench) throughput(ctx context.Context, all []*contestant, subscribers int, r *results) error {
+	flows := make(map[string]*flow)
+	defer func() {
+		for _, w := range flows {
+			w.close()
+		}
+	}()
+	for _, c := range all {
+		err := r.running(c, func() error {
+			w, err := newFlow(ctx, c.broker, b.fixture, subscribers)
+			if err == nil {
+				flows[c.name] = w
+			}
 			return err
 		})
 		if err != nil {
-			return fmt.Errorf("latency of %s: %w", name, err)
+			return err
+		}
+	}
+	sums := make(map[string]throughput)
+	for i := range int((b.length + slice - 1) / slice) {
+		for _, c := range rotate(all, i) {
+			err := r.running(c, func() error {
+				t, err := flows[c.name].measure(ctx, slice)
+				sums[c.name] = sums[c.name].plus(t)
+				return err
+			})
+			if err != nil {
+				return err
+			}
+		}
+	}
+	for _, c := range all {
+		if err := r.running(c, func() error { return flows[c.name].finish(ctx) }); err != nil {
+			return err
+		}
+		r.add(c.name, measure{fmt.Sprintf("deliveries/s, %d subscribers", subscribers), true}, sums[c.name].perSecond())
+		r.add(c.name, measure{fmt.Sprintf("CPU s per million, %d subscribers", subscribers), false}, sums[c.name].cpuPerMillion())
+	}
+	return nil
+}
+
+// latency measures the brokers one after another.
+func (b *bench) latency(ctx context.Context, all []*contestant, r *results) error {
+	for _, c := range all {
+		err := r.running(c, func() error {
+			l, err := measureLatency(ctx, c.broker, b.fixture, b.length)
+			r.add(c.name, measure{"delivery p50, ms", false}, l.alone.p50)
+			r.add(c.name, measure{"delivery p99, ms", false}, l.alone.p99)
+			r.add(c.name, measure{"delivery max, ms", false}, l.alone.max)
+			r.add(c.name, measure{"delivery p50 during log-ins, ms", false}, l.logins.p50)
+			r.add(c.name, measure{"delivery p99 during log-ins, ms", false}, l.logins.p99)
+			r.add(c.name, measure{"delivery max during log-ins, ms", false}, l.logins.max)
+			r.add(c.name, measure{"first log-in p50, ms", false}, l.login)
+			r.add(c.name, measure{"second log-in p50, ms", false}, l.again)
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("latency: %w", err)
 		}
 	}
 	return nil
 }
 
-// onBroker starts a broker for one run and stops it afterwards.
-func (b *bench) onBroker(ctx context.Context, name string, r *results, f func(context.Context, *broker) error) (err error) {
-	ctx, cancel := context.WithTimeout(ctx, 3*b.length+2*time.Minute)
-	defer cancel()
-	k, err := b.program.start(ctx, b.dir, b.confs[name])
+// running calls f while the broker of a contestant runs, and notes what other
+// processes used meanwhile.
+func (r *results) running(c *contestant, f func() error) (err error) {
+	if err := c.resume(); err != nil {
+		return fmt.Errorf("%s: %w", c.name, err)
+	}
+	var from, to load
+	from, err = newLoad(c.broker)
+	if err == nil {
+		err = f()
+	}
+	if err == nil {
+		to, err = newLoad(c.broker)
+		r.others.add(from, to)
+	}
+	if e := c.pause(); err == nil {
+		err = e
+	}
 	if err != nil {
-		return err
+		return fmt.Errorf("%s: %w", c.name, err)
 	}
-	defer func() {
-		k.stop()
-		if err != nil {
-			err = fmt.Errorf("%w; the broker said: %q", err, k.output.String())
-		}
-	}()
-	load, err := newLoad(k)
-	if err != nil {
-		return err
-	}
-	if err := f(ctx, k); err != nil {
-		return err
-	}
-	others, err := load.others(k)
-	if !math.IsNaN(others) {
-		r.others = append(r.others, others)
-	}
-	return err
+	return nil
 }
 
-// rotate returns the names beginning with the n-th.
-func rotate(names []string, n int) []string {
-	n %= len(names)
-	return slices.Concat(names[n:], names[:n])
+// rotate returns the items beginning with the n-th.
+func rotate[T any](items []T, n int) []T {
+	n %= len(items)
+	return slices.Concat(items[n:], items[:n])
 }

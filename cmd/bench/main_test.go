@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"io"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -73,5 +74,16 @@ func TestBusy(t *testing.T) {
 	}
 	if _, err := busy("intr 1"); err == nil {
 		t.Error("busy without a cpu line: got no error")
+	}
+}
+
+func TestOthers(t *testing.T) {
+	var o others
+	begin := time.Now()
+	// In the first second they use half a core, in the next two nothing.
+	o.add(load{begin, 0, 0}, load{begin.Add(time.Second), 1500 * time.Millisecond, time.Second})
+	o.add(load{begin, 0, 0}, load{begin.Add(2 * time.Second), time.Second, time.Second})
+	if got, want := o.cores(), 0.5/3; math.Abs(got-want) > 1e-9 {
+		t.Errorf("cores: got %v, want %v", got, want)
 	}
 }

@@ -65,7 +65,6 @@ func TestExchange(t *testing.T) {
 		go func() {
 			readPacket(them)
 			them.Write([]byte(test.answer))
-			them.Close()
 		}()
 		err := exchange(us, appendConnect(nil, "id", "john", "pw"), packetConnack, 1)
 		if (err == nil) != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {

@@ -20,7 +20,7 @@ type results struct {
 	names    []string // of the configurations
 	measures []measure
 	values   map[measure]map[string][]float64 // by configuration
-	others   []float64                        // cores that other processes used, run by run
+	others   others
 }
 
 func newResults(names []string) *results {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -14,78 +15,193 @@ import (
 )
 
 const (
-	payloadSize = 64                     // bytes of a message
-	window      = 1000                   // messages that may be ahead of the slowest subscriber
-	batch       = 50                     // messages written at once
-	pause       = 5 * time.Millisecond   // between two reads of a subscriber
-	warmUp      = 300 * time.Millisecond // before the measurement
-	patience    = 20 * time.Second       // for what is still under way at the end
+	payloadSize = 64                    // bytes of a message
+	window      = 1000                  // messages that may be ahead of the slowest subscriber
+	batch       = 50                    // messages written at once
+	pause       = 5 * time.Millisecond  // between two reads of a subscriber
+	getGoing    = 40 * time.Millisecond // of full speed before a measurement
+	patience    = 20 * time.Second      // for what is still under way at the end
 )
+
+// frame is the size of a message on the wire, a PUBLISH.
+var frame = len(appendPublish(nil, topic, make([]byte, payloadSize)))
 
 // throughput is what a broker achieved while it was given as much as it takes.
 type throughput struct {
-	deliveries float64 // per second
-	cpu        float64 // seconds of the broker's CPU per million deliveries
+	deliveries int64
+	elapsed    time.Duration
+	cpu        time.Duration // of the broker
 }
 
-// measureThroughput has one publisher send QoS 0 messages, in order and each
-// with its number, to some subscribers of one topic. A lost message is an error.
-func measureThroughput(ctx context.Context, b *broker, f *fixture, subscribers int, d time.Duration) (throughput, error) {
+// plus returns the sum of two measurements.
+func (t throughput) plus(u throughput) throughput {
+	return throughput{t.deliveries + u.deliveries, t.elapsed + u.elapsed, t.cpu + u.cpu}
+}
+
+// perSecond returns the deliveries per second.
+func (t throughput) perSecond() float64 { return float64(t.deliveries) / t.elapsed.Seconds() }
+
+// cpuPerMillion returns the broker's CPU seconds per million deliveries.
+func (t throughput) cpuPerMillion() float64 { return t.cpu.Seconds() / float64(t.deliveries) * 1e6 }
+
+// flow is a publisher of QoS 0 messages and the subscribers of their topic.
+type flow struct {
+	broker *broker
+	source *source
+	sinks  []*sink
+}
+
+// newFlow connects a publisher and some subscribers, and begins to publish.
+func newFlow(ctx context.Context, b *broker, f *fixture, subscribers int) (*flow, error) {
 	pub, subs, err := connectAll(ctx, b.address, f, subscribers)
-	defer closeAll(append(subs, pub))
 	if err != nil {
-		return throughput{}, err
+		closeAll(append(subs, pub))
+		return nil, err
 	}
-	var s sweep
-	defer func() { s.close() }()
-	frame := len(appendPublish(nil, topic, make([]byte, payloadSize)))
+	w := &flow{broker: b, source: newSource(pub)}
 	for _, c := range subs {
-		r, err := newSink(c.(*net.TCPConn), frame)
+		r, err := newSink(c.(*net.TCPConn))
+		if err != nil {
+			closeAll(append(subs, pub))
+			return nil, err
+		}
+		w.sinks = append(w.sinks, r)
+	}
+	go w.source.run()
+	return w, nil
+}
+
+// close ends the publishing and all connections.
+func (w *flow) close() {
+	w.source.end()
+	w.source.conn.Close() // ends a write that the broker does not take
+	<-w.source.done
+	for _, r := range w.sinks {
+		r.file.Close()
+	}
+}
+
+// finish ends the publishing and waits until every subscriber has all that was
+// sent; a lost message is an error.
+func (w *flow) finish(ctx context.Context) error {
+	w.source.end()
+	<-w.source.done
+	if err := w.source.err; err != nil {
+		return fmt.Errorf("publish: %w", err)
+	}
+	sent := w.source.sent.Load()
+	for end := time.Now().Add(patience); ; time.Sleep(pause) {
+		_, slowest, err := w.read()
+		switch {
+		case err != nil:
+			return err
+		case slowest == sent:
+			return nil
+		case time.Now().After(end):
+			return fmt.Errorf("the slowest subscriber has %d of %d messages after %s", slowest, sent, patience)
+		case ctx.Err() != nil:
+			return ctx.Err()
+		}
+	}
+}
+
+// read reads from every subscriber in turn, which costs a fraction of what a
+// goroutine for each of them would. It tells the source, and returns how many
+// messages all of them, and the slowest, have received so far.
+func (w *flow) read() (all, slowest int64, err error) {
+	for i, r := range w.sinks {
+		if err := r.read(); err != nil {
+			return 0, 0, fmt.Errorf("read from subscriber %d: %w", i, err)
+		}
+		all += r.count
+		if i == 0 || r.count < slowest {
+			slowest = r.count
+		}
+	}
+	w.source.delivered.Store(slowest)
+	select {
+	case w.source.room <- struct{}{}:
+	default:
+	}
+	return all, slowest, nil
+}
+
+// measure reads for a while to get going, then measures for d. Afterwards there
+// are messages under way that the next measurement finds.
+func (w *flow) measure(ctx context.Context, d time.Duration) (throughput, error) {
+	var from, now mark
+	begin := time.Now()
+	for {
+		time.Sleep(pause)
+		if err := ctx.Err(); err != nil {
+			return throughput{}, err
+		}
+		all, _, err := w.read()
 		if err != nil {
 			return throughput{}, err
 		}
-		s = append(s, r)
+		now.at, now.deliveries = time.Now(), all
+		started := !from.at.IsZero()
+		switch {
+		case !started && now.at.Sub(begin) < getGoing, started && now.at.Sub(from.at) < d:
+			continue
+		}
+		if now.cpu, err = w.broker.cpu(); err != nil {
+			return throughput{}, err
+		}
+		if started {
+			return from.until(now)
+		}
+		from = now
 	}
-	p := &source{conn: pub, room: make(chan struct{}, 1), stop: make(chan struct{})}
-	sent := make(chan error, 1)
-	go func() { sent <- p.run() }()
-	result, err := s.measure(ctx, b, p, d)
-	close(p.stop)
-	if err != nil {
-		pub.Close() // ends a write that the broker does not take
-		return throughput{}, errors.Join(err, <-sent)
-	}
-	if err := <-sent; err != nil {
-		return throughput{}, fmt.Errorf("publish: %w", err)
-	}
-	return result, s.drain(ctx, p)
 }
 
-// source is the publisher.
+// mark is a moment of a measurement.
+type mark struct {
+	at         time.Time
+	deliveries int64
+	cpu        time.Duration
+}
+
+// until returns what was achieved between two marks.
+func (m mark) until(n mark) (throughput, error) {
+	if n.deliveries == m.deliveries {
+		return throughput{}, errors.New("nothing was delivered")
+	}
+	return throughput{n.deliveries - m.deliveries, n.at.Sub(m.at), n.cpu - m.cpu}, nil
+}
+
+// source is the publisher. It is always a window ahead of the subscribers.
 type source struct {
 	conn      net.Conn
 	sent      atomic.Int64  // messages written
 	delivered atomic.Int64  // messages that the slowest subscriber has
-	room      chan struct{} // told when delivered has grown
-	stop      chan struct{}
+	room      chan struct{} // told when delivered may have grown
+	stop      chan struct{} // closed to end run
+	end       func()        // closes stop
+	done      chan struct{} // closed when run has ended
+	err       error         // why; read it after done is closed
 }
 
-// run publishes until stop is closed.
-func (p *source) run() error {
+func newSource(c net.Conn) *source {
+	stop := make(chan struct{})
+	return &source{
+		conn: c, room: make(chan struct{}, 1),
+		stop: stop, end: sync.OnceFunc(func() { close(stop) }), done: make(chan struct{}),
+	}
+}
+
+// run publishes until stop is closed. Each message carries its number.
+func (p *source) run() {
+	defer close(p.done)
 	var payload [payloadSize]byte
 	buf := make([]byte, 0, 2*batch*payloadSize)
-	next := int64(0)
-	for {
-		select {
-		case <-p.stop:
-			return nil
-		default:
-		}
+	for next := int64(0); ; {
 		n := min(batch, p.delivered.Load()+window-next)
 		if n <= 0 {
 			select {
 			case <-p.stop:
-				return nil
+				return
 			case <-p.room:
 			}
 			continue
@@ -96,8 +212,8 @@ func (p *source) run() error {
 			buf = appendPublish(buf, topic, payload[:])
 			next++
 		}
-		if _, err := p.conn.Write(buf); err != nil {
-			return err
+		if _, p.err = p.conn.Write(buf); p.err != nil {
+			return
 		}
 		p.sent.Store(next)
 	}
@@ -106,7 +222,6 @@ func (p *source) run() error {
 // sink is a subscriber.
 type sink struct {
 	file  *os.File
-	frame int    // bytes of a PUBLISH on the wire
 	buf   []byte // what was read of a frame that is not yet whole is at the front
 	fill  int    // how much that is
 	count int64  // messages received
@@ -115,16 +230,16 @@ type sink struct {
 // newSink takes a connection over. The Go runtime must not watch it: each
 // message would wake the runtime up, at the expense of the broker that sends it,
 // and at times only.
-func newSink(c *net.TCPConn, frame int) (*sink, error) {
+func newSink(c *net.TCPConn) (*sink, error) {
 	file, err := c.File()
 	if err != nil {
 		return nil, err
 	}
 	c.Close() // file is another descriptor of the connection, which stays
-	return &sink{file: file, frame: frame, buf: make([]byte, 64<<10)}, nil
+	return &sink{file: file, buf: make([]byte, 64<<10)}, nil
 }
 
-// read takes what has arrived, and does not wait for more.
+// read takes what has arrived and does not wait for more.
 func (s *sink) read() error {
 	for {
 		n, _, err := unix.Recvfrom(int(s.file.Fd()), s.buf[s.fill:], unix.MSG_DONTWAIT)
@@ -151,120 +266,19 @@ func (s *sink) read() error {
 // take counts the whole frames in the first n bytes of the buffer. The number
 // in the last one tells whether all the messages before it came.
 func (s *sink) take(n int) error {
-	whole := n / s.frame
-	s.fill = n % s.frame
+	whole := n / frame
+	s.fill = n % frame
 	if whole == 0 {
 		return nil
 	}
-	last := s.buf[(whole-1)*s.frame : whole*s.frame]
+	last := s.buf[(whole-1)*frame : whole*frame]
 	s.count += int64(whole)
-	number := int64(binary.BigEndian.Uint64(last[s.frame-payloadSize:]))
+	number := int64(binary.BigEndian.Uint64(last[frame-payloadSize:]))
 	if last[0] != packetPublish || number != s.count-1 {
 		return fmt.Errorf("message %d begins with %#x and has number %d: something was lost", s.count-1, last[0], number)
 	}
-	copy(s.buf, s.buf[whole*s.frame:n])
+	copy(s.buf, s.buf[whole*frame:n])
 	return nil
-}
-
-// sweep is all the subscribers. One goroutine reads from them in turn, which
-// costs a fraction of what a goroutine for each of them costs.
-type sweep []*sink
-
-func (s sweep) close() {
-	for _, r := range s {
-		r.file.Close()
-	}
-}
-
-// read reads from every subscriber, tells the source, and returns how many
-// messages all of them, and the slowest, have received so far.
-func (s sweep) read(p *source) (all, slowest int64, err error) {
-	for i, r := range s {
-		if err := r.read(); err != nil {
-			return 0, 0, fmt.Errorf("read from subscriber %d: %w", i, err)
-		}
-		all += r.count
-		if i == 0 || r.count < slowest {
-			slowest = r.count
-		}
-	}
-	p.delivered.Store(slowest)
-	select {
-	case p.room <- struct{}{}:
-	default:
-	}
-	return all, slowest, nil
-}
-
-// measure reads for a while, then measures for d.
-func (s sweep) measure(ctx context.Context, b *broker, p *source, d time.Duration) (throughput, error) {
-	var from mark
-	begin := time.Now()
-	for {
-		time.Sleep(pause)
-		if err := ctx.Err(); err != nil {
-			return throughput{}, err
-		}
-		all, _, err := s.read(p)
-		if err != nil {
-			return throughput{}, err
-		}
-		now := time.Now()
-		switch {
-		case from.at.IsZero() && now.Sub(begin) >= warmUp:
-			if from, err = newMark(b, now, all); err != nil {
-				return throughput{}, err
-			}
-		case !from.at.IsZero() && now.Sub(from.at) >= d:
-			to, err := newMark(b, now, all)
-			if err != nil {
-				return throughput{}, err
-			}
-			return from.until(to)
-		}
-	}
-}
-
-// drain waits until every subscriber has all that was sent.
-func (s sweep) drain(ctx context.Context, p *source) error {
-	sent := p.sent.Load()
-	for end := time.Now().Add(patience); ; time.Sleep(pause) {
-		_, slowest, err := s.read(p)
-		switch {
-		case err != nil:
-			return err
-		case slowest == sent:
-			return nil
-		case time.Now().After(end):
-			return fmt.Errorf("the slowest subscriber has %d of %d messages after %s", slowest, sent, patience)
-		case ctx.Err() != nil:
-			return ctx.Err()
-		}
-	}
-}
-
-// mark is a moment of a measurement.
-type mark struct {
-	at         time.Time
-	deliveries int64
-	cpu        time.Duration
-}
-
-func newMark(b *broker, at time.Time, deliveries int64) (mark, error) {
-	cpu, err := b.cpu()
-	return mark{at, deliveries, cpu}, err
-}
-
-// until returns what was achieved between two marks.
-func (m mark) until(n mark) (throughput, error) {
-	deliveries := float64(n.deliveries - m.deliveries)
-	if deliveries == 0 {
-		return throughput{}, errors.New("nothing was delivered")
-	}
-	return throughput{
-		deliveries: deliveries / n.at.Sub(m.at).Seconds(),
-		cpu:        (n.cpu - m.cpu).Seconds() / deliveries * 1e6,
-	}, nil
 }
 
 // connectAll connects the publisher and some subscribers. What it returns must

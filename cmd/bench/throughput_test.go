@@ -21,9 +21,8 @@ func messages(from, to int64) []byte {
 // However the stream is cut up, every message is counted once.
 func TestSinkTake(t *testing.T) {
 	stream := messages(0, 40)
-	frame := len(stream) / 40
 	for cut := 1; cut < 3*frame; cut++ {
-		s := &sink{frame: frame, buf: make([]byte, 4*frame)}
+		s := &sink{buf: make([]byte, 4*frame)}
 		for rest := stream; len(rest) > 0; {
 			n := copy(s.buf[s.fill:], rest[:min(cut, len(rest))])
 			rest = rest[n:]
@@ -39,11 +38,11 @@ func TestSinkTake(t *testing.T) {
 
 func TestSinkTakeNoticesLoss(t *testing.T) {
 	stream := append(messages(0, 3), messages(4, 6)...)
-	s := &sink{frame: len(stream) / 5, buf: stream}
+	s := &sink{buf: stream}
 	if err := s.take(len(stream)); err == nil || !strings.Contains(err.Error(), "lost") {
 		t.Errorf("take without message 3: got error %v, want one that it was lost", err)
 	}
-	s = &sink{frame: len(stream) / 5, buf: []byte(strings.Repeat("x", len(stream)))}
+	s = &sink{buf: []byte(strings.Repeat("x", len(stream)))}
 	if err := s.take(len(stream)); err == nil {
 		t.Error("take of no PUBLISH: got no error")
 	}
@@ -53,8 +52,8 @@ func TestUntil(t *testing.T) {
 	begin := time.Now()
 	from := mark{at: begin, deliveries: 1000, cpu: time.Second}
 	got, err := from.until(mark{at: begin.Add(2 * time.Second), deliveries: 401_000, cpu: 3 * time.Second})
-	if want := (throughput{deliveries: 200_000, cpu: 5}); err != nil || got != want {
-		t.Errorf("until: got %v, error %v, want %v", got, err, want)
+	if err != nil || got.perSecond() != 200_000 || got.cpuPerMillion() != 5 {
+		t.Errorf("until: got %v (%v/s, %v s per million), error %v, want 200,000/s and 5 s", got, got.perSecond(), got.cpuPerMillion(), err)
 	}
 	if _, err := from.until(mark{at: begin.Add(time.Second), deliveries: 1000}); err == nil {
 		t.Error("until with no deliveries: got no error")
