@@ -11,13 +11,13 @@ type mean struct {
 	last    Reading
 	any     bool      // there is a last
 	counted time.Time // last has been counted until here
-	sum     int64     // mW·ns
+	sum     int64     // mW·µs: a day of the largest reading is just within it
 	covered time.Duration
 }
 
 // add counts what was known before r, and goes on with r.
 func (m *mean) add(r Reading) {
-	r.At = r.At.Round(0) // wall clock only
+	r.At = wall(r.At)
 	if m.any && r.At.Before(m.last.At) {
 		// The clock was set back. What this window has seen so far has no
 		// place on the new scale.
@@ -33,11 +33,11 @@ func (m *mean) count(t time.Time) {
 	if !m.any {
 		return
 	}
-	if end := m.last.At.Add(m.hold); end.Before(t) {
+	if end := m.last.At.Add(m.hold.Truncate(time.Microsecond)); end.Before(t) {
 		t = end
 	}
 	if d := t.Sub(m.counted); d > 0 {
-		m.sum += m.last.MilliWatts * int64(d)
+		m.sum += m.last.MilliWatts * d.Microseconds()
 		m.covered += d
 		m.counted = t
 	}
@@ -47,16 +47,19 @@ func (m *mean) count(t time.Time) {
 // part of the window that was covered, rounded to whole milliwatts, and how
 // long that part is. With nothing covered the mean is 0 and means nothing.
 func (m *mean) close(end time.Time) (mw int64, covered time.Duration) {
-	end = end.Round(0)
-	m.count(end)
+	m.count(wall(end))
 	sum, covered := m.sum, m.covered
 	m.sum, m.covered = 0, 0
 	if covered == 0 {
 		return 0, 0
 	}
-	half := int64(covered) / 2
+	n := covered.Microseconds()
+	half := n / 2
 	if sum < 0 {
 		half = -half
 	}
-	return (sum + half) / int64(covered), covered
+	return (sum + half) / n, covered
 }
+
+// wall is t by the wall clock alone, in whole microseconds.
+func wall(t time.Time) time.Time { return t.Round(0).Truncate(time.Microsecond) }

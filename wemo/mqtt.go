@@ -59,15 +59,8 @@ const (
 
 // Validate reports a URL that does not read as one.
 func (b *Broker) Validate() error {
-	u, err := url.Parse(b.URL)
-	if err != nil {
-		return errors.New("broker URL: want mqtt://HOST:PORT") // err would show a password in it
-	}
-	if u.User != nil {
-		return errors.New("broker URL: want no username and password in it: they have fields of their own")
-	}
-	if u.Scheme != "mqtt" && u.Scheme != "mqtts" || u.Hostname() == "" || u.Path != "" && u.Path != "/" {
-		return fmt.Errorf("broker URL %q: want mqtt://HOST:PORT or mqtts://HOST:PORT", clip(b.URL))
+	if err := (connection{url: b.URL}).validate(); err != nil {
+		return err
 	}
 	if b.Status != "" {
 		if err := validTopic(b.Status); err != nil {
@@ -248,7 +241,43 @@ func await(ctx context.Context, t mqtt.Token) error {
 }
 
 func (b *Broker) options() *mqtt.ClientOptions {
-	u, _ := url.Parse(b.URL) // Validate has
+	o := connection{b.URL, b.Username, b.Password, b.ClientID, b.TLS}.options()
+	if b.Status != "" {
+		o.SetBinaryWill(b.Status, Status{Reason: lost}.payload(), 1, true)
+	}
+	return o
+}
+
+func (b *Broker) log() logrus.FieldLogger { return b.Log.WithField("broker", b.URL) }
+
+// connection is what it takes to connect to a broker. The fields are those of
+// Broker.
+type connection struct {
+	url      string
+	username string
+	password []byte
+	clientID string
+	tls      *tls.Config
+}
+
+func (c connection) validate() error {
+	u, err := url.Parse(c.url)
+	if err != nil {
+		return errors.New("broker URL: want mqtt://HOST:PORT") // err would show a password in it
+	}
+	if u.User != nil {
+		return errors.New("broker URL: want no username and password in it: they have fields of their own")
+	}
+	if u.Scheme != "mqtt" && u.Scheme != "mqtts" || u.Hostname() == "" || u.Path != "" && u.Path != "/" {
+		return fmt.Errorf("broker URL %q: want mqtt://HOST:PORT or mqtts://HOST:PORT", clip(c.url))
+	}
+	return nil
+}
+
+// options are those of a connection that ends with the first thing that goes
+// wrong: who uses it connects again, and nothing is left over.
+func (c connection) options() *mqtt.ClientOptions {
+	u, _ := url.Parse(c.url) // validate has
 	scheme, port := "tcp", "1883"
 	if u.Scheme == "mqtts" {
 		scheme, port = "ssl", "8883"
@@ -256,7 +285,7 @@ func (b *Broker) options() *mqtt.ClientOptions {
 	if u.Port() != "" {
 		port = u.Port()
 	}
-	id := b.ClientID
+	id := c.clientID
 	if id == "" {
 		var r [8]byte
 		rand.Read(r[:]) // never fails
@@ -267,26 +296,21 @@ func (b *Broker) options() *mqtt.ClientOptions {
 		SetClientID(id).
 		SetProtocolVersion(4).
 		SetCleanSession(true).
-		SetAutoReconnect(false). // keep does, with a new will and nothing left over
+		SetAutoReconnect(false).
 		SetConnectRetry(false).
 		SetConnectTimeout(brokerTimeout).
 		SetKeepAlive(brokerKeepAlive).
 		SetPingTimeout(brokerTimeout).
 		SetWriteTimeout(brokerTimeout)
-	if b.Username != "" {
-		o.SetUsername(b.Username).SetPassword(string(b.Password))
+	if c.username != "" {
+		o.SetUsername(c.username).SetPassword(string(c.password))
 	}
 	if scheme == "ssl" {
-		c := b.TLS
-		if c == nil {
-			c = &tls.Config{MinVersion: tls.VersionTLS12}
+		t := c.tls
+		if t == nil {
+			t = &tls.Config{MinVersion: tls.VersionTLS12}
 		}
-		o.SetTLSConfig(c)
-	}
-	if b.Status != "" {
-		o.SetBinaryWill(b.Status, Status{Reason: lost}.payload(), 1, true)
+		o.SetTLSConfig(t)
 	}
 	return o
 }
-
-func (b *Broker) log() logrus.FieldLogger { return b.Log.WithField("broker", b.URL) }

@@ -361,10 +361,10 @@ func TestBrokerStalls(t *testing.T) {
 	l := m.listen("sensor/live")
 	l.wait(t, "sensor/live", func(published) bool { return true })
 	m.cmd.Process.Signal(syscall.SIGSTOP)
-	time.Sleep(14 * time.Second)
+	time.Sleep(11 * time.Second)
 	m.cmd.Process.Signal(syscall.SIGCONT)
 	resumed := time.Now()
-	time.Sleep(3 * time.Second)
+	time.Sleep(2 * time.Second)
 	late := 0
 	for _, p := range l.on("sensor/live") {
 		var ms int64

@@ -126,7 +126,6 @@ func (n *network) dial(ctx context.Context, _, address string) (net.Conn, error)
 	n.most = max(n.most, n.open.Add(1))
 	client, server := net.Pipe()
 	go func() {
-		defer n.open.Add(-1)
 		defer server.Close()
 		if answer != nil {
 			answer(server)
@@ -139,7 +138,19 @@ func (n *network) dial(ctx context.Context, _, address string) (net.Conn, error)
 			}
 		}
 	}()
-	return client, nil
+	return &counted{Conn: client, open: &n.open}, nil
+}
+
+// counted is a connection that counts as open until the client closes it.
+type counted struct {
+	net.Conn
+	open *atomic.Int32
+	once sync.Once
+}
+
+func (c *counted) Close() error {
+	c.once.Do(func() { c.open.Add(-1) })
+	return c.Conn.Close()
 }
 
 // insight answers like a plug of that serial number.

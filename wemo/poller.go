@@ -19,7 +19,7 @@ type Poller struct {
 	Status    string        // topic of the status; empty is StatusTopic(Live)
 	Format    Format        // of readings and means; empty is MilliWatts
 	Interval  time.Duration // between readings; 0 is 500 ms
-	Window    time.Duration // what a mean is taken of; 0 is a minute
+	Window    time.Duration // what a mean is taken of; 0 is a minute, and a short one gives the readings away
 	// Hold is how long a reading stands for the power when no other follows:
 	// after it the status is stale and the minute has a gap. 0 is 5 s, or three
 	// intervals where that is longer. A source that reports seldom needs more.

@@ -301,6 +301,7 @@ func (c *chaos) Read(ctx context.Context) (Reading, error) {
 // A day with random faults: the grid does not drift, no zero is made up, and
 // every mean equals one taken millisecond by millisecond.
 func TestPollerADayOfFaults(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		const day = 24 * time.Hour
 		time.Sleep(23*time.Second + 217*time.Millisecond)
@@ -375,6 +376,7 @@ func TestPollerADayOfFaults(t *testing.T) {
 // The whole chain for two hours: poller, plug, HTTP, and a device that fails
 // in every way. What is published is what the device measured, or nothing.
 func TestPollerAndPlugUnderFaults(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := rand.New(rand.NewPCG(3, 4))
 		start := time.Now()

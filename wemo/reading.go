@@ -15,7 +15,7 @@ type Reading struct {
 }
 
 // maxMilliWatts bounds a reading to 100 kW either way (a solar inverter feeds
-// in). It keeps the sums of a minute, in mW·ns, within an int64.
+// in). It keeps the sum of a day, in mW·µs, within an int64.
 const maxMilliWatts = 100_000_000
 
 // Source is where readings come from. A new one is a file and a fixture.
