@@ -72,14 +72,14 @@ type effect struct {
 	net     int64  // Σ of all values on the address
 	outputs int64  // Σ of those above zero
 	first   uint64 // index of the first of them
-	message []byte // what its transactions that take nothing say, joined
+	message []byte // what its outputs say
 }
 
 // effects returns what a bundle does to the given addresses of 81 trytes; own
 // tells whether it spends from one of them.
 func effects(b bundle.Bundle, ours map[trinary.Hash]bool) (found map[trinary.Hash]*effect, own bool) {
 	found = make(map[trinary.Hash]*effect)
-	fragments := make(map[trinary.Hash][]byte)
+	says := make(map[trinary.Hash][][]byte) // trytes, of each output by itself
 	for i := range b {
 		t := &b[i]
 		if !ours[t.Address] {
@@ -100,14 +100,30 @@ func effects(b bundle.Bundle, ours map[trinary.Hash]bool) (found map[trinary.Has
 			}
 			e.outputs += t.Value
 		}
-		// A fragment has an odd number of trytes and a character two: they are
-		// decoded when they are all together. One more than is kept is enough.
-		if t.Value >= 0 && len(fragments[t.Address]) <= 2*maxMessage {
-			fragments[t.Address] = append(fragments[t.Address], t.SignatureMessageFragment...)
+		if t.Value < 0 { // its fragment is a signature
+			continue
 		}
+		// A message begins with an output and runs on through transactions
+		// without value. A fragment has an odd number of trytes and a character
+		// two: they are decoded when they are all together. One fragment more
+		// than is kept is enough.
+		parts := says[t.Address]
+		if t.Value > 0 || len(parts) == 0 {
+			parts = append(parts, nil)
+		}
+		if last := len(parts) - 1; len(parts[last]) <= 2*maxMessage {
+			parts[last] = append(parts[last], t.SignatureMessageFragment...)
+		}
+		says[t.Address] = parts
 	}
 	for address, e := range found {
-		e.message = decode(fragments[address])
+		var messages [][]byte
+		for _, trytes := range says[address] {
+			if m := decode(trytes); len(m) > 0 {
+				messages = append(messages, m)
+			}
+		}
+		e.message = join(messages)
 	}
 	return found, own
 }
@@ -123,20 +139,19 @@ func decode(trytes []byte) []byte {
 	if err != nil {
 		return nil // not reached: the length is even
 	}
-	// Between the messages of two outputs to one address there is padding too,
-	// and before that of the second if the first has none.
-	message := bytes.Trim([]byte(text), "\x00")
-	return message[:min(len(message), maxMessage)]
+	return []byte(text[:min(len(text), maxMessage)])
 }
 
-// doubt is put between the messages of attachments of one bundle that differ.
-const doubt = "\n-- another attachment of this transfer says: --\n"
+// doubt is put between messages of which nobody can tell which one counts.
+const doubt = "\n-- the same transfer also says: --\n"
 
-// join returns what the attachments of a bundle say to one address. The bundle
-// hash and the signature do not cover messages: whoever sees a transfer can
-// attach it again with another message. If two differ, nobody can tell which is
-// the payer's; joined like this they are no JSON, and the payment is held.
+// join returns what several outputs of a bundle, or several attachments of it,
+// say. The bundle hash and the signatures do not cover messages: whoever sees a
+// transfer can attach it again with another one. If two differ, nobody can tell
+// which is the payer's; joined like this they are no JSON, and the payment is
+// held for the seller to decide.
 func join(messages [][]byte) []byte {
+	messages = slices.Clone(messages)
 	slices.SortFunc(messages, bytes.Compare)
 	messages = slices.CompactFunc(messages, bytes.Equal)
 	all := bytes.Join(messages[:min(len(messages), 10)], []byte(doubt))

@@ -215,6 +215,12 @@ func (l *Ledger) Confirmed(ctx context.Context) (payments []tangle.Payment, comp
 	}
 	if first {
 		l.looked = true
+		if read > 1 { // what one has forgotten another had: begin the account anew
+			for _, d := range l.deposits {
+				d.based, d.offset = false, 0
+			}
+			l.lookAt = time.Time{}
+		}
 		// Nodes that cannot be read now may still have history of their own.
 		// Waiting for them could take for ever.
 		complete = l.whole()
