@@ -23,6 +23,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 
 	"github.com/FerretDB/FerretDB/ferretdb"
@@ -35,8 +36,10 @@ var ErrInUse = errors.New("in use")
 
 // Server is a store that listens. It answers once it runs.
 type Server struct {
-	ferret *ferretdb.FerretDB
-	lock   *os.File
+	ferret    *ferretdb.FerretDB
+	lock      *os.File
+	directory string
+	log       logrus.FieldLogger
 }
 
 // Open takes hold of a directory, which it creates if need be, and of a
@@ -61,7 +64,7 @@ func Open(directory, listen string, log logrus.FieldLogger) (*Server, error) {
 	if err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
-	return &Server{ferret: ferret, lock: lock}, nil
+	return &Server{ferret: ferret, lock: lock, directory: directory, log: log}, nil
 }
 
 // URI returns the store's address for a MongoDB driver.
@@ -71,7 +74,10 @@ func (s *Server) URI() string { return s.ferret.MongoDBURI() }
 // are still connected, closes the store and lets go of the directory. If ctx has
 // ended already, it only releases what Open took.
 func (s *Server) Run(ctx context.Context) error {
+	var indexing sync.WaitGroup
+	indexing.Go(func() { s.keepIndexed(ctx) })
 	err := s.ferret.Run(ctx)
+	indexing.Wait()
 	if err := errors.Join(err, s.lock.Close()); err != nil {
 		return fmt.Errorf("run embedded store: %w", err)
 	}

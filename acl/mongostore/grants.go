@@ -225,8 +225,7 @@ func (s *Store) revoke(ctx context.Context, g tangle.Grant) error {
 			continue
 		}
 		if d.RevokedAt.IsZero() || d.RevokedAt.After(g.At) {
-			fields := bson.D{{Key: "revoked_at", Value: g.At}, {Key: "revoked_reason", Value: textOf(g.Reason)}}
-			if _, err := set(ctx, s.grants, id, fields); err != nil {
+			if _, err := set(ctx, s.grants, id, revocation(g)); err != nil {
 				return fmt.Errorf("mark grant %s as revoked: %w", id, err)
 			}
 		}
@@ -235,6 +234,11 @@ func (s *Store) revoke(ctx context.Context, g tangle.Grant) error {
 		}
 	}
 	return nil
+}
+
+// revocation is the mark that an entry of kind Revoked leaves on others.
+func revocation(by tangle.Grant) bson.D {
+	return bson.D{{Key: "revoked_at", Value: by.At}, {Key: "revoked_reason", Value: textOf(by.Reason)}}
 }
 
 func (s *Store) announceGrant(ctx context.Context, id, subject string) error {
