@@ -52,21 +52,32 @@ type hashed struct {
 
 const hashIterations = 101
 
-func hashPassword(password string) (hashed, error) {
+// How a salt enters PBKDF2: Mosquitto decodes it, mosquitto-auth-plug, whose
+// format iotoll reads, does not.
+const (
+	saltBytes = false
+	saltText  = true
+)
+
+func hashPassword(password string, asText bool) (hashed, error) {
 	salt := make([]byte, 12)
 	rand.Read(salt)
+	text := base64.StdEncoding.EncodeToString(salt)
+	if asText {
+		salt = []byte(text)
+	}
 	key, err := pbkdf2.Key(sha512.New, password, salt, hashIterations, sha512.Size)
 	if err != nil {
 		return hashed{}, fmt.Errorf("hash password: %w", err)
 	}
-	return hashed{base64.StdEncoding.EncodeToString(salt), base64.StdEncoding.EncodeToString(key)}, nil
+	return hashed{text, base64.StdEncoding.EncodeToString(key)}, nil
 }
 
 // passwordFile returns the users for Mosquitto's password_file.
 func (f *fixture) passwordFile() (string, error) {
 	var b strings.Builder
 	for _, a := range f.everybody() {
-		h, err := hashPassword(a.password)
+		h, err := hashPassword(a.password, saltBytes)
 		if err != nil {
 			return "", err
 		}
@@ -133,7 +144,7 @@ func (f *fixture) dynamicSecurity() (string, error) {
 		},
 	}
 	for i, a := range f.everybody() {
-		h, err := hashPassword(a.password)
+		h, err := hashPassword(a.password, saltBytes)
 		if err != nil {
 			return "", err
 		}

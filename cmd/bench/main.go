@@ -61,6 +61,7 @@ type bench struct {
 	dir         string // for files, visible to the broker
 	fixture     *fixture
 	confs       map[string]string // by configuration: its part of mosquitto.conf
+	store       *store            // iotoll's; nil unless it is measured
 }
 
 // run is the program.
@@ -80,6 +81,11 @@ func run(ctx context.Context, args []string, stdout, progress io.Writer) (err er
 	callers := int(b.length.Seconds() * loginRate)
 	b.fixture = newFixture(max(latencyReaders, slices.Max(b.subscribers)), callers)
 	b.confs = make(map[string]string)
+	defer func() {
+		if b.store != nil {
+			err = errors.Join(err, b.store.stop())
+		}
+	}()
 	for _, name := range b.names {
 		if b.confs[name], err = b.prepare(ctx, name); err != nil {
 			return fmt.Errorf("prepare %s: %w", name, err)

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"io"
 	"math"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -49,9 +51,13 @@ func TestParseRefuses(t *testing.T) {
 
 // TestRun makes each measurement once, shortly, on the real broker.
 func TestRun(t *testing.T) {
+	plugin := filepath.Join(t.TempDir(), "iotoll.so")
+	if text, err := exec.Command("go", "build", "-buildmode=c-shared", "-o", plugin, "../../plugin").CombinedOutput(); err != nil {
+		t.Fatalf("build the plugin: %v\n%s", err, text)
+	}
 	var out strings.Builder
 	err := run(t.Context(), []string{
-		"-rounds", "1", "-seconds", "0.5", "-subscribers", "3", "-only", "none,files,dynsec,allow", "-dir", t.TempDir(),
+		"-rounds", "1", "-seconds", "0.5", "-subscribers", "3", "-plugin", plugin, "-dir", t.TempDir(),
 	}, &out, io.Discard)
 	if err != nil {
 		t.Fatal(err)
@@ -61,8 +67,8 @@ func TestRun(t *testing.T) {
 			t.Errorf("run: the output lacks %q:\n%s", want, out.String())
 		}
 	}
-	if n := strings.Count(out.String(), "\n  dynsec "); n != 10 {
-		t.Errorf("run: got %d rows for dynsec, want 10:\n%s", n, out.String())
+	if n := strings.Count(out.String(), "\n  iotoll "); n != 10 {
+		t.Errorf("run: got %d rows for iotoll, want 10:\n%s", n, out.String())
 	}
 }
 
