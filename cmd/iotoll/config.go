@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/url"
 	"os"
@@ -128,11 +129,35 @@ type BrokerConfig struct {
 	PasswordFile string `yaml:"password_file"`
 }
 
-// PlugConfig is one smart plug.
+// PlugConfig is one smart plug, or another source of readings.
 type PlugConfig struct {
-	// Address is its IP address or host name, with or without a port. Without
-	// it the plug is discovered.
+	// Address is the IP address or host name of a WeMo Insight, with or without
+	// a port. Without it, Shelly and Topic, the plug is discovered.
 	Address string `yaml:"address"`
+	// UDN identifies one of several WeMo plugs that are discovered; see
+	// "iotoll plug discover".
+	UDN string `yaml:"udn"`
+
+	// Shelly is the IP address or host name of a Shelly of the second
+	// generation or later, in place of a WeMo Insight.
+	Shelly string `yaml:"shelly"`
+	// Switch is which switch of the Shelly; the first, 0, if left out.
+	Switch int `yaml:"switch"`
+
+	// Topic is one of the broker's on which something else publishes readings,
+	// in place of a plug.
+	Topic string `yaml:"topic"`
+	// Pointer says where in its JSON messages the power is, such as
+	// /ENERGY/Power; if left out, the message is the number.
+	Pointer string `yaml:"pointer"`
+	// Scale is how many milliwatts 1 of that number is; 1000 if left out: it
+	// is in watts.
+	Scale float64 `yaml:"scale"`
+
+	// Hold is how long a reading stands when no other follows; 5s if left out.
+	// What reports seldom needs more.
+	Hold time.Duration `yaml:"hold"`
+
 	// Live is the topic of its live readings.
 	Live string `yaml:"live"`
 	// Average is the topic of its averages.
@@ -145,9 +170,6 @@ type PlugConfig struct {
 	Window time.Duration `yaml:"window"`
 	// Format is that of readings and averages: mW, W or json; mW if left out.
 	Format wemo.Format `yaml:"format"`
-	// UDN identifies one of several plugs that are discovered; see
-	// "iotoll plug discover".
-	UDN string `yaml:"udn"`
 }
 
 // LoadConfig reads and checks a configuration file. Its error names every
@@ -228,6 +250,8 @@ func plainYAML(err error) error {
 			want, ok := map[string]string{
 				"string":        "a text",
 				"bool":          "true or false",
+				"int":           "a whole number",
+				"float64":       "a number",
 				"time.Duration": "a duration such as 250ms or 1h",
 			}[m[2]]
 			switch {
@@ -432,6 +456,34 @@ func (c *BrokerConfig) validate(f *faults, needed bool) {
 func (c *PlugConfig) validate(f *faults, field string, topics map[string]string) {
 	if err := (&wemo.Plug{Address: c.Address}).Validate(); err != nil {
 		f.add(field+".address", c.Address, "an IP address or a host name, with or without a port, such as 192.168.1.20, or left out for discovery")
+	}
+	if kinds := []bool{c.Address != "" || c.UDN != "", c.Shelly != "", c.Topic != ""}; len(slices.DeleteFunc(kinds, func(b bool) bool { return !b })) > 1 {
+		*f = append(*f, fmt.Errorf("%s: has several sources: must have one of address or udn, shelly, and topic", field))
+	}
+	if c.Shelly != "" {
+		if err := (&wemo.Shelly{Address: c.Shelly}).Validate(); err != nil {
+			f.add(field+".shelly", c.Shelly, "an IP address or a host name, with or without a port, such as 192.168.1.20")
+		}
+	}
+	if c.Switch < 0 || c.Switch > 0 && c.Shelly == "" {
+		f.add(field+".switch", c.Switch, "a number from 0, beside shelly")
+	}
+	if c.Topic != "" {
+		f.addErr(field+".topic", acl.CheckTopic(c.Topic))
+		if c.Topic == c.Live || c.Topic == c.Average || c.Topic == c.Status {
+			f.add(field+".topic", c.Topic, "another topic than those that are published to")
+		}
+	} else if c.Pointer != "" || c.Scale != 0 {
+		*f = append(*f, fmt.Errorf("%s: has pointer or scale: must have them beside topic only", field))
+	}
+	if c.Pointer != "" && !strings.HasPrefix(c.Pointer, "/") {
+		f.add(field+".pointer", c.Pointer, "a JSON pointer such as /ENERGY/Power")
+	}
+	if math.IsNaN(c.Scale) || math.IsInf(c.Scale, 0) || c.Scale < 0 {
+		f.add(field+".scale", c.Scale, "a number above 0")
+	}
+	if c.Hold < 0 || c.Hold > time.Hour {
+		f.add(field+".hold", c.Hold, "a duration up to 1h")
 	}
 	if c.Window < 0 || c.Window > 24*time.Hour || c.Window%time.Second != 0 {
 		f.add(field+".window", c.Window, "whole seconds, at most 24h")

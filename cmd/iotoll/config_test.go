@@ -110,6 +110,16 @@ func TestConfigFaults(t *testing.T) {
 		{"same status", "plugs:\n", "plugs:\n  - {live: sensor/l2, average: sensor/a2}\n", `plugs[1].status: "sensor/status": must be another topic than that of plugs[0].status`},
 		{"format", ", average:", ", format: kW, average:", `plugs[0].format: "kW": must be mW, W or json`},
 		{"agree", "  poll: 250ms", "  agree: 2", "ledger.agree: 2: must be a number from 1 to that of the nodes"},
+		{"two sources", `{address: "192.168.1.20:49153",`, `{address: "192.168.1.20:49153", shelly: "192.168.1.21",`, "plugs[0]: has several sources: must have one of address or udn, shelly, and topic"},
+		{"shelly", `{address: "192.168.1.20:49153",`, `{shelly: "a b",`, `plugs[0].shelly: "a b": must be an IP address or a host name, with or without a port, such as 192.168.1.20`},
+		{"switch", `{address: "192.168.1.20:49153",`, `{switch: 1,`, `plugs[0].switch: 1: must be a number from 0, beside shelly`},
+		{"source topic", `{address: "192.168.1.20:49153",`, `{topic: tele/+/SENSOR,`, `plugs[0].topic: topic "tele/+/SENSOR": contains + or #, which only a filter may`},
+		{"own topic", `{address: "192.168.1.20:49153",`, `{topic: sensor/live,`, `plugs[0].topic: "sensor/live": must be another topic than those that are published to`},
+		{"pointer", `{address: "192.168.1.20:49153",`, `{topic: a, pointer: power,`, `plugs[0].pointer: "power": must be a JSON pointer such as /ENERGY/Power`},
+		{"pointer for a plug", `{address: "192.168.1.20:49153",`, `{pointer: /power,`, `plugs[0]: has pointer or scale: must have them beside topic only`},
+		{"scale", `{address: "192.168.1.20:49153",`, `{topic: a, scale: .inf,`, `plugs[0].scale: +Inf: must be a number above 0`},
+		{"hold", `{address: "192.168.1.20:49153",`, `{hold: 2h,`, `plugs[0].hold: 2h0m0s: must be a duration up to 1h`},
+		{"window", `{address: "192.168.1.20:49153",`, `{window: 1.5s,`, `plugs[0].window: 1.5s: must be whole seconds, at most 24h`},
 		{"no plug topic", ", average: sensor/1m", "", `plugs[0].average: is missing: must be the topic to publish to`},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -17,7 +17,6 @@ import (
 	"github.com/iotoll/iotoll/acl/password"
 	"github.com/iotoll/iotoll/tangle"
 	"github.com/iotoll/iotoll/tangle/legacy"
-	"github.com/iotoll/iotoll/wemo"
 )
 
 const (
@@ -234,7 +233,8 @@ func wait(ctx context.Context, d time.Duration) error {
 }
 
 // addPublisher makes the account that readings are published with, if there is
-// none of that name. It may write what the plugs publish and nothing else.
+// none of that name. It may write what the plugs publish, read what it takes
+// readings from, and nothing else.
 func (d *daemon) addPublisher(ctx context.Context) error {
 	name := d.cfg.Broker.Username
 	if name == "" || len(d.cfg.Plugs) == 0 {
@@ -254,6 +254,9 @@ func (d *daemon) addPublisher(ctx context.Context) error {
 	for _, p := range d.cfg.Plugs {
 		for _, topic := range []string{p.Live, p.Average, p.Status} {
 			u.Rights = append(u.Rights, acl.Right{Pattern: topic, Access: acl.Write})
+		}
+		if p.Topic != "" {
+			u.Rights = append(u.Rights, acl.Right{Pattern: p.Topic, Access: acl.Read})
 		}
 	}
 	if err := d.store.AddUser(ctx, u); err != nil && !errors.Is(err, mongostore.ErrExists) {
@@ -314,44 +317,4 @@ func (d *daemon) trim(ctx context.Context) error {
 			return nil
 		}
 	}
-}
-
-// polled is a plug with its connection to the broker.
-type polled struct {
-	poller *wemo.Poller
-	broker *wemo.Broker
-}
-
-// pollers returns what reads and publishes each plug.
-func (d *daemon) pollers() ([]polled, error) {
-	var all []polled
-	if len(d.cfg.Plugs) == 0 {
-		return nil, nil
-	}
-	var pw []byte
-	if name := d.cfg.Broker.PasswordFile; name != "" {
-		s, err := readSecretFile(name)
-		if err != nil {
-			return nil, fmt.Errorf("read broker.password_file: %w", err)
-		}
-		pw = []byte(s.reveal())
-	}
-	for _, p := range d.cfg.Plugs {
-		log := d.log.WithField("plug", p.Live)
-		one := polled{
-			poller: &wemo.Poller{
-				Source: &wemo.Plug{Address: p.Address, UDN: p.UDN, Log: log},
-				Live:   p.Live, Average: p.Average, Status: p.Status, Window: p.Window, Format: p.Format, Log: log,
-			},
-			broker: &wemo.Broker{
-				URL: d.cfg.Broker.URL, Username: d.cfg.Broker.Username, Password: pw, Status: p.Status, Log: log,
-			},
-		}
-		one.poller.Publisher = one.broker
-		if err := errors.Join(one.poller.Validate(), one.broker.Validate()); err != nil {
-			return nil, fmt.Errorf("plug that publishes to %s: %w", p.Live, err)
-		}
-		all = append(all, one)
-	}
-	return all, nil
 }
