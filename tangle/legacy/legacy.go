@@ -19,6 +19,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -183,7 +184,7 @@ func (l *Ledger) Confirmed(ctx context.Context) (payments []tangle.Payment, comp
 	}
 	var faults []error
 	read := 0
-	complete = true
+	all := true // of the nodes read gave everything that they have
 	for _, n := range l.order() {
 		if ctx.Err() != nil {
 			break
@@ -195,14 +196,12 @@ func (l *Ledger) Confirmed(ctx context.Context) (payments []tangle.Payment, comp
 				l.failed(n, nodeErr)
 			}
 			faults = append(faults, fmt.Errorf("node %s: %w", n.name, nodeErr))
-			complete = false
 			continue
 		}
 		l.worked(n)
 		read++
-		complete = complete && whole
+		all = all && whole
 		if !first {
-			complete = whole
 			break
 		}
 	}
@@ -214,6 +213,8 @@ func (l *Ledger) Confirmed(ctx context.Context) (payments []tangle.Payment, comp
 		return payments, false, l.nobody(faults)
 	}
 	if first {
+		// A node that cannot be read now may have history of its own, but could
+		// be waited for in vain.
 		l.looked = true
 		if read > 1 { // what one has forgotten another had: begin the account anew
 			for _, d := range l.deposits {
@@ -221,21 +222,18 @@ func (l *Ledger) Confirmed(ctx context.Context) (payments []tangle.Payment, comp
 			}
 			l.lookAt = time.Time{}
 		}
-		// Nodes that cannot be read now may still have history of their own.
-		// Waiting for them could take for ever.
-		complete = l.whole()
 	}
-	return payments, complete, nil
+	return payments, all, nil
 }
 
-// whole tells whether no address has more transactions than a node shows.
-func (l *Ledger) whole() bool {
-	for _, d := range l.deposits {
-		if d.cut {
-			return false
-		}
-	}
-	return true
+// cut tells whether an address has more transactions than a node shows.
+func (l *Ledger) cut() bool {
+	return slices.ContainsFunc(l.deposits, func(d *deposit) bool { return d.cut })
+}
+
+// based tells whether everything was found, at some time, for each address.
+func (l *Ledger) based() bool {
+	return !slices.ContainsFunc(l.deposits, func(d *deposit) bool { return !d.based })
 }
 
 // nobody returns the error that no node could be read.

@@ -157,6 +157,11 @@ func (w *world) read(cfg Config) *Ledger {
 	return l
 }
 
+func (w *world) quiet() logrus.FieldLogger {
+	logger, _ := logtest.NewNullLogger()
+	return logger
+}
+
 // spend signs a transfer from the bank's next address.
 func (w *world) spend(s devnet.Spend) []trinary.Trytes {
 	w.t.Helper()

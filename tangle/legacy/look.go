@@ -40,7 +40,7 @@ func (l *Ledger) poll(ctx context.Context, n *node, sweep bool) (payments []tang
 		}
 	}
 	if len(look) == 0 {
-		return nil, l.whole(), nil
+		return nil, !l.cut() && l.based(), nil
 	}
 	whole = true
 	for _, d := range look {
@@ -66,7 +66,7 @@ func (l *Ledger) poll(ctx context.Context, n *node, sweep bool) (payments []tang
 	if sweep && !now.Before(l.spentAt) {
 		l.warnSpent(ctx, n)
 	}
-	return payments, whole && l.whole(), nil
+	return payments, whole && !l.cut(), nil
 }
 
 // explained tells whether the balance is what the bundles found add up to.
