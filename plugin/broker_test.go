@@ -72,11 +72,13 @@ func freePort(t testing.TB) int {
 // testStore is the embedded store in this process.
 type testStore struct {
 	*mongostore.Store
-	t        testing.TB
-	uri      string
-	listen   string
-	dir      string
-	stop     func()
+	t      testing.TB
+	uri    string
+	listen string
+	dir    string
+	stop   func()
+
+	mu       sync.Mutex
 	accounts map[string]tangle.Grant // the last entry of each
 }
 
@@ -146,7 +148,7 @@ func (s *testStore) grant(subject, offer, filter string, from, to time.Duration)
 		s.t.Fatal(err)
 	}
 	now := time.Now().UTC().Truncate(time.Millisecond)
-	last := s.accounts[subject+"/"+offer]
+	last := s.account(subject, offer)
 	g := tangle.Grant{Subject: subject, Offer: offer, Seq: last.Seq + 1, Kind: tangle.Manual, Cause: fmt.Sprintf("manual/%s/%s/%d", offer, subject, last.Seq+1),
 		Filters: []acl.Filter{f}, NotBefore: now.Add(from), NotAfter: now.Add(to), End: now.Add(to), At: now}
 	s.write(g)
@@ -156,7 +158,7 @@ func (s *testStore) grant(subject, offer, filter string, from, to time.Duration)
 func (s *testStore) revoke(subject, offer string) {
 	s.t.Helper()
 	now := time.Now().UTC().Truncate(time.Millisecond)
-	last := s.accounts[subject+"/"+offer]
+	last := s.account(subject, offer)
 	s.write(tangle.Grant{Subject: subject, Offer: offer, Seq: last.Seq + 1, Kind: tangle.Revoked, Cause: fmt.Sprintf("manual/%s/%s/%d", offer, subject, last.Seq+1),
 		Filters: last.Filters, NotBefore: now, NotAfter: now, End: now, At: now})
 }
@@ -169,7 +171,16 @@ func (s *testStore) write(g tangle.Grant) {
 	if err := s.Complete(context.Background(), g); err != nil {
 		s.t.Fatalf("complete: %v", err)
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.accounts[g.Subject+"/"+g.Offer] = g
+}
+
+// account returns the last entry of an account.
+func (s *testStore) account(subject, offer string) tangle.Grant {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.accounts[subject+"/"+offer]
 }
 
 // broker is a Mosquitto of our own.
@@ -202,7 +213,7 @@ func (l *lines) String() string {
 
 // launch starts a broker without waiting for it. In the configuration, PORT
 // stands for a free port and PLUGIN for the plugin.
-func launch(t testing.TB, conf, plugin string) *broker {
+func launch(t testing.TB, conf, plugin string, env ...string) *broker {
 	t.Helper()
 	b := &broker{t: t, port: freePort(t), log: new(lines), done: make(chan struct{})}
 	b.conf = filepath.Join(t.TempDir(), "mosquitto.conf")
@@ -218,6 +229,7 @@ func launch(t testing.TB, conf, plugin string) *broker {
 		path = "/usr/sbin/mosquitto"
 	}
 	b.cmd = exec.Command(path, "-c", b.conf)
+	b.cmd.Env = append(os.Environ(), env...)
 	b.cmd.Stdout, b.cmd.Stderr = b.log, b.log
 	if err := b.cmd.Start(); err != nil {
 		t.Fatalf("start the broker: %v", err)
@@ -345,6 +357,7 @@ const nowhere = "mongodb://127.0.0.1:1/"
 
 // An option that is wrong stops the broker's start with one line that names it.
 func TestBrokerRefusesOptions(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct{ line, want string }{
 		{"plugin_opt_stroe_uri x", "Error: iotoll: plugin_opt_stroe_uri: unknown option; there are store_uri, store_uri_file, database, public, max_age, unknown_user"},
 		{"plugin_opt_public a#", `Error: iotoll: plugin_opt_public: topic filter "a#": # must be the whole last level, as in a/#`},
@@ -367,6 +380,7 @@ func TestBrokerRefusesOptions(t *testing.T) {
 // Without its store the broker starts: what is public works, the rest is denied;
 // and it heals by itself.
 func TestBrokerStoreAway(t *testing.T) {
+	t.Parallel()
 	s := startStore(t)
 	s.user(acl.User{Name: "jane", Rights: []acl.Right{{Pattern: "#", Access: acl.Read | acl.Write}}})
 	s.stop()
@@ -401,6 +415,7 @@ func TestBrokerStoreAway(t *testing.T) {
 
 // The whole way of a grant, on connections that are already there.
 func TestBrokerGrantComesAndGoes(t *testing.T) {
+	t.Parallel()
 	s := startStore(t)
 	s.user(acl.User{Name: "jane", Rights: []acl.Right{{Pattern: "sensor/#", Access: acl.Write}}})
 	s.user(acl.User{Name: "john"})
@@ -423,7 +438,7 @@ func TestBrokerGrantComesAndGoes(t *testing.T) {
 
 	s.grant("john", "live", "sensor/live", 0, 2*time.Second)
 	granted := time.Now()
-	ends := s.accounts["john/live"].NotAfter
+	ends := s.account("john", "live").NotAfter
 	for i := 0; ; i++ {
 		jane.publish("sensor/live", "paid", 1, false)
 		john.sync()

@@ -268,7 +268,7 @@ func (g *gate) decide(r acl.Request) answer {
 	switch {
 	case d.Permit:
 		a.code = codeSuccess
-	case g.config.deferUnknown && (d.Reason == acl.Anonymous || d.Reason == acl.UnknownUser):
+	case g.config.deferUnknown && d.Reason == acl.UnknownUser:
 		a.code = codeDefer
 	}
 	return a

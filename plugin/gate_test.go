@@ -211,7 +211,7 @@ func TestGateDefersTheUnknown(t *testing.T) {
 	for _, c := range []struct {
 		subject, topic string
 		want           int
-	}{{"", "free", codeSuccess}, {"", "x", codeDefer}, {"carl", "x", codeDefer}, {"john", "x", codeDenied}, {"carl", "x/+", codeDenied}} {
+	}{{"", "free", codeSuccess}, {"", "x", codeDenied}, {"carl", "x", codeDefer}, {"john", "x", codeDenied}, {"carl", "x/+", codeDenied}} {
 		if a := g.decide(read(c.subject, c.topic)); a.code != c.want {
 			t.Errorf("decide(%q reads %q): got %+v, want %d", c.subject, c.topic, a, c.want)
 		}

@@ -24,8 +24,9 @@ type config struct {
 	// maxAge is how long users and grants stay in force while the store cannot
 	// be reached.
 	maxAge time.Duration
-	// deferUnknown leaves usernames that the store does not know, and clients
-	// without one, to the next plugin. They are denied otherwise.
+	// deferUnknown leaves usernames that the store does not know to the next
+	// plugin. They are denied otherwise, as clients without a username always
+	// are: other plugins let them read by default.
 	deferUnknown bool
 }
 

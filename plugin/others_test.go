@@ -1,0 +1,233 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/iotoll/iotoll/acl"
+)
+
+// Static rights, patterns, a superuser and a disabled user, in the real broker.
+func TestBrokerStaticRights(t *testing.T) {
+	t.Parallel()
+	s := startStore(t)
+	s.user(acl.User{Name: "root", Superuser: true})
+	s.user(acl.User{Name: "off", Disabled: true, Rights: []acl.Right{{Pattern: "#", Access: acl.Read}}})
+	s.user(acl.User{Name: "dev", Rights: []acl.Right{
+		{Pattern: "dev/%u/#", Access: acl.Write}, {Pattern: "cmd/%u", Access: acl.Read}, {Pattern: "in/%c/x", Access: acl.Read | acl.Write}, {Pattern: "mnt/a", Access: acl.Read},
+	}})
+	mounted := freePort(t)
+	b := startBroker(t, conf(s.uri, fmt.Sprintf("listener %d 127.0.0.1\nmount_point mnt/", mounted)))
+	b.waitLog("following the store")
+	if _, code := b.tryConnect(connect{user: "off", pass: "secret", id: "off"}); code != 5 {
+		t.Errorf("connect as a disabled user: got %d, want 5", code)
+	}
+	root := b.connect(connect{user: "root", pass: "secret", id: "root", version: 5})
+	for _, f := range []string{"#", "$SYS/#", "$share/g/x/+"} {
+		if code := root.subscribe(f, 0); code != 0 {
+			t.Errorf("superuser subscribes to %s: got %#x, want 0", f, code)
+		}
+	}
+	for _, c := range []struct {
+		id, topic  string
+		write, sub int
+	}{
+		{"c1", "dev/dev/a", 0, 0x87}, {"c1", "dev/john/a", 0x87, 0x87}, {"c1", "cmd/dev", 0x87, 0}, {"c1", "in/c1/x", 0, 0}, {"c1", "in/c2/x", 0x87, 0x87},
+		{"c2", "in/c2/x", 0, 0}, {"c2", "in/c1/x", 0x87, 0x87}, {"c1", "in/c1/x", 0, 0},
+		{"+", "in/c1/x", 0x87, 0x87}, {"a/b", "in/a/b/x", 0x87, 0x87}, {"$SYS", "$SYS/x", 0x87, 0x87},
+	} {
+		dev := b.connect(connect{user: "dev", pass: "secret", id: c.id, version: 5})
+		if code := dev.publish(c.topic, "x", 1, false); code != c.write {
+			t.Errorf("dev as client %s publishes to %s: got %#x, want %#x", c.id, c.topic, code, c.write)
+		}
+		if code := dev.subscribe(c.topic, 0); code != c.sub {
+			t.Errorf("dev as client %s subscribes to %s: got %#x, want %#x", c.id, c.topic, code, c.sub)
+		}
+		dev.disconnect()
+	}
+	// Behind a mount point, "a" is mnt/a.
+	b.port = mounted
+	dev := b.connect(connect{user: "dev", pass: "secret", id: "m", version: 5})
+	for topic, want := range map[string]int{"a": 0, "b": 0x87, "cmd/dev": 0x87, "mnt/a": 0x87, "../cmd/dev": 0x87} {
+		if code := dev.subscribe(topic, 0); code != want {
+			t.Errorf("subscribe to %s behind a mount point: got %#x, want %#x", topic, code, want)
+		}
+	}
+}
+
+// Clients without a username are let in if allow_anonymous says so.
+func TestBrokerAnonymous(t *testing.T) {
+	t.Parallel()
+	for allow, want := range map[string]int{"true": 0, "false": 5} {
+		b := startBroker(t, strings.Replace(conf(nowhere), "allow_anonymous true", "allow_anonymous "+allow, 1))
+		if _, code := b.tryConnect(connect{anonymous: true, id: "a"}); code != want {
+			t.Errorf("anonymous with allow_anonymous %s: got %d, want %d", allow, code, want)
+		}
+		// Mosquitto takes an empty username for none.
+		if _, code := b.tryConnect(connect{user: "", pass: "x", id: "b"}); code != want {
+			t.Errorf("empty username with allow_anonymous %s: got %d, want %d", allow, code, want)
+		}
+	}
+}
+
+// Two instances of different options in one process.
+func TestBrokerPerListenerSettings(t *testing.T) {
+	t.Parallel()
+	first, second := startStore(t), startStore(t)
+	first.user(acl.User{Name: "john", Rights: []acl.Right{{Pattern: "a", Access: acl.Read | acl.Write}}})
+	second.user(acl.User{Name: "jane", Rights: []acl.Right{{Pattern: "b", Access: acl.Read | acl.Write}}})
+	other := freePort(t)
+	b := startBroker(t, "per_listener_settings true\n"+conf(first.uri)+
+		fmt.Sprintf("listener %d 127.0.0.1\nallow_anonymous true\nplugin PLUGIN\nplugin_opt_store_uri %s\nplugin_opt_public other\n", other, second.uri)+
+		"") // launch replaces PLUGIN in all of it
+	john := b.connect(connect{user: "john", pass: "secret", id: "john"})
+	if _, code := b.tryConnect(connect{user: "jane", pass: "secret", id: "jane"}); code != 5 {
+		t.Errorf("jane at john's listener: got %d, want 5", code)
+	}
+	for topic, want := range map[string]int{"a": 0, "b": 0x80, "sensor/1m": 0, "other": 0x80} {
+		if code := john.subscribe(topic, 0); code != want {
+			t.Errorf("john subscribes to %s: got %#x, want %#x", topic, code, want)
+		}
+	}
+	b.waitLog("following the store") // by way of a login, since 2.0.11 has no TICK here
+	b.port = other
+	jane := b.connect(connect{user: "jane", pass: "secret", id: "jane"})
+	for topic, want := range map[string]int{"a": 0x80, "b": 0, "sensor/1m": 0x80, "other": 0} {
+		if code := jane.subscribe(topic, 0); code != want {
+			t.Errorf("jane subscribes to %s: got %#x, want %#x", topic, code, want)
+		}
+	}
+}
+
+// Before and after the dynamic-security plugin, each with users of its own.
+func TestBrokerLivesWithDynamicSecurity(t *testing.T) {
+	t.Parallel()
+	s := startStore(t)
+	s.user(acl.User{Name: "john"})
+	s.user(acl.User{Name: "jane", Rights: []acl.Right{{Pattern: "sensor/#", Access: acl.Write}}})
+	s.grant("john", "live", "sensor/live", 0, time.Hour)
+	// A configuration of that plugin with the user carl, who may do everything but
+	// $CONTROL, and whose deliveries are denied by default.
+	dynsec := filepath.Join(t.TempDir(), "dynsec.json")
+	if out, err := exec.Command("mosquitto_ctrl", "dynsec", "init", dynsec, "carl", "secret").CombinedOutput(); err != nil {
+		t.Fatalf("mosquitto_ctrl dynsec init: %v\n%s", err, out)
+	}
+	var doc map[string]any
+	text, err := os.ReadFile(dynsec)
+	if err == nil {
+		err = json.Unmarshal(text, &doc)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	doc["defaultACLAccess"] = map[string]bool{"publishClientSend": false, "publishClientReceive": false, "subscribe": false, "unsubscribe": true}
+	text, _ = json.Marshal(doc)
+	if err := os.WriteFile(dynsec, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	so := "/usr/lib/x86_64-linux-gnu/mosquitto_dynamic_security.so"
+	if found, _ := filepath.Glob("/usr/lib/*/mosquitto_dynamic_security.so"); len(found) > 0 {
+		so = found[0]
+	}
+	theirs := "plugin " + so + "\nplugin_opt_config_file " + dynsec + "\n"
+	ours := "plugin PLUGIN\nplugin_opt_store_uri " + s.uri + "\nplugin_opt_public sensor/1m\nplugin_opt_unknown_user defer\n"
+	for order, plugins := range map[string]string{"ours first": ours + theirs, "theirs first": theirs + ours} {
+		b := startBroker(t, "listener PORT 127.0.0.1\nallow_anonymous true\n"+plugins)
+		b.waitLog("following the store")
+		for user, want := range map[string]int{"john": 0, "carl": 0, "nobody": 5} {
+			if _, code := b.tryConnect(connect{user: user, pass: "secret", id: "try" + user}); code != want {
+				t.Errorf("%s: connect as %s: got %d, want %d", order, user, code, want)
+			}
+			if _, code := b.tryConnect(connect{user: user, pass: "wrong", id: "wrong" + user}); code != 5 {
+				t.Errorf("%s: connect as %s with a wrong password: got %d, want 5", order, user, code)
+			}
+		}
+		john := b.connect(connect{user: "john", pass: "secret", id: "john"})
+		carl := b.connect(connect{user: "carl", pass: "secret", id: "carl"})
+		anyone := b.connect(connect{anonymous: true, id: "anyone"})
+		jane := b.connect(connect{user: "jane", pass: "secret", id: "jane", version: 5})
+		john.subscribe("#", 0)
+		anyone.subscribe("#", 0)
+		if code := carl.subscribe("other/#", 0); code != 0 {
+			t.Errorf("%s: carl subscribes: got %#x, want 0", order, code)
+		}
+		for topic, want := range map[string]int{"sensor/live": 0, "sensor/1m": 0, "sensor/other": 0, "other/x": 0x87} {
+			if code := jane.publish(topic, "x", 1, false); code != want {
+				t.Errorf("%s: jane publishes to %s: got %#x, want %#x", order, topic, code, want)
+			}
+		}
+		got := func(c *client) (topics []string) {
+			for c.sync(); len(c.inbox) > 0; {
+				topics = append(topics, (<-c.inbox).topic)
+			}
+			return topics
+		}
+		if g := fmt.Sprint(got(anyone)); g != "[sensor/1m]" {
+			t.Errorf("%s: anyone received %s, want [sensor/1m]", order, g)
+		}
+		if g := got(john); len(g) != 2 {
+			t.Errorf("%s: john received %v, want sensor/live and sensor/1m", order, g)
+		}
+		b.stop()
+	}
+}
+
+// The plugin reports itself, and deliveries that repeat stay out of Go.
+func TestBrokerReport(t *testing.T) {
+	t.Parallel()
+	s := startStore(t)
+	s.user(acl.User{Name: "jane", Rights: []acl.Right{{Pattern: "#", Access: acl.Read | acl.Write}, {Pattern: "$SYS/#", Access: acl.Read}}})
+	s.grant("jane", "live", "x", 0, time.Hour)
+	b := startBroker(t, conf(s.uri))
+	b.waitLog("following the store")
+	jane := b.connect(connect{user: "jane", pass: "secret", id: "jane"})
+	jane.subscribe("a", 0)
+	for range 1000 {
+		jane.publish("a", "x", 0, false)
+	}
+	jane.sync()
+	for range 1000 {
+		jane.want("a", "x")
+	}
+	if code := jane.subscribe("$SYS/broker/iotoll/#", 0); code != 0 {
+		t.Fatalf("subscribe: got %#x, want 0", code)
+	}
+	got := make(map[string]string)
+	for got["cache/hits"] == "" || got["panics"] == "" {
+		select {
+		case d := <-jane.inbox:
+			got[strings.TrimPrefix(d.topic, "$SYS/broker/iotoll/")] = d.payload
+		case <-time.After(15 * time.Second):
+			t.Fatalf("no report in 15 s: got %v", got)
+		}
+	}
+	t.Log(got)
+	for topic, want := range map[string]string{"snapshot/users": "1", "snapshot/grants": "1", "store/state": "ok", "panics": "0", "cache/evictions": "0"} {
+		if got[topic] != want {
+			t.Errorf("%s: got %s, want %s", topic, got[topic], want)
+		}
+	}
+	number := func(topic string) float64 {
+		n, err := strconv.ParseFloat(got[topic], 64)
+		if err != nil {
+			t.Errorf("%s: got %q, want a number", topic, got[topic])
+		}
+		return n
+	}
+	if hits, misses := number("cache/hits"), number("cache/misses"); hits < 1900 || misses > 100 {
+		t.Errorf("cache: got %v hits and %v misses for 2000 checks of 2 kinds", hits, misses)
+	}
+	if age := number("snapshot/age"); age < 0 || age > 5 {
+		t.Errorf("snapshot/age: got %v s", age)
+	}
+	if n := number("checks/static-right"); n < 2000 {
+		t.Errorf("checks/static-right: got %v, want 2000 and more", n)
+	}
+}

@@ -1,0 +1,186 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/iotoll/iotoll/acl"
+)
+
+// A panic in any callback denies that request; the broker and everybody else go
+// on. The build with the tag injectpanics panics wherever a file says.
+func TestBrokerOutlivesPanics(t *testing.T) {
+	t.Parallel()
+	s := startStore(t)
+	s.user(acl.User{Name: "jane", Rights: []acl.Right{{Pattern: "#", Access: acl.Read | acl.Write}}})
+	file := filepath.Join(t.TempDir(), "panic")
+	b := launch(t, conf(s.uri), build(t, "injectpanics"), "IOTOLL_PANIC="+file)
+	b.ready()
+	b.waitLog("following the store")
+	jane := b.connect(connect{user: "jane", pass: "secret", id: "jane", version: 5})
+	if code := jane.subscribe("a/#", 0); code != 0 {
+		t.Fatalf("subscribe: got %#x, want 0", code)
+	}
+
+	inject := func(where string) {
+		if err := os.WriteFile(file, []byte(where), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	inject("decide login reload refresh")
+	for i := range 50 {
+		if code := jane.publish(fmt.Sprint("a/", i), "x", 1, false); code != 0x87 {
+			t.Fatalf("publish while decisions panic: got %#x, want 0x87", code)
+		}
+		if code := jane.subscribe("b/#", 0); code != 0x87 {
+			t.Fatalf("subscribe while decisions panic: got %#x, want 0x87", code)
+		}
+		if _, code := b.tryConnect(connect{user: "jane", pass: "secret", id: fmt.Sprint("jane", i)}); code != 5 {
+			t.Fatalf("connect while logins panic: got %d, want 5", code)
+		}
+	}
+	jane.wantNothing()
+	inject("service")
+	time.Sleep(200 * time.Millisecond)
+	inject("refresh")
+	time.Sleep(300 * time.Millisecond)
+	inject("reload")
+	b.cmd.Process.Signal(syscall.SIGHUP)
+	time.Sleep(200 * time.Millisecond)
+
+	inject("")
+	if code := jane.publish("a/b", "x", 1, false); code != 0 {
+		t.Errorf("publish afterwards: got %#x, want 0", code)
+	}
+	jane.want("a/b", "x")
+	b.connect(connect{user: "jane", pass: "secret", id: "afterwards"})
+	for _, op := range []string{"decide", "login", "refresh", "reload"} {
+		b.waitLog(`panic="injected into ` + op)
+		if n := strings.Count(b.log.String(), `panic="injected into `+op); n != 1 {
+			t.Errorf("panics of %s in the log: got %d, want 1", op, n)
+		}
+	}
+}
+
+// The hook for panics is in no other build.
+func TestNoInjectionInProduction(t *testing.T) {
+	out, err := exec.Command("grep", "-c", "IOTOLL_PANIC", build(t, "")).CombinedOutput()
+	if strings.TrimSpace(string(out)) != "0" {
+		t.Errorf("the plugin holds the hook for panics: %s, %v", out, err)
+	}
+}
+
+// The broker's signals, many and under load, with Go's threads at work. Without
+// the mask of bridge.c this kills the broker after some thousands.
+func TestBrokerSignals(t *testing.T) {
+	t.Parallel()
+	n := 5_000
+	if os.Getenv("IOTOLL_SOAK") != "" {
+		n = 100_000
+	}
+	s := startStore(t)
+	s.user(acl.User{Name: "jane", Rights: []acl.Right{{Pattern: "#", Access: acl.Read | acl.Write}}})
+	b := startBroker(t, conf(s.uri))
+	b.waitLog("following the store")
+	var stop atomic.Bool
+	var wg sync.WaitGroup
+	var published atomic.Int64
+	for i := range 2 {
+		c := b.connect(connect{user: "jane", pass: "secret", id: fmt.Sprint("load", i)})
+		c.subscribe("load/#", 0)
+		wg.Go(func() {
+			for j := 0; !stop.Load(); j++ { // each a new topic, so Go is entered
+				c.publish(fmt.Sprint("load/", i, "/", j), "x", 1, false)
+				published.Add(1)
+			}
+		})
+	}
+	for i := range n {
+		if err := b.cmd.Process.Signal(syscall.SIGUSR1); err != nil {
+			t.Fatalf("signal %d: %v\n%s", i, err, b.log)
+		}
+		if i%4 == 0 {
+			time.Sleep(100 * time.Microsecond) // or too many become one
+		}
+	}
+	stop.Store(true)
+	wg.Wait()
+	if !b.running() {
+		t.Fatalf("the broker died:\n%s", b.log)
+	}
+	t.Logf("%d SIGUSR1 sent, %d messages published meanwhile", n, published.Load())
+
+	// SIGPIPE is ignored, as without us; HUP reads the configuration; TERM ends.
+	b.cmd.Process.Signal(syscall.SIGPIPE)
+	b.cmd.Process.Signal(syscall.SIGHUP)
+	b.waitLog("Reloading config.")
+	c := b.connect(connect{user: "jane", pass: "secret", id: "after"})
+	c.sync()
+	// The threads of Go see none of the broker's signals.
+	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", b.cmd.Process.Pid))
+	if err != nil || len(tasks) < 3 {
+		t.Fatalf("threads: got %v, %v", tasks, err)
+	}
+	for _, task := range tasks {
+		if strings.Contains(task, fmt.Sprintf("task/%d/", b.cmd.Process.Pid)) {
+			continue
+		}
+		status, err := os.ReadFile(task)
+		if err != nil {
+			continue // it has ended
+		}
+		var mask uint64
+		for _, line := range strings.Split(string(status), "\n") {
+			fmt.Sscanf(line, "SigBlk: %x", &mask)
+		}
+		for _, sig := range []syscall.Signal{syscall.SIGHUP, syscall.SIGINT, syscall.SIGTERM, syscall.SIGUSR1, syscall.SIGUSR2} {
+			if mask&(1<<(sig-1)) == 0 {
+				t.Errorf("%s: %v is not blocked", task, sig)
+			}
+		}
+	}
+}
+
+// A thousand clients, and the broker asks for every one's password again.
+func TestBrokerHUPWithAThousandClients(t *testing.T) {
+	s := startStore(t)
+	const n = 1000
+	s.user(acl.User{Name: "jane", Rights: []acl.Right{{Pattern: "#", Access: acl.Read | acl.Write}}})
+	b := startBroker(t, conf(s.uri, "max_connections -1"))
+	b.waitLog("following the store")
+	clients := make([]*client, n)
+	for i := range clients {
+		o := connect{user: "jane", pass: "secret", id: fmt.Sprint("c", i)}
+		if i%10 == 0 {
+			o = connect{anonymous: true, id: o.id}
+		}
+		clients[i] = b.connect(o)
+	}
+	s.stop() // and with the store away
+	b.cmd.Process.Signal(syscall.SIGHUP)
+	time.Sleep(5 * time.Millisecond)
+	start := time.Now()
+	clients[1].publish("x", "y", 1, false)
+	stall := time.Since(start)
+	b.waitLog("Reloading config.")
+	for i, c := range clients {
+		select {
+		case <-c.closed:
+			t.Fatalf("client %d was thrown out", i)
+		default:
+		}
+	}
+	clients[n-1].sync()
+	t.Logf("a message published at the HUP took %v", stall)
+	if stall > time.Second {
+		t.Errorf("the HUP stalled the broker for %v", stall)
+	}
+}
