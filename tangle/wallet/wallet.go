@@ -30,7 +30,7 @@ import (
 
 const (
 	// gap is how many unused addresses in a row end the search for funds.
-	gap = 10
+	gap = 5
 
 	// attempts is how often a step is tried once the transfer is signed: the
 	// signature should not be made in vain.
@@ -84,7 +84,10 @@ type Receipt struct {
 // Pay sends an amount of iotas to an address of 90 trytes, whose checksum it
 // verifies, with a message in ASCII. When it returns, the node has taken the
 // payment, but the ledger has not confirmed it: see Wait.
-func (w *Wallet) Pay(ctx context.Context, to trinary.Hash, amount int64, message string) (r Receipt, err error) {
+//
+// If it returns a receipt with an error, it is unknown whether the node took the
+// payment: look for that transaction, or wait for it, before paying again.
+func (w *Wallet) Pay(ctx context.Context, to trinary.Hash, amount int64, message string) (Receipt, error) {
 	if err := w.check(); err != nil {
 		return Receipt{}, err
 	}
@@ -120,18 +123,18 @@ func (w *Wallet) Pay(ctx context.Context, to trinary.Hash, amount int64, message
 		return Receipt{}, fmt.Errorf("sign transfer: %w", err)
 	}
 	var tail *transaction.Transaction
-	attached, err := again(ctx, func() ([]trinary.Trytes, error) {
-		var attached []trinary.Trytes
+	attached, err := again(ctx, func() (attached []trinary.Trytes, err error) {
 		attached, tail, err = w.attach(node, signed)
 		return attached, err
 	})
 	if err != nil {
 		return Receipt{}, fmt.Errorf("attach transfer at %s: %w", w.name(), err)
 	}
+	r := Receipt{Tail: tail.Hash, Bundle: tail.Bundle}
 	if _, err := again(ctx, func() ([]trinary.Trytes, error) { return node.StoreAndBroadcast(attached) }); err != nil {
-		return Receipt{}, fmt.Errorf("broadcast transfer %s at %s: %w", tail.Hash, w.name(), err)
+		return r, fmt.Errorf("broadcast transfer at %s: %w; transaction %s may have been sent all the same", w.name(), err, r.Tail)
 	}
-	return Receipt{Tail: tail.Hash, Bundle: tail.Bundle}, nil
+	return r, nil
 }
 
 // Wait returns once the node says that the ledger has confirmed the payment. A

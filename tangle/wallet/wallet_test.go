@@ -112,7 +112,7 @@ func TestPayLongMessage(t *testing.T) {
 // Inputs of several addresses are put together.
 func TestPayFromSeveral(t *testing.T) {
 	one := addressOf(t, devnet.DemoSeed, 0)
-	far := addressOf(t, devnet.DemoSeed, 7)
+	far := addressOf(t, devnet.DemoSeed, 3)
 	n, err := devnet.New(devnet.Config{Genesis: map[trinary.Hash]uint64{one: 300, far: 300}})
 	if err != nil {
 		t.Fatal(err)
@@ -128,7 +128,7 @@ func TestPayFromSeveral(t *testing.T) {
 	if got := n.Balance(to); got != 500 {
 		t.Errorf("the seller's balance: got %d, want 500", got)
 	}
-	if got := n.Balance(addressOf(t, devnet.DemoSeed, 8)); got != 100 {
+	if got := n.Balance(addressOf(t, devnet.DemoSeed, 4)); got != 100 {
 		t.Errorf("the remainder at the address after the last used: got %d, want 100", got)
 	}
 }
@@ -243,6 +243,54 @@ func TestSilence(t *testing.T) {
 	defer cancel()
 	if _, err := w.Pay(ctx, addressOf(t, sellerSeed, 0), 1, ""); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("pay with a deadline: got %v", err)
+	}
+}
+
+// Whatever a node answers, to all commands or to one, Pay ends in time, and
+// either the payment arrives or there is an error. If it arrives in spite of an
+// error, the receipt says so.
+func TestFaults(t *testing.T) {
+	n, w := start(t, 1000000)
+	w.Timeout = 200 * time.Millisecond
+	to := addressOf(t, sellerSeed, 0)
+	milestone(t, n)
+	for _, c := range []struct {
+		command string
+		faults  []devnet.Fault
+	}{
+		{"", []devnet.Fault{devnet.Hang, devnet.Endless, devnet.Reset, devnet.Error403}},
+		{"getBalances", []devnet.Fault{devnet.WrongTypes}},
+		{"wereAddressesSpentFrom", []devnet.Fault{devnet.AllTrue, devnet.ShortLists}},
+		{"findTransactions", []devnet.Fault{devnet.Nines}},
+		{"getTransactionsToApprove", []devnet.Fault{devnet.EmptyObject}},
+		{"attachToTangle", []devnet.Fault{devnet.EmptyLists, devnet.LongLists, devnet.Nines, devnet.Forged, devnet.Truncated}},
+		{"storeTransactions", []devnet.Fault{devnet.Error500}},
+		{"broadcastTransactions", []devnet.Fault{devnet.Truncated, devnet.Reset, devnet.EmptyBody}},
+	} {
+		for _, fault := range c.faults {
+			command := c.command
+			before := n.Balance(to)
+			if err := n.Break(command, fault); err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			r, err := w.Pay(ctx, to, 1, "")
+			cancel()
+			if mend := n.Break("", ""); mend != nil {
+				t.Fatal(mend)
+			}
+			milestone(t, n)
+			arrived := n.Balance(to) - before
+			switch {
+			case arrived > 1 || arrived == 0 && err == nil:
+				t.Errorf("%s to %q: got %d iotas and %v", fault, command, arrived, err)
+			case arrived == 1 && !n.Included(r.Tail):
+				t.Errorf("%s to %q: the payment arrived, but the receipt says %+v, %v", fault, command, r, err)
+			}
+			if err == nil && !n.Included(r.Tail) {
+				t.Errorf("%s to %q: no error, but the receipt is wrong", fault, command)
+			}
+		}
 	}
 }
 
