@@ -310,3 +310,39 @@ func ExampleOpen() {
 	// ping: <nil>
 	// stopped: <nil>
 }
+
+// TestLooksUpByIndex: a document is found by its _id without reading the others,
+// in collections old and new.
+func TestLooksUpByIndex(t *testing.T) {
+	s := open(t, filepath.Join(t.TempDir(), "store"))
+	stop := run(t, s)
+	defer stop()
+	client, err := connect(s.URI())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Disconnect(context.Background())
+	for _, name := range []string{"one", "another"} {
+		c := client.Database("test").Collection(name)
+		if _, err := c.InsertOne(t.Context(), bson.M{"_id": "a"}); err != nil {
+			t.Fatal(err)
+		}
+		explain := bson.D{{Key: "explain", Value: bson.D{{Key: "find", Value: name}, {Key: "filter", Value: bson.D{{Key: "_id", Value: "a"}}}}}}
+		for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+			// SQLite notices a new index when it reads, not when it explains.
+			if err := c.FindOne(t.Context(), bson.M{"_id": "a"}).Err(); err != nil {
+				t.Fatal(err)
+			}
+			plan, err := client.Database("test").RunCommand(t.Context(), explain).Raw()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if strings.Contains(plan.String(), "USING INDEX iotoll_") {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("plan for finding an _id: got %s, want one that uses our index", plan)
+			}
+		}
+	}
+}

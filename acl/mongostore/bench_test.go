@@ -1,27 +1,121 @@
 package mongostore
 
 import (
+	"errors"
+	"fmt"
 	"testing"
 	"time"
+
+	"github.com/iotoll/iotoll/acl"
+	"github.com/iotoll/iotoll/tangle"
 )
 
-func BenchmarkGet(b *testing.B) {
-	s := newStore(b)
-	announceUser(b, s, "john")
-	for b.Loop() {
-		if d, err := get[change](b.Context(), s.changes, changeID(1)); err != nil || d == nil {
+// fill puts live grants into a store, as settled payments of as many subjects,
+// and waits until the embedded store has indexed them.
+func fill(b *testing.B, s *Store, grants int) {
+	b.Helper()
+	now := time.Now()
+	for from := 1; from <= grants; from += 5000 {
+		var documents, settlements, payments []any
+		for i := from; i < from+5000 && i <= grants; i++ {
+			g := paid(b, 1, fmt.Sprintf("P%d", i))
+			g.Subject, g.NotBefore, g.NotAfter, g.End = fmt.Sprintf("user%d", i), now, now.Add(time.Hour), now.Add(time.Hour)
+			d := documentOf(g)
+			documents = append(documents, d)
+			settlements = append(settlements, settlementDocument{Payment: g.Cause, Outcome: string(tangle.Credited), Grant: d.ID, At: now})
+			payments = append(payments, paymentDocument{ID: g.Cause, Ledger: "legacy", Amount: 500, Seen: now, Confirmed: now})
+		}
+		for _, insert := range []func() error{
+			func() error { _, err := s.grants.InsertMany(b.Context(), documents); return err },
+			func() error { _, err := s.settlements.InsertMany(b.Context(), settlements); return err },
+			func() error { _, err := s.payments.InsertMany(b.Context(), payments); return err },
+		} {
+			if err := insert(); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	time.Sleep(2 * time.Second)
+}
+
+// BenchmarkChanges is the cost of asking what is new when nothing is, and of
+// reading one new grant, beside so many in the store.
+func BenchmarkChanges(b *testing.B) {
+	for _, grants := range []int{10, 1_000, 100_000} {
+		s := newStore(b)
+		fill(b, s, grants)
+		announceUser(b, s, "john")
+		at := load(b, s)
+		b.Run(fmt.Sprintf("none/grants=%d", grants), func(b *testing.B) {
+			for b.Loop() {
+				if changes, _, err := s.Changes(b.Context(), at); err != nil || len(changes) != 0 {
+					b.Fatal(len(changes), err)
+				}
+			}
+		})
+		id := grantID("user1", "live", 1)
+		if err := s.announceGrant(b.Context(), id, "user1"); err != nil {
 			b.Fatal(err)
+		}
+		b.Run(fmt.Sprintf("one/grants=%d", grants), func(b *testing.B) {
+			for b.Loop() {
+				if changes, _, err := s.Changes(b.Context(), at); err != nil || len(changes) != 1 {
+					b.Fatal(len(changes), err)
+				}
+			}
+		})
+		b.Run(fmt.Sprintf("load/grants=%d", grants), func(b *testing.B) {
+			for b.Loop() {
+				if _, got, _, err := s.Load(b.Context()); err != nil || len(got) != grants {
+					b.Fatal(len(got), err)
+				}
+			}
+		})
+		b.Run(fmt.Sprintf("unsettled/grants=%d", grants), func(b *testing.B) {
+			for b.Loop() {
+				if got, err := s.Unsettled(b.Context()); err != nil || len(got) != 0 {
+					b.Fatal(len(got), err)
+				}
+			}
+		})
+		b.Run(fmt.Sprintf("settle/grants=%d", grants), func(b *testing.B) { settle(b, s) })
+	}
+}
+
+// settle records and settles one payment after another, all of one account.
+func settle(b *testing.B, s *Store) {
+	offers, err := tangle.NewOffers(tangle.Offer{ID: "live", Filters: filters(b, "sensor/live"), Price: 500, Period: time.Hour, Address: "ADDRESS"})
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := s.AddUser(b.Context(), acl.User{Name: "john"}); err != nil && !errors.Is(err, ErrExists) {
+		b.Fatal(err)
+	}
+	settler := &tangle.Settler{Store: s, Offers: offers}
+	for b.Loop() {
+		p := payment(fmt.Sprintf("B%d", databases.Add(1)))
+		if _, err := s.Record(b.Context(), p, tangle.Unmatched); err != nil {
+			b.Fatal(err)
+		}
+		if r, err := settler.Settle(b.Context(), p); err != nil || r.Outcome != tangle.Credited {
+			b.Fatal(r, err)
 		}
 	}
 }
 
-func BenchmarkGetNone(b *testing.B) {
+// BenchmarkGet is one look-up by _id.
+func BenchmarkGet(b *testing.B) {
 	s := newStore(b)
 	announceUser(b, s, "john")
-	for b.Loop() {
-		if d, err := get[change](b.Context(), s.changes, changeID(2)); err != nil || d != nil {
-			b.Fatal(err)
-		}
+	time.Sleep(2 * time.Second)
+	for seq, name := range []string{"there", "absent"} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				if d, err := get[change](b.Context(), s.changes, changeID(int64(seq+1))); err != nil || (d == nil) != (seq == 1) {
+					b.Fatal(d, err)
+				}
+			}
+		})
 	}
 }
 
@@ -29,22 +123,5 @@ func BenchmarkAnnounce(b *testing.B) {
 	s := newStore(b)
 	for b.Loop() {
 		announceUser(b, s, "john")
-	}
-}
-
-func BenchmarkGetOf1000(b *testing.B) {
-	s := newStore(b)
-	var documents []any
-	for seq := int64(1); seq <= 1000; seq++ {
-		documents = append(documents, change{ID: changeID(seq), Nonce: "n", Kind: userChanged, Document: "x", User: "x", At: epoch})
-	}
-	if _, err := s.changes.InsertMany(b.Context(), documents); err != nil {
-		b.Fatal(err)
-	}
-	time.Sleep(2 * time.Second)
-	for b.Loop() {
-		if d, err := get[change](b.Context(), s.changes, changeID(999)); err != nil || d == nil {
-			b.Fatal(err)
-		}
 	}
 }

@@ -26,7 +26,7 @@ const (
 	// hintEvery is how many changes apart the place of the log's end is noted.
 	hintEvery = 64
 	// changesAtOnce bounds what one call of Changes returns.
-	changesAtOnce = 1000
+	changesAtOnce = 200
 )
 
 // change is an entry of the log of changes. They are numbered from 1 without
@@ -70,30 +70,30 @@ type Position struct {
 }
 
 // Changes returns what changed after a position, in order, and the position
-// after that. If there is more than a thousand it returns the first of it. A
-// change may come twice, and shows what changed as it is now, which may be later
-// than when it was announced.
+// after that; the first two hundred if there is more. A change may come twice,
+// and shows what changed as it is now, which may be later than when it was
+// announced.
 //
 // If nothing is new it asks for one document by its _id, however many there are,
 // and now and then for a second one. The error wraps [ErrReload] if the log was
 // trimmed beyond the position or the database was replaced by an older state.
-// With any other error, the position stays as it was.
+// With any error, the position stays as it was.
 func (s *Store) Changes(ctx context.Context, from Position) ([]acl.Change, Position, error) {
 	var changes []acl.Change
 	at := from
-	for len(changes) < changesAtOnce {
-		c, err := get[change](ctx, s.changes, changeID(at.Seq+1))
+	for at.Seq < from.Seq+changesAtOnce {
+		c, err := s.changeAfter(ctx, at)
+		if err == nil && c != nil {
+			changes, err = s.resolve(ctx, changes, c)
+		}
+		if err != nil && at.Seq > from.Seq {
+			break // what is known is worth having; the next call meets the error again
+		}
 		if err != nil {
-			return nil, from, fmt.Errorf("read log of changes: %w", err)
+			return nil, from, err
 		}
 		if c == nil {
 			break
-		}
-		if c.Previous != at.Nonce {
-			return nil, from, fmt.Errorf("%w: change %d follows another one", ErrReload, at.Seq+1)
-		}
-		if changes, err = s.resolve(ctx, changes, c); err != nil {
-			return nil, from, err
 		}
 		at = Position{Seq: at.Seq + 1, Nonce: c.Nonce, checked: s.Now()}
 	}
@@ -104,6 +104,18 @@ func (s *Store) Changes(ctx context.Context, from Position) ([]acl.Change, Posit
 		at.checked = s.Now()
 	}
 	return changes, at, nil
+}
+
+// changeAfter returns the entry after a position, nil if there is none yet.
+func (s *Store) changeAfter(ctx context.Context, at Position) (*change, error) {
+	c, err := get[change](ctx, s.changes, changeID(at.Seq+1))
+	if err != nil {
+		return nil, fmt.Errorf("read log of changes: %w", err)
+	}
+	if c != nil && c.Previous != at.Nonce {
+		return nil, fmt.Errorf("%w: change %d follows another one", ErrReload, at.Seq+1)
+	}
+	return c, nil
 }
 
 // check returns an error wrapping ErrReload unless a position is the log's end.
@@ -140,7 +152,7 @@ func (s *Store) resolve(ctx context.Context, changes []acl.Change, c *change) ([
 	case userChanged:
 		raw, err := get[bson.Raw](ctx, s.users, c.Document)
 		if err != nil {
-			return nil, fmt.Errorf("read user %q: %w", c.User, err)
+			return changes, fmt.Errorf("read user %q: %w", c.User, err)
 		}
 		u, ok := acl.User{}, false
 		if raw != nil {
@@ -155,7 +167,7 @@ func (s *Store) resolve(ctx context.Context, changes []acl.Change, c *change) ([
 	case grantChanged:
 		raw, err := get[bson.Raw](ctx, s.grants, c.Document)
 		if err != nil {
-			return nil, fmt.Errorf("read grant %v: %w", c.Document, err)
+			return changes, fmt.Errorf("read grant %v: %w", c.Document, err)
 		}
 		if raw == nil {
 			return changes, nil
@@ -172,6 +184,13 @@ func (s *Store) resolve(ctx context.Context, changes []acl.Change, c *change) ([
 
 // announce appends an entry to the log of changes.
 func (s *Store) announce(ctx context.Context, kind string, document any, user string) error {
+	// One at a time: in the same place, all but one would write in vain.
+	select {
+	case s.announcing <- struct{}{}:
+		defer func() { <-s.announcing }()
+	case <-ctx.Done():
+		return fmt.Errorf("insert into log of changes: %w", ctx.Err())
+	}
 	for {
 		head, err := s.lastChange(ctx)
 		if err != nil {

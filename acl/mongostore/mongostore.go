@@ -75,6 +75,8 @@ type Store struct {
 
 	users, payments, pending, assignments, grants, settlements, changes, audit, meta *mongo.Collection
 
+	announcing chan struct{} // holds one while the log of changes is written to
+
 	mu   sync.Mutex
 	head Position // an end that the log of changes had, to look from
 }
@@ -106,6 +108,7 @@ func Open(uri, database string) (*Store, error) {
 		Log:         silent,
 		Now:         time.Now,
 		client:      client,
+		announcing:  make(chan struct{}, 1),
 		users:       db.Collection("users"),
 		payments:    db.Collection("payments"),
 		pending:     db.Collection("pending"),

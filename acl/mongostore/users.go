@@ -52,18 +52,25 @@ func wordFor(access acl.Access) (string, error) {
 // wrote it. The error names the field that cannot be understood, and never holds
 // the password.
 func parseUser(raw bson.Raw) (acl.User, error) {
-	u := acl.User{}
+	var u acl.User
 	elements, err := raw.Elements()
 	if err != nil {
 		return u, errors.New("document: is not BSON")
 	}
+	// The name first, so that the log can tell whose document is at fault.
+	name, err := raw.LookupErr("username")
+	if err != nil {
+		return u, errors.New("username: is missing")
+	}
+	if u.Name, err = text(name); err == nil && u.Name == "" {
+		err = errors.New("is empty")
+	}
+	if err != nil {
+		return u, fmt.Errorf("username: %w", err)
+	}
 	for _, e := range elements {
 		value := e.Value()
-		switch field := e.Key(); field {
-		case "username":
-			if u.Name, err = text(value); err == nil && u.Name == "" {
-				err = errors.New("is empty")
-			}
+		switch e.Key() {
 		case "password":
 			u.Password, err = text(value)
 		case "superuser":
@@ -76,9 +83,6 @@ func parseUser(raw bson.Raw) (acl.User, error) {
 		if err != nil {
 			return acl.User{Name: u.Name}, fmt.Errorf("%s: %w", e.Key(), err)
 		}
-	}
-	if u.Name == "" {
-		return u, errors.New("username: is missing")
 	}
 	return u, nil
 }
