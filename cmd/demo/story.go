@@ -25,6 +25,16 @@ const (
 )
 
 func (s *story) play(ctx context.Context) error {
+	// The first average says null: there was too little time to measure.
+	first, err := s.r.Client("first", "", "-t", "sensor/1m")
+	if err != nil {
+		return err
+	}
+	if err := s.until(ctx, func() bool { return strings.Count(first.Output(), average) >= 2 }); err != nil {
+		return fmt.Errorf("no average was published: %w", err)
+	}
+	first.Stop()
+
 	s.say("Anyone may read the average power, in milliwatts, without an account (a demo minute lasts %s).", s.r.Minute)
 	anyone, err := s.r.Client("anyone", "", "-t", "sensor/1m", "-C", "1")
 	if err != nil {

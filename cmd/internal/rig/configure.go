@@ -34,6 +34,7 @@ plugs:
   - address: {{.PlugAddress}}
     live: sensor/live
     average: sensor/1m
+    window: {{.Minute}}
 `))
 
 var brokerConfig = template.Must(template.New("mosquitto.conf").Parse(`listener {{.BrokerPort}} 127.0.0.1

@@ -19,6 +19,7 @@ import (
 type Options struct {
 	Bin       string        // the directory that holds iotoll and iotoll.so; required
 	Dir       string        // where configuration, data and logs go; must be empty; required
+	Server    string        // the program in Bin that runs "serve"; default iotoll
 	Mosquitto []string      // the command of the broker; default mosquitto from PATH
 	Price     int64         // of the offer "live", in iotas; default 500
 	Period    time.Duration // what the price buys; default 1 h
@@ -62,6 +63,9 @@ func Start(ctx context.Context, o Options) (r *Rig, err error) {
 			o.Mosquitto = []string{"/usr/sbin/mosquitto"}
 		}
 	}
+	if o.Server == "" {
+		o.Server = "iotoll"
+	}
 	if o.Price == 0 {
 		o.Price = 500
 	}
@@ -101,16 +105,17 @@ func Start(ctx context.Context, o Options) (r *Rig, err error) {
 	if err := r.configure(ctx); err != nil {
 		return r, err
 	}
+	// The broker first: it starts without the store just as well.
+	if err := r.StartBroker(ctx); err != nil {
+		return r, err
+	}
 	if err := r.StartServe(ctx); err != nil {
 		return r, err
 	}
 	if err := r.AddUser(ctx, "john"); err != nil {
 		return r, err
 	}
-	if err := r.StartBroker(ctx); err != nil {
-		return r, err
-	}
-	return r, nil
+	return r, r.Broker.waitFor(ctx, "following the store")
 }
 
 // StartTangle starts the simulated tangle, which forgets when it stops.
@@ -132,7 +137,7 @@ func (r *Rig) StartPlug(ctx context.Context) (err error) {
 
 // StartServe starts iotoll serve, with its store.
 func (r *Rig) StartServe(ctx context.Context) (err error) {
-	if r.Serve, err = start(r.Dir, "serve", r.iotoll("serve")...); err != nil {
+	if r.Serve, err = start(r.Dir, "serve", filepath.Join(r.Bin, r.Server), "--config", r.Config, "serve"); err != nil {
 		return err
 	}
 	return r.Serve.waitFor(ctx, "ready")
@@ -157,10 +162,11 @@ func (r *Rig) Iotoll(ctx context.Context, args ...string) (string, error) {
 	return string(out), err
 }
 
-// Pay pays from the buyer's seed to the deposit address and returns at once.
-func (r *Rig) Pay(ctx context.Context, iotas int64, message string) (string, error) {
-	return r.Iotoll(ctx, "pay", "--node", r.NodeURL, "--seed-file", r.SeedFile,
-		"--address", r.Deposit, "--mwm", mwm, "--amount", strconv.FormatInt(iotas, 10), "--message", message)
+// Pay pays from the buyer's seed to the deposit address. It returns at once,
+// unless the flag --wait makes it wait until the tangle has confirmed.
+func (r *Rig) Pay(ctx context.Context, iotas int64, message string, flags ...string) (string, error) {
+	return r.Iotoll(ctx, append([]string{"pay", "--node", r.NodeURL, "--seed-file", r.SeedFile,
+		"--address", r.Deposit, "--mwm", mwm, "--amount", strconv.FormatInt(iotas, 10), "--message", message}, flags...)...)
 }
 
 // Client starts mosquitto_sub as a user, or anonymously if user is empty.
