@@ -28,7 +28,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/url"
 	"regexp"
 	"strings"
 	"sync"
@@ -99,7 +98,7 @@ func Open(uri, database string) (*Store, error) {
 		SetWriteConcern(writeconcern.Majority()).SetReadConcern(readconcern.Local()).SetReadPreference(readpref.Primary())
 	client, err := mongo.Connect(opts)
 	if err != nil {
-		return nil, fmt.Errorf("store URI is not usable: %s; want for instance mongodb://127.0.0.1:27017", redact(err.Error(), uri))
+		return nil, fmt.Errorf("store URI is not usable: %s; want for instance mongodb://127.0.0.1:27017", faultOf(uri))
 	}
 	silent := logrus.New()
 	silent.SetOutput(io.Discard)
@@ -147,31 +146,20 @@ func checkDatabase(name string) error {
 	return nil
 }
 
-// redact takes the user and password of a URI out of a message about it.
-func redact(message, uri string) string {
-	_, rest, _ := strings.Cut(uri, "://")
-	// An unescaped / or @ in a password is a usual mistake: take all up to the last @.
-	at := strings.LastIndexByte(rest, '@')
-	if at < 0 {
-		return message
+// faultOf says what is wrong with a URI without its user and password, whose
+// parts the driver's own message may quote.
+func faultOf(uri string) string {
+	scheme, rest, ok := strings.Cut(uri, "://")
+	if scheme += "://"; !ok {
+		scheme, rest = "", uri
 	}
-	secrets := []string{rest[:at]}
-	if _, password, ok := strings.Cut(rest[:at], ":"); ok {
-		secrets = append(secrets, password)
-		if plain, err := url.PathUnescape(password); err == nil {
-			secrets = append(secrets, plain)
-		}
-		// An error about an escape quotes just that part.
-		for _, part := range strings.FieldsFunc(password, func(r rune) bool { return r == '%' || r == '@' || r == '/' || r == ':' }) {
-			secrets = append(secrets, "%"+part[:min(2, len(part))], part)
-		}
+	// Up to the last @, since passwords with an @ or / that is not escaped are a
+	// usual mistake.
+	rest = rest[strings.LastIndexByte(rest, '@')+1:]
+	if err := options.Client().ApplyURI(scheme + rest).Validate(); err != nil {
+		return err.Error()
 	}
-	for _, secret := range secrets {
-		if secret != "" {
-			message = strings.ReplaceAll(message, secret, "[redacted]")
-		}
-	}
-	return message
+	return "its user or password holds a character that must be written as %XX, or does not fit the authentication mechanism"
 }
 
 // insert adds a document under its _id. added is false if there is one with

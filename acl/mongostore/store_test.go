@@ -158,7 +158,7 @@ func TestOpenKeepsThePassword(t *testing.T) {
 		"mongodb://jane:sesame#secret@127.0.0.1:x",
 		"mongodb://jane:sesame?secret@127.0.0.1",
 		"mongodb://jane:sesame%20secret@127.0.0.1:99999999",
-		"mongodb://jane:sesame@127.0.0.1/?authMechanism=sesame",
+		"mongodb://jane:sesame@127.0.0.1/?authMechanism=MONGODB-OIDC",
 		"mongodb://jane:sesame@127.0.0.1/%zz",
 		"http://jane:sesame@127.0.0.1",
 		"jane:sesame@127.0.0.1",
