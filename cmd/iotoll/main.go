@@ -155,6 +155,7 @@ payment's confirmation their connected MQTT client receives what they bought.`,
 		newOffer(c, load),
 		newCheck(c, load),
 		newAudit(c, load),
+		newDoctor(c, load),
 		newPlug(c),
 		newConfig(c, load),
 	)

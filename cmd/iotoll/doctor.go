@@ -1,0 +1,280 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	mqtt "github.com/eclipse/paho.mqtt.golang"
+	"github.com/sirupsen/logrus"
+	"github.com/spf13/cobra"
+
+	"github.com/iotoll/iotoll/acl/mongostore"
+	"github.com/iotoll/iotoll/tangle"
+	"github.com/iotoll/iotoll/tangle/legacy"
+)
+
+// examineTimeout bounds each thing that doctor tries.
+const examineTimeout = 15 * time.Second
+
+func newDoctor(c console, load loader) *cobra.Command {
+	var brokerConf string
+	cmd := &cobra.Command{
+		Use:   "doctor",
+		Short: "Try everything that the configuration names, and compare the book with the ledger",
+		Long: `doctor tries the store, the nodes, the broker and the plugs, and compares what the
+nodes say that the deposit addresses hold with the payments in the book. It
+changes nothing, and may run beside "iotoll serve".
+
+Each line begins with ok, warn or FAIL. The exit code is 1 if anything failed.`,
+		Example: `  iotoll doctor --mosquitto-conf /etc/mosquitto/conf.d/iotoll.conf`,
+		Args:    exactly(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := load()
+			if err != nil {
+				return err
+			}
+			e := &examination{cfg: cfg, out: c.out}
+			e.say(ok, "configuration %s", cfg.path)
+			if brokerConf != "" {
+				e.brokerConf(brokerConf)
+			}
+			e.store(cmd.Context())
+			e.broker()
+			e.plugs(cmd.Context())
+			if e.failed > 0 {
+				return fmt.Errorf("%d checks failed", e.failed)
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&brokerConf, "mosquitto-conf", "", "`file` whose plugin_opt_public lines to compare with the configuration")
+	return cmd
+}
+
+// examination tries one thing after another and tells of each.
+type examination struct {
+	cfg    *Config
+	out    io.Writer
+	failed int
+}
+
+// verdict is how something is.
+type verdict string
+
+const (
+	ok   verdict = "ok  "
+	warn verdict = "warn"
+	fail verdict = "FAIL"
+)
+
+func (e *examination) say(v verdict, format string, args ...any) {
+	if v == fail {
+		e.failed++
+	}
+	fmt.Fprintf(e.out, "%s  %s\n", v, fmt.Sprintf(format, args...))
+}
+
+// silence is for parts that log what they return as an error, too.
+func silence() *logrus.Logger {
+	log := logrus.New()
+	log.SetOutput(io.Discard)
+	return log
+}
+
+// brokerConf compares the plugin's public filters with ours: a filter that only
+// the plugin has gives away what is for sale.
+func (e *examination) brokerConf(path string) {
+	f, err := os.Open(path)
+	if err != nil {
+		e.say(fail, "mosquitto.conf: %v", err)
+		return
+	}
+	defer f.Close()
+	var public []string
+	lines := bufio.NewScanner(f)
+	for lines.Scan() {
+		if option, value, _ := strings.Cut(strings.TrimSpace(lines.Text()), " "); option == "plugin_opt_public" {
+			public = append(public, strings.TrimSpace(value))
+		}
+	}
+	if err := lines.Err(); err != nil {
+		e.say(fail, "mosquitto.conf: %v", err)
+		return
+	}
+	ours := slices.Sorted(slices.Values(e.cfg.Public))
+	slices.Sort(public)
+	if slices.Equal(ours, public) {
+		e.say(ok, "%s has the same public filters as the configuration", path)
+	} else {
+		e.say(fail, "%s has the public filters %q, the configuration has %q: must be the same", path, public, ours)
+	}
+}
+
+// store looks at the store, and then at the ledger, which is compared with it.
+func (e *examination) store(ctx context.Context) {
+	if s := e.cfg.Store; s.URIFile == "" {
+		if conn, err := net.DialTimeout("tcp", s.Embedded.Listen, time.Second); err != nil {
+			e.say(warn, "iotoll serve does not run: payments wait until it does")
+		} else {
+			conn.Close()
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, 4*examineTimeout)
+	defer cancel()
+	err := withStore(ctx, e.cfg, silence(), func(ctx context.Context, store *mongostore.Store) error {
+		users, err := store.Users(ctx)
+		if err != nil {
+			return err
+		}
+		book, err := store.Bookings(ctx)
+		if err != nil {
+			return err
+		}
+		e.say(ok, "store at %s: %d users, %d payments", e.cfg.Store.where(), len(users), len(book))
+		held := 0
+		for _, b := range book {
+			if b.Outcome == tangle.Unmatched {
+				held++
+			}
+		}
+		if held > 0 {
+			e.say(warn, "%d payments are held: see iotoll payment list --outcome unmatched", held)
+		}
+		return e.ledger(ctx, store)
+	})
+	if err != nil {
+		e.say(fail, "store at %s: %v", e.cfg.Store.where(), err)
+	}
+}
+
+// ledger asks every node, and compares the balances with the book.
+func (e *examination) ledger(ctx context.Context, store *mongostore.Store) error {
+	if len(e.cfg.Offers) == 0 {
+		e.say(warn, "nothing is for sale: the configuration has no offers")
+		return nil
+	}
+	offers, err := e.cfg.offers()
+	if err != nil {
+		return err
+	}
+	ledger, err := legacy.New(legacy.Config{Nodes: e.cfg.Ledger.Nodes, Addresses: offers.Addresses(), Log: silence()})
+	if err != nil {
+		return err
+	}
+	asking, cancel := context.WithTimeout(ctx, examineTimeout)
+	balances, err := ledger.Balances(asking)
+	cancel()
+	for _, h := range ledger.Health() {
+		switch {
+		case h.Err != nil:
+			e.say(fail, "node %s: %v", h.Node, h.Err)
+		case h.Frozen || h.Behind > 3:
+			e.say(warn, "node %s: %s stands at milestone %d, %d behind", h.Node, h.App, h.Milestone, h.Behind)
+		default:
+			e.say(ok, "node %s: %s at milestone %d", h.Node, h.App, h.Milestone)
+		}
+	}
+	if err != nil {
+		e.say(fail, "deposit addresses cannot be compared with the book: no node says what they hold")
+		return nil
+	}
+	booked, err := received(ctx, store)
+	if err != nil {
+		return err
+	}
+	if slices.ContainsFunc(balances, func(b legacy.Balance) bool { return b.Iotas > booked[b.Address] }) {
+		// What was confirmed a moment ago is on its way into the book.
+		if err := wait(ctx, e.cfg.Ledger.Poll+2*time.Second); err != nil {
+			return err
+		}
+		if booked, err = received(ctx, store); err != nil {
+			return err
+		}
+	}
+	for _, b := range balances {
+		difference := b.Iotas - booked[b.Address]
+		switch {
+		case b.Spent:
+			e.say(warn, "address %s was spent from, whoever pays to it now risks the money: configure a new one, and this one as former", b.Address)
+			if difference != 0 {
+				e.say(warn, "address %s holds %d iotas, the book has %d received", b.Address, b.Iotas, booked[b.Address])
+			}
+		case difference > 0:
+			e.say(fail, "address %s holds %d iotas, %d more than the book has: payments were not seen", b.Address, b.Iotas, difference)
+		case difference < 0:
+			// Anything else than spending cannot lower it.
+			e.say(fail, "address %s holds %d iotas, %d less than the book has: is node %s on another network, or did it start anew?", b.Address, b.Iotas, -difference, b.Node)
+		default:
+			e.say(ok, "address %s holds the %d iotas that the book has", b.Address, b.Iotas)
+		}
+	}
+	return nil
+}
+
+// received returns what was paid to each address, by the book.
+func received(ctx context.Context, store *mongostore.Store) (map[string]int64, error) {
+	book, err := store.Bookings(ctx)
+	if err != nil {
+		return nil, err
+	}
+	sums := make(map[string]int64)
+	for _, b := range book {
+		sums[b.Address] += b.Amount
+	}
+	return sums, nil
+}
+
+// broker logs in to the broker as serve does.
+func (e *examination) broker() {
+	b := &e.cfg.Broker
+	if b.URL == "" {
+		return
+	}
+	pw, err := b.password()
+	if err != nil {
+		e.say(fail, "broker: %v", err)
+		return
+	}
+	options := mqtt.NewClientOptions().AddBroker(b.URL).SetUsername(b.Username).SetPassword(pw.reveal()).
+		SetAutoReconnect(false).SetConnectTimeout(examineTimeout)
+	client := mqtt.NewClient(options)
+	token := client.Connect()
+	switch {
+	case !token.WaitTimeout(examineTimeout):
+		e.say(fail, "broker %s does not answer", b.URL)
+	case token.Error() != nil:
+		e.say(fail, "broker %s as %q: %v", b.URL, b.Username, token.Error())
+	default:
+		e.say(ok, "broker %s lets %q in", b.URL, b.Username)
+	}
+	client.Disconnect(100)
+}
+
+// plugs reads each plug once.
+func (e *examination) plugs(ctx context.Context) {
+	pw, err := e.cfg.Broker.password()
+	if err != nil {
+		return // the broker's check told
+	}
+	for _, p := range e.cfg.Plugs {
+		readCtx, cancel := context.WithTimeout(ctx, examineTimeout)
+		r, err := p.source(&e.cfg.Broker, pw, silence()).Read(readCtx)
+		cancel()
+		if errors.Is(err, context.DeadlineExceeded) {
+			err = fmt.Errorf("no reading in %s", examineTimeout)
+		}
+		if err != nil {
+			e.say(fail, "plug of %s: %v", p.Live, err)
+		} else {
+			e.say(ok, "plug of %s: %d mW", p.Live, r.MilliWatts)
+		}
+	}
+}

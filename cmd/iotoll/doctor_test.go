@@ -1,0 +1,66 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+func TestDoctor(t *testing.T) {
+	t.Parallel()
+	node, seed := startTangle(t)
+	plug := strings.TrimPrefix(background(t, "", "sim", "plug", "--listen", "127.0.0.1:0")[0], "plug ")
+	s := newSite(t, node, fmt.Sprintf(`plugs:
+  - {address: %q, live: sensor/live, average: sensor/1m}
+broker: {url: "mqtt://127.0.0.1:1", username: iotoll, password_file: broker-password}
+`, plug))
+	dir := filepath.Dir(s.config)
+	if err := os.WriteFile(filepath.Join(dir, "broker-password"), []byte("hunter2"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	conf := func(public string) string {
+		return writeFile(t, "mosquitto.conf", "listener 1883\nplugin iotoll.so\nplugin_opt_public "+public+"\n")
+	}
+	pay := func() {
+		t.Helper()
+		s.must("", "pay", "--node", node, "--seed-file", seed, "--mwm", "1", "--address", depositAddress,
+			"--amount", "500", "--message", `{"username": "john"}`, "--wait")
+	}
+	expect := func(r result, code int, lines ...string) {
+		t.Helper()
+		for _, line := range lines {
+			if !regexp.MustCompile(`(?m)^` + line + `$`).MatchString(r.out) {
+				t.Errorf("doctor printed no line %q, but\n%s", line, r.out)
+			}
+		}
+		if r.code != code || strings.Contains(r.out+r.errOut, "hunter2") {
+			t.Errorf("doctor: got exit code %d, want %d and no password\n%s%s", r.code, code, r.out, r.errOut)
+		}
+	}
+
+	pay()
+	expect(s.run("", "doctor", "--mosquitto-conf", conf("sensor/#")), 1,
+		`ok    configuration .*`,
+		`FAIL  .*/mosquitto.conf has the public filters \["sensor/#"\], the configuration has \["sensor/1m"\]: must be the same`,
+		`warn  iotoll serve does not run: payments wait until it does`,
+		`ok    store at .*: 0 users, 0 payments`,
+		`ok    node http://127.0.0.1:\d+: .* at milestone \d+`,
+		`FAIL  address `+depositAddress+` holds 500 iotas, 500 more than the book has: payments were not seen`,
+		`FAIL  broker mqtt://127.0.0.1:1 as "iotoll": .*connection refused`,
+		`ok    plug of sensor/live: \d+ mW`)
+
+	background(t, "", "--config", s.config, "serve")
+	s.await(500, "historic")
+	expect(s.run("", "doctor", "--mosquitto-conf", conf("sensor/1m")), 1,
+		`ok    .*/mosquitto.conf has the same public filters as the configuration`,
+		`ok    store at .*: 1 users, 1 payments`,
+		`ok    address `+depositAddress+` holds the 500 iotas that the book has`)
+	pay()
+	s.await(500, "unmatched")
+	expect(s.run("", "doctor"), 1,
+		`warn  1 payments are held: see iotoll payment list --outcome unmatched`,
+		`ok    address `+depositAddress+` holds the 1000 iotas that the book has`)
+}

@@ -1,0 +1,42 @@
+package legacy
+
+import (
+	"context"
+	"fmt"
+)
+
+// Balance is what a node says of a deposit address.
+type Balance struct {
+	Address   string // as configured
+	Iotas     int64  // confirmed
+	Spent     bool   // something was signed with its key: whoever pays to it risks the money
+	Node      string // which node says so, without a password
+	Milestone int64  // as of which
+}
+
+// Balances asks the first node that works for the balance of each deposit
+// address, in the order of the configuration, for comparison with a book. Like
+// Confirmed, it is for one goroutine at a time.
+func (l *Ledger) Balances(ctx context.Context) ([]Balance, error) {
+	if len(l.order()) == 0 {
+		l.examine(ctx)
+	}
+	var faults []error
+	for _, n := range l.order() {
+		amounts, index, err := n.getBalances(ctx, l.hashes)
+		var spent []bool
+		if err == nil {
+			spent, err = n.spent(ctx, l.hashes)
+		}
+		if err != nil {
+			faults = append(faults, fmt.Errorf("node %s: %w", n.name, err))
+			continue
+		}
+		balances := make([]Balance, len(l.deposits))
+		for i, d := range l.deposits {
+			balances[i] = Balance{Address: d.address, Iotas: amounts[i], Spent: spent[i], Node: n.name, Milestone: index}
+		}
+		return balances, nil
+	}
+	return nil, fmt.Errorf("read balances: %w", l.nobody(faults))
+}
