@@ -450,7 +450,7 @@ func TestBrokerGrantComesAndGoes(t *testing.T) {
 		}
 		time.Sleep(2 * time.Millisecond)
 	}
-	t.Logf("the grant was in force %v after it was written", time.Since(granted))
+	t.Logf("the grant was in force %v after its write returned", time.Since(granted))
 	john.want("sensor/live", "paid")
 
 	// To the millisecond.
@@ -488,5 +488,5 @@ func TestBrokerGrantComesAndGoes(t *testing.T) {
 		john.sync()
 		return len(john.inbox) == 0
 	})
-	t.Logf("the revocation was in force %v after it was written", time.Since(revoked))
+	t.Logf("the revocation was in force %v after its write returned", time.Since(revoked))
 }

@@ -6,7 +6,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"slices"
-	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -91,7 +91,7 @@ func TestLoginTakesAsLongForTheUnknown(t *testing.T) {
 	f := &fakeStore{users: []acl.User{{Name: "john", Password: hash()}, {Name: "old", Password: legacyHash()}, {Name: "off", Password: hash(), Disabled: true}}}
 	g, _, _ := newTestGate(t, f)
 	took := make(map[string][]time.Duration)
-	for i := range 15 {
+	for i := range 7 {
 		for _, name := range []string{"john", "old", "off", "nobody"} {
 			c := as(name, "wrong")
 			c.address = fmt.Sprintf("192.0.2.%d", i)
@@ -108,7 +108,7 @@ func TestLoginTakesAsLongForTheUnknown(t *testing.T) {
 	}
 	for _, name := range []string{"john", "old", "off"} {
 		ratio := median(name) / median("nobody")
-		t.Logf("%s takes %.2f times as long as a user who does not exist (%v)", name, ratio, took["nobody"][7])
+		t.Logf("%s takes %.2f times as long as a user who does not exist (%v)", name, ratio, took["nobody"][3])
 		if ratio < 0.67 || ratio > 1.5 {
 			t.Errorf("login as %s takes %.2f times as long as one of a user who does not exist", name, ratio)
 		}
@@ -177,7 +177,7 @@ func TestThrottle(t *testing.T) {
 		th.giveBack(fmt.Sprint("good", i), "192.0.2.77", now)
 	}
 	// It forgets, and never grows beyond its bound.
-	for i := range 3 * throttleAtMost {
+	for i := range throttleAtMost {
 		th.take(fmt.Sprint("x", i), fmt.Sprintf("10.%d.%d.%d", i>>16, i>>8&255, i&255), now)
 	}
 	if n := len(th.buckets); n > throttleAtMost+3 {
@@ -192,9 +192,8 @@ func TestThrottle(t *testing.T) {
 func TestDelayedLogin(t *testing.T) {
 	f := &fakeStore{users: []acl.User{{Name: "john", Password: hash()}, {Name: "jane", Password: hash()}}}
 	g, _, _ := newTestGate(t, f)
-	var mu sync.Mutex
-	woken := 0
-	wake := func() { mu.Lock(); woken++; mu.Unlock() }
+	var woken atomic.Int64
+	wake := func() { woken.Add(1) }
 	later := func(id, name, pass string) int {
 		c := as(name, pass)
 		c.clientID = id
@@ -222,7 +221,7 @@ func TestDelayedLogin(t *testing.T) {
 	if got := collect(3); got["a"] != codeSuccess || got["b"] != codeAuth || got["c"] != codeAuth {
 		t.Errorf("answers: got %v", got)
 	}
-	if woken == 0 {
+	if woken.Load() == 0 {
 		t.Error("the broker was not woken")
 	}
 
