@@ -281,18 +281,18 @@ func TestFlood(t *testing.T) {
 	n, a := start(t, Config{MWM: 2})
 	to := addressOf(t, sellerSeed, 0)
 	began := time.Now()
-	if err := n.Flood(to, 3000, ZeroValue); err != nil {
+	if err := n.Flood(to, 1200, ZeroValue); err != nil {
 		t.Fatal(err)
 	}
-	if err := n.Flood(to, 3001, Unconfirmable); err != nil {
+	if err := n.Flood(to, 1201, Unconfirmable); err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("6001 transactions in %s", time.Since(began))
-	if got := len(n.tangle.byAddress[to[:81]].txs); got != 6001 {
-		t.Fatalf("stored %d transactions, want 6001", got)
+	t.Logf("2401 transactions in %s", time.Since(began))
+	if got := len(n.tangle.byAddress[to[:81]].txs); got != 2401 {
+		t.Fatalf("stored %d transactions, want 2401", got)
 	}
 	// The API takes them as it does any others.
-	for _, x := range []*tx{n.tangle.byAddress[to[:81]].txs[17], n.tangle.byAddress[to[:81]].txs[6000]} {
+	for _, x := range []*tx{n.tangle.byAddress[to[:81]].txs[17], n.tangle.byAddress[to[:81]].txs[2400]} {
 		parsed, err := n.tangle.parse(x.trytes)
 		if err != nil || parsed.hash != x.hash {
 			t.Errorf("junk: got %v, %v, want the hash %s", parsed, err, x.hash)

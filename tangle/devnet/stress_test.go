@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/iotaledger/iota.go/address"
 	"github.com/iotaledger/iota.go/bundle"
 	"github.com/iotaledger/iota.go/consts"
 	"github.com/iotaledger/iota.go/trinary"
@@ -20,10 +21,13 @@ import (
 // included transfers are exactly what moved the balances.
 func TestRandomHistories(t *testing.T) {
 	// Back and forth between three addresses, of which the first owns all.
-	holders := []trinary.Hash{addressOf(t, DemoSeed, 0), addressOf(t, DemoSeed, 1), addressOf(t, DemoSeed, 2)}
+	holders, err := address.GenerateAddresses(DemoSeed, 0, 3, consts.SecurityLevelLow, true)
+	if err != nil {
+		t.Fatal(err)
+	}
 	var signed [][]trinary.Trytes
 	for i, value := range []uint64{1000000, 600000, 300000, 1000, 600000, 1000, 1000000} {
-		signed = append(signed, sign(t, Spend{Seed: DemoSeed, Index: uint64(i % 3), To: bundle.Transfers{{Address: holders[(i+1)%3], Value: value}}}))
+		signed = append(signed, sign(t, Spend{Seed: DemoSeed, Index: uint64(i % 3), Security: consts.SecurityLevelLow, To: bundle.Transfers{{Address: holders[(i+1)%3], Value: value}}}))
 	}
 	for seed := range uint64(3) {
 		random := rand.New(rand.NewPCG(seed, 0))
@@ -32,7 +36,7 @@ func TestRandomHistories(t *testing.T) {
 			t.Fatal(err)
 		}
 		var tails []trinary.Hash
-		for step := range 60 {
+		for step := range 50 {
 			switch random.IntN(8) {
 			case 0, 1:
 				tails = append(tails, send(t, n, signed[random.IntN(len(signed))]))
