@@ -125,7 +125,7 @@ func TestMalformedGrant(t *testing.T) {
 // TestManyWriters: Stores of several processes write the log at once, and a
 // follower sees every entry, in order and once.
 func TestManyWriters(t *testing.T) {
-	const stores, writers, each = 2, 8, 12
+	const stores, writers, each = 2, 8, 8
 	database := newDatabase()
 	follower := openDatabase(t, database)
 	if err := follower.Migrate(t.Context()); err != nil {

@@ -182,7 +182,7 @@ func TestBook(t *testing.T) {
 // TestOneAccountManySettlers: 16 goroutines of two processes settle the same
 // payments of one account. Each payment counts once, and nothing is lost.
 func TestOneAccountManySettlers(t *testing.T) {
-	const payments = 12
+	const payments = 8
 	database := newDatabase()
 	first := openDatabase(t, database)
 	if err := first.Migrate(t.Context()); err != nil {
