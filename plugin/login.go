@@ -208,7 +208,7 @@ func (l *logins) enqueue(g *gate, c credentials, wake func()) int {
 func (l *logins) work(g *gate, wake func()) {
 	for {
 		l.mu.Lock()
-		if len(l.queue) == 0 {
+		if len(l.queue) == 0 || g.ctx.Err() != nil {
 			if len(l.answered) > 0 && g.ctx.Err() == nil {
 				// A signal that comes just before the broker falls asleep is lost.
 				l.mu.Unlock()

@@ -219,7 +219,9 @@ func (x table) run() {
 	is("subscribe wildcard", c.subscribe(all, 0), 0)
 	c.want(free, "retained")
 	is("shared wildcard", shared.subscribe("$share/g/"+all, 0), 0)
-	shared.want(free, "retained") // not in MQTT 5's spirit, but what 2.0.11 does
+	for shared.sync(); len(shared.inbox) > 0; { // 2.0 sends what is retained, 2.1 does not
+		shared.want(free, "retained")
+	}
 	both("3")
 	c.want(free, "3")
 	shared.want(free, "3")
