@@ -60,6 +60,9 @@ func Open(directory, listen string, log logrus.FieldLogger) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := repair(context.Background(), directory); err != nil {
+		return nil, errors.Join(fmt.Errorf("embedded store: %w", err), lock.Close())
+	}
 	ferret, err := start(directory, listen, log)
 	if err != nil {
 		return nil, errors.Join(err, lock.Close())
