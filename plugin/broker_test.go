@@ -256,10 +256,13 @@ func startBroker(t testing.TB, conf string) *broker {
 	return b
 }
 
-func (b *broker) ready() {
+func (b *broker) ready() { b.readyAt(b.port) }
+
+// readyAt waits until the broker listens on a port.
+func (b *broker) readyAt(port int) {
 	b.t.Helper()
 	for range 1000 {
-		conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", b.port))
+		conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 		if err == nil {
 			conn.Close()
 			return

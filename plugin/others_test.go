@@ -53,6 +53,7 @@ func TestBrokerStaticRights(t *testing.T) {
 		dev.disconnect()
 	}
 	// Behind a mount point, "a" is mnt/a.
+	b.readyAt(mounted)
 	b.port = mounted
 	dev := b.connect(connect{user: "dev", pass: "secret", id: "m", version: 5})
 	for topic, want := range map[string]int{"a": 0, "b": 0x87, "cmd/dev": 0x87, "mnt/a": 0x87, "../cmd/dev": 0x87} {
@@ -97,6 +98,7 @@ func TestBrokerPerListenerSettings(t *testing.T) {
 		}
 	}
 	b.waitLog("following the store") // by way of a login, since 2.0.11 has no TICK here
+	b.readyAt(other)
 	b.port = other
 	jane := b.connect(connect{user: "jane", pass: "secret", id: "jane"})
 	for topic, want := range map[string]int{"a": 0x80, "b": 0, "sensor/1m": 0x80, "other": 0} {

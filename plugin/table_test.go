@@ -99,6 +99,8 @@ func TestBrokerAsksAtEveryMoment(t *testing.T) {
 		fmt.Sprintf("listener %d 127.0.0.1\ncertfile %s\nkeyfile %s", tlsPort, cert, key),
 		fmt.Sprintf("listener %d 127.0.0.1\nprotocol websockets", wsPort)))
 	b.waitLog("following the store")
+	b.readyAt(tlsPort)
+	b.readyAt(wsPort)
 
 	dial := map[string]func() (net.Conn, error){
 		"tcp": func() (net.Conn, error) { return net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", b.port)) },
