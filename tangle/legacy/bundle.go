@@ -38,26 +38,25 @@ func parse(trytes trinary.Trytes) (t *tx, err error) {
 // errIncomplete means that transactions of a bundle are missing: they may come.
 var errIncomplete = errors.New("bundle is incomplete")
 
-// assemble walks from a tail along the trunks to the end of its bundle and
-// checks what it finds. The error wraps errIncomplete if a transaction is
-// missing; missing is its hash.
-func assemble(tail *tx, known map[trinary.Hash]*tx) (b bundle.Bundle, missing trinary.Hash, err error) {
+// assemble walks from a tail along the trunks to the end of its bundle. It does
+// not validate it. The error wraps errIncomplete if a transaction is missing.
+func assemble(tail *tx, known map[trinary.Hash]*tx) (b bundle.Bundle, err error) {
 	if tail.CurrentIndex != 0 {
-		return nil, "", fmt.Errorf("transaction %s is not a tail: its index is %d", tail.Hash, tail.CurrentIndex)
+		return nil, fmt.Errorf("transaction %s is not a tail: its index is %d", tail.Hash, tail.CurrentIndex)
 	}
 	b = bundle.Bundle{*tail}
 	for t := tail; t.CurrentIndex < tail.LastIndex; {
 		next, ok := known[t.TrunkTransaction]
 		if !ok {
-			return nil, t.TrunkTransaction, fmt.Errorf("%w: %d of %d transactions", errIncomplete, len(b), tail.LastIndex+1)
+			return nil, fmt.Errorf("%w: %d of %d transactions", errIncomplete, len(b), tail.LastIndex+1)
 		}
 		if next.Bundle != tail.Bundle || next.CurrentIndex != t.CurrentIndex+1 || next.LastIndex != tail.LastIndex {
-			return nil, "", fmt.Errorf("transaction %s does not follow %s", next.Hash, t.Hash)
+			return nil, fmt.Errorf("transaction %s does not follow %s", next.Hash, t.Hash)
 		}
 		b = append(b, *next)
 		t = next
 	}
-	return b, "", valid(b)
+	return b, nil
 }
 
 // valid checks a bundle: indices, sum, hash and signatures. It does not tell

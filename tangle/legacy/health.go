@@ -189,7 +189,7 @@ func (l *Ledger) failed(n *node, err error) {
 		n.since = now
 	}
 	in := maxBackOff
-	if n.fails < 8 {
+	if n.fails < 12 {
 		in = min(in, 250*time.Millisecond<<n.fails)
 	}
 	n.usable, n.err, n.until = false, err, now.Add(in)
@@ -198,6 +198,18 @@ func (l *Ledger) failed(n *node, err error) {
 		n.logged = now
 		l.cfg.Log.WithError(err).WithFields(logrus.Fields{"node": n.name, "since": n.since.UTC().Format(time.RFC3339)}).
 			Warn("node cannot be used")
+	}
+}
+
+// hurry has all nodes tried again soon: none of them works.
+func (l *Ledger) hurry() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	latest := time.Now().Add(maxOutage)
+	for _, n := range l.nodes {
+		if n.until.After(latest) {
+			n.until = latest
+		}
 	}
 }
 

@@ -12,6 +12,31 @@
 // same signed bundle, attached again, pays again if the input's address holds
 // enough. A bundle that spends from one of our addresses, for instance with
 // change back to it, is the seller's own and no payment.
+//
+// # Floods
+//
+// A node shows at most 1,000 transactions of an address, and does not say that
+// there are more. Transactions without value do not count, where the node knows
+// valueOnly. Those that claim value but are never confirmed do, and cost the
+// flooder a little proof of work each; reading them costs us two requests of 80
+// kB per look, and no memory. Once the limit is reached, what each new milestone
+// changed is read by getLedgerDiffExt instead, which nothing can hide from.
+//
+// A flood that still wins: more than 1,000 transactions that claim value, on an
+// address whose nodes do not permit getLedgerDiffExt to us, or for longer than
+// 100 milestones while we are not running. Then payments may be hidden, and the
+// seller is told how much money came that no transaction explains: balances
+// cannot be flooded. An address flooded before it is watched for the first time
+// is not watched at all, since its history cannot be told from what is new.
+// The way out is another deposit address, with the old one kept as a former one.
+//
+// # Messages
+//
+// Neither the hash nor the signatures of a bundle cover messages. Whoever sees a
+// transfer can attach it again with a message of his own, and if that attachment
+// is confirmed, it is his message that stands in the tangle. Therefore, if
+// attachments of one bundle say different things, the payment's Message holds
+// all of them, which makes it unreadable: it is held for the seller.
 package legacy
 
 import (
@@ -35,7 +60,8 @@ const (
 	sweepEvery   = 30 * time.Second // between looks that are made whatever the balances are
 	spentEvery   = time.Hour        // between questions whether a deposit address was spent from
 	frozenAfter  = 5 * time.Minute  // without a new milestone; Hornet's own measure of health
-	maxBackOff   = 15 * time.Second // between attempts at a node that fails
+	maxBackOff   = 5 * time.Minute  // between attempts at a node that fails, since one that hangs holds up the others
+	maxOutage    = 10 * time.Second // the same, if no node works
 	patience     = 5 * time.Second  // that a difference between balance and payments may last
 	remindEvery  = 10 * time.Minute // of what is still wrong
 	nearCut      = 800              // transactions on an address, from which on to tell of the cut at maxHashes
@@ -209,7 +235,8 @@ func (l *Ledger) Confirmed(ctx context.Context) (payments []tangle.Payment, comp
 		return payments, false, fmt.Errorf("read the tangle: %w", err)
 	}
 	if read == 0 {
-		l.sweepAt = time.Time{} // examine again at once what is left of the nodes
+		l.sweepAt = time.Time{} // examine the nodes again at the next call
+		l.hurry()
 		return payments, false, l.nobody(faults)
 	}
 	if first {

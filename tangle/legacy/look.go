@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -178,10 +179,18 @@ func (l *Ledger) look(ctx context.Context, n *node, d *deposit, index int64) (pa
 		whole = all
 	}
 	// In portions: what is done stays done when time runs out.
+	known := make(map[trinary.Hash]*tx)
 	for len(included) > 0 {
 		portion := included[:min(len(included), 50)]
 		included = included[len(portion):]
-		found, all, err := l.resolve(ctx, n, d, portion, index)
+		portion = slices.DeleteFunc(portion, func(h trinary.Hash) bool { return d.done[h] && !again })
+		if len(portion) == 0 { // dealt with beside others of the same bundle
+			continue
+		}
+		if len(known) > 2*maxHashes {
+			clear(known)
+		}
+		found, all, err := l.resolve(ctx, n, d, portion, known, index)
 		payments = append(payments, found...)
 		if err != nil {
 			return payments, false, err
@@ -234,13 +243,12 @@ func (d *deposit) forget(current []trinary.Hash) {
 }
 
 // resolve turns transactions that are included and touch an address into
-// payments. whole is false if one of them could not be read.
-func (l *Ledger) resolve(ctx context.Context, n *node, d *deposit, included []trinary.Hash, index int64) (payments []tangle.Payment, whole bool, err error) {
-	known, err := n.getTrytes(ctx, included)
-	if err != nil {
+// payments. whole is false if one of them could not be read. known are
+// transactions that were read before.
+func (l *Ledger) resolve(ctx context.Context, n *node, d *deposit, included []trinary.Hash, known map[trinary.Hash]*tx, index int64) (payments []tangle.Payment, whole bool, err error) {
+	if err := l.fetch(ctx, n, included, known); err != nil {
 		return nil, false, err
 	}
-	whole = len(known) == len(included)
 	var bundles []trinary.Hash
 	size := make(map[trinary.Hash]int)
 	for _, h := range included {
@@ -280,10 +288,27 @@ func (l *Ledger) resolve(ctx context.Context, n *node, d *deposit, included []tr
 			}
 		}
 	}
+	whole = true
 	for _, h := range included {
 		whole = whole && d.done[h]
 	}
 	return payments, whole, nil
+}
+
+// fetch adds transactions to known that are not there yet.
+func (l *Ledger) fetch(ctx context.Context, n *node, hashes []trinary.Hash, known map[trinary.Hash]*tx) error {
+	var missing []trinary.Hash
+	for _, h := range hashes {
+		if known[h] == nil {
+			missing = append(missing, h)
+		}
+	}
+	more, err := n.getTrytes(ctx, missing)
+	if err != nil {
+		return err
+	}
+	maps.Copy(known, more)
+	return nil
 }
 
 // gather adds to known the transactions of all attachments of some bundles.
@@ -301,20 +326,11 @@ func (l *Ledger) gather(ctx context.Context, n *node, bundles []trinary.Hash, kn
 		return nil
 	}
 	for rounds := 0; len(hashes) > 0 && rounds < maxBundleLen/4; rounds++ {
-		var missing []trinary.Hash
-		for _, h := range hashes {
-			if known[h] == nil {
-				missing = append(missing, h)
-			}
-		}
-		more, err := n.getTrytes(ctx, missing)
-		if err != nil {
+		before := len(known)
+		if err := l.fetch(ctx, n, hashes, known); err != nil {
 			return err
 		}
-		for h, t := range more {
-			known[h] = t
-		}
-		if len(more) == 0 {
+		if rounds > 0 && len(known) == before {
 			return nil
 		}
 		// An answer that was cut may lack the middle of an attachment.
@@ -343,27 +359,24 @@ func (l *Ledger) settle(ctx context.Context, n *node, d *deposit, hash trinary.H
 		if t.Bundle != hash || t.CurrentIndex != 0 {
 			continue
 		}
-		b, _, err := assemble(t, known)
+		b, err := assemble(t, known)
 		if err != nil {
 			if !errors.Is(err, errIncomplete) {
-				l.log(d).WithError(err).WithFields(logrus.Fields{"node": n.name, "tail": t.Hash}).Debug("attachment is not valid")
+				l.log(d).WithError(err).WithFields(logrus.Fields{"node": n.name, "tail": t.Hash}).Debug("attachment is broken")
 			}
 			continue
 		}
 		effects, own := effects(b, l.ours)
 		all = append(all, attachment{b, effects, own})
-		tails = append(tails, t.Hash)
+		if !d.done[t.Hash] {
+			tails = append(tails, t.Hash)
+		}
 	}
 	states, err := n.included(ctx, tails)
 	if err != nil {
 		return nil, err
 	}
-	confirmed := tails[:0:0]
-	for _, t := range tails {
-		if states[t] {
-			confirmed = append(confirmed, t)
-		}
-	}
+	confirmed := slices.DeleteFunc(tails, func(t trinary.Hash) bool { return !states[t] })
 	agreed := l.agree(ctx, n, confirmed)
 	slices.SortFunc(all, func(a, b attachment) int { // the same order whatever the node's
 		if a.bundle[0].Hash < b.bundle[0].Hash {
@@ -381,13 +394,16 @@ func (l *Ledger) settle(ctx context.Context, n *node, d *deposit, hash trinary.H
 		if e == nil {
 			continue
 		}
-		if !d.done[tail] {
-			d.accounted += e.net
-			if !a.own && e.outputs > 0 {
-				payments = append(payments, l.payment(d, a, e, all, index))
-			} else if a.own {
-				l.log(d).WithFields(logrus.Fields{"tail": tail, "net": e.net}).Info("bundle spends from a deposit address and is no payment")
-			}
+		// Signatures are checked last and once: of an attachment that is said to
+		// be included and was not dealt with.
+		if err := valid(a.bundle); err != nil {
+			return payments, fmt.Errorf("getInclusionStates: %w: the bundle of tail %s is not valid: %w", ErrAnswer, tail, err)
+		}
+		d.accounted += e.net
+		if !a.own && e.outputs > 0 {
+			payments = append(payments, l.payment(d, a, e, all, index))
+		} else if a.own {
+			l.log(d).WithFields(logrus.Fields{"tail": tail, "net": e.net}).Info("bundle spends from a deposit address and is no payment")
 		}
 		d.done[tail] = true
 		for i := range a.bundle {

@@ -1,8 +1,12 @@
 package legacy
 
 import (
+	"bytes"
+	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -473,5 +477,114 @@ func TestFloodedFromStart(t *testing.T) {
 	}
 	if asked := w.node.asked(); len(asked) > 45 {
 		t.Errorf("20 polls made %d requests", len(asked))
+	}
+}
+
+// TestManyReplays: a bundle that was attached so often that a node does not show
+// all of it. Each attachment counts, at a cost that does not grow with those
+// dealt with.
+func TestManyReplays(t *testing.T) {
+	const count = 40 // of 3 transactions each
+	net, s, l := replayed(t, count)
+	s.setFault(func(command string, body []byte, w http.ResponseWriter) bool {
+		if command != "findTransactions" || !strings.Contains(string(body), "bundles") {
+			return false
+		}
+		answer := &recorder{header: make(http.Header)}
+		net.ServeHTTP(answer, httptest.NewRequest("POST", "/", bytes.NewReader(body)))
+		var all struct {
+			Hashes []string `json:"hashes"`
+		}
+		if err := json.Unmarshal(answer.body, &all); err != nil {
+			t.Error(err)
+		}
+		all.Hashes = all.Hashes[:30] // as a real node at 1,000
+		json.NewEncoder(w).Encode(all)
+		return true
+	})
+	got, complete, err := l.Confirmed(t.Context())
+	if err != nil || !complete || len(slices.Compact(ids(got))) != count {
+		t.Fatalf("got %d payments, %t, %v, want %d", len(got), complete, err, count)
+	}
+	for range 3 {
+		again, err := net.Replay(got[0].ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := net.Milestone(); err != nil {
+			t.Fatal(err)
+		}
+		s.asked()
+		if more, _, err := l.Confirmed(t.Context()); err != nil || len(more) != 1 || more[0].ID != again || string(more[0].Message) != fromJohn {
+			t.Errorf("once more: got %v, %v", more, err)
+		}
+		if asked := s.asked(); len(asked) > 12 {
+			t.Errorf("once more: got %d requests", len(asked))
+		}
+	}
+}
+
+// TestOutOfTime: what a look found before its time ran out is kept, and the next
+// one goes on from there.
+func TestOutOfTime(t *testing.T) {
+	_, s, l := replayed(t, 20)
+	found := make(map[string]bool)
+	for range 50 {
+		n := 0
+		ctx, cancel := context.WithCancel(t.Context())
+		s.setFault(func(command string, _ []byte, _ http.ResponseWriter) bool {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			if n++; n > 8 { // what it takes to find payments, and not to look at the balance again
+				cancel()
+			}
+			return false
+		})
+		got, complete, err := l.Confirmed(ctx)
+		cancel()
+		for _, p := range got {
+			if found[p.ID] {
+				t.Errorf("payment %s was returned twice", p.ID)
+			}
+			found[p.ID] = true
+		}
+		if complete {
+			break
+		}
+		if err == nil {
+			t.Error("not complete, but no error")
+		}
+	}
+	if len(found) != 20 {
+		t.Errorf("got %d payments, want 20", len(found))
+	}
+}
+
+// TestHangingNode: a node that hangs holds the others up seldom.
+func TestHangingNode(t *testing.T) {
+	w := newWorld(t)
+	release := make(chan struct{})
+	hanging := serve(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-release }))
+	defer close(release)
+	l := w.read(Config{Nodes: []string{hanging.URL, w.node.URL}, Addresses: []string{w.jane}, Timeout: 50 * time.Millisecond})
+	w.ledger = l
+	for range 20 {
+		w.sweep()
+		l.mu.Lock()
+		n := l.nodes[0]
+		if !n.until.IsZero() && n.fails < 11 {
+			n.until = time.Now() // as if the time had passed
+		}
+		l.mu.Unlock()
+	}
+	if n := l.nodes[0]; time.Until(n.until) < 4*time.Minute || n.err == nil {
+		t.Errorf("got %+v, want it left alone for minutes", n.state)
+	}
+	w.node.Close()
+	if _, _, err := l.Confirmed(t.Context()); err == nil {
+		t.Error("with both gone: got no error")
+	}
+	if n := l.nodes[0]; time.Until(n.until) > maxOutage {
+		t.Errorf("with both gone: got %+v, want it tried again soon", n.state)
 	}
 }
