@@ -7,7 +7,7 @@ SUDO  := $(if $(filter 0,$(shell id -u)),,sudo)
 DEPS  := gcc libc6-dev mosquitto mosquitto-clients mosquitto-dev libmosquitto-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build demo run test bench lint clean
+.PHONY: help deps build demo run test test-compose bench lint clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ run: build ## the same system, kept up in the foreground
 test: build ## every test, with the race detector and the real broker
 	$(GO) vet ./...
 	$(GO) test -race -timeout 10m ./...
+
+test-compose: deps ## docker-compose up, on base images made from Debian packages
+	cmd/e2e/compose.sh
 
 bench: build ## the measured claims, as ratios and figures
 	$(GO) test -run '^$$' -bench . -benchtime 1x ./...
