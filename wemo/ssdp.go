@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"net/url"
@@ -42,32 +43,35 @@ const (
 var ErrNotFound = errors.New("no plug answered the search")
 
 // Discover returns every Insight that answers, in the order of their UDN. It
-// takes four seconds. That none answers is no error.
+// takes four seconds. That none answers is no error. A plug that answers the
+// search and then does not say more, as one whose HTTP server hangs, is there
+// with its UDN and address alone.
 func (s Search) Discover(ctx context.Context, c *Client) ([]Device, error) {
-	var found []Device
-	var unwell []error
+	var answers []ssdpAnswer
 	err := s.run(ctx, func(a ssdpAnswer) bool {
-		if slices.ContainsFunc(found, func(d Device) bool { return d.UDN == a.udn }) {
-			return false
-		}
-		d, err := c.Describe(ctx, a.addr)
-		switch {
-		case errors.Is(err, ErrNotInsight):
-		case err != nil:
-			unwell = append(unwell, err)
-		default:
-			found = append(found, d)
-		}
+		answers = append(answers, a)
 		return false
 	})
 	if err != nil {
 		return nil, err
 	}
-	slices.SortFunc(found, func(a, b Device) int { return strings.Compare(a.UDN, b.UDN) })
-	if len(found) == 0 && len(unwell) > 0 {
-		return nil, unwell[len(unwell)-1]
+	// Only now: a plug that keeps us waiting must not cost us the others.
+	found := map[string]Device{}
+	for _, a := range answers {
+		if found[a.udn].Name != "" {
+			continue // another way to the same plug
+		}
+		d, err := c.Describe(ctx, a.addr)
+		switch {
+		case ctx.Err() != nil:
+			return nil, ctx.Err()
+		case err == nil:
+			found[a.udn] = d
+		case strings.HasPrefix(a.udn, "uuid:Insight-") && !errors.Is(err, ErrNotInsight):
+			found[a.udn] = Device{UDN: a.udn, Addr: a.addr}
+		}
 	}
-	return found, nil
+	return slices.SortedFunc(maps.Values(found), func(a, b Device) int { return strings.Compare(a.UDN, b.UDN) }), nil
 }
 
 // find returns the plug with a udn, as soon as it answers, or, without one,

@@ -118,3 +118,16 @@ func TestDiscover(t *testing.T) {
 		t.Errorf("find another: got %v after %s, want an error when the context ends", err, time.Since(start))
 	}
 }
+
+func TestDiscoverHalfDead(t *testing.T) {
+	t.Parallel()
+	p := simulate(t, simulator.Config{Search: "127.0.0.1:0"})
+	if err := p.Command("silent"); err != nil {
+		t.Fatal(err)
+	}
+	want := Device{UDN: p.UDN(), Addr: p.Addr()}
+	found, err := Search{Group: p.SearchAddr()}.Discover(t.Context(), new(Client))
+	if err != nil || len(found) != 1 || found[0] != want {
+		t.Errorf("Discover with HTTP silent: got %+v, %v, want %+v", found, err, want)
+	}
+}
