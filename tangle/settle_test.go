@@ -215,8 +215,8 @@ func TestManual(t *testing.T) {
 	if _, ok := s.store.RevokedBy("john", "live", 5); ok {
 		t.Error("the payment after the revocation is marked")
 	}
-	if tangle.NewCause() == tangle.NewCause() {
-		t.Error("NewCause: two are the same")
+	if one, other := tangle.NewCause(), tangle.NewCause(); one == other {
+		t.Errorf("NewCause: got %s twice", one)
 	}
 }
 

@@ -1,10 +1,15 @@
 package legacy
 
 import (
+	"context"
 	"testing"
+	"time"
 
 	"github.com/iotaledger/iota.go/bundle"
+	"github.com/iotoll/iotoll/acl"
+	"github.com/iotoll/iotoll/tangle"
 	"github.com/iotoll/iotoll/tangle/devnet"
+	"github.com/iotoll/iotoll/tangle/tangletest"
 	logtest "github.com/sirupsen/logrus/hooks/test"
 )
 
@@ -96,5 +101,58 @@ func BenchmarkPayment(b *testing.B) {
 		if more, _, err := l.Confirmed(b.Context()); err != nil || len(more) != 1 {
 			b.Fatalf("got %v, %v", more, err)
 		}
+	}
+}
+
+// BenchmarkGranted is from a milestone to the grant in a store in memory, with a
+// poll every 250 ms.
+func BenchmarkGranted(b *testing.B) {
+	net, _, l := replayed(b, 1)
+	filter, err := acl.ParseFilter("sensor/live")
+	if err != nil {
+		b.Fatal(err)
+	}
+	offers, err := tangle.NewOffers(tangle.Offer{
+		ID: "live", Filters: []acl.Filter{filter}, Price: 1, Period: time.Millisecond, Address: l.deposits[0].address,
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	store := new(tangletest.Store)
+	store.AddUser("john")
+	w := &tangle.Watcher{
+		Ledger: l, Store: store, Offers: offers, Interval: 250 * time.Millisecond, Timeout: 30 * time.Second, FromStart: true, Log: l.cfg.Log,
+	}
+	ctx, cancel := context.WithCancel(b.Context())
+	ended := make(chan error)
+	go func() { ended <- w.Run(ctx) }()
+	granted := func(count int) {
+		for len(store.Account("john", "live")) < count {
+			time.Sleep(time.Millisecond)
+		}
+	}
+	granted(1)
+	tail := store.Payments()[0].ID
+	count := 1
+	var worst time.Duration
+	for b.Loop() {
+		b.StopTimer()
+		if _, err := net.Replay(tail); err != nil {
+			b.Fatal(err)
+		}
+		time.Sleep(time.Duration(count*37%250) * time.Millisecond) // anywhere between two polls
+		b.StartTimer()
+		at := time.Now()
+		if _, err := net.Milestone(); err != nil {
+			b.Fatal(err)
+		}
+		count++
+		granted(count)
+		worst = max(worst, time.Since(at))
+	}
+	b.ReportMetric(float64(worst.Milliseconds()), "worst-ms")
+	cancel()
+	if err := <-ended; err != nil {
+		b.Error(err)
 	}
 }

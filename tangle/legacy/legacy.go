@@ -113,6 +113,7 @@ type deposit struct {
 	done      map[trinary.Hash]bool      // transactions that were dealt with for good
 	seen      map[trinary.Hash]time.Time // when unconfirmed ones were seen first
 	cut       bool                       // the node has more transactions than it shows
+	doubted   bool                       // one node calls something included, too few agree
 	balance   int64
 	accounted int64     // Σ of the effects of the bundles found
 	based     bool      // offset is known

@@ -129,6 +129,10 @@ func (l *Ledger) compare(look []*deposit, whole bool) {
 			l.log(d).WithFields(fields).Warn("balance is lower than payments say, was the address spent from elsewhere?")
 			continue
 		}
+		if d.doubted {
+			l.log(d).WithFields(fields).WithField("agree", l.cfg.Agree).Warn("payments wait until enough nodes call them confirmed")
+			continue
+		}
 		l.log(d).WithFields(fields).Warn("money came that no transaction explains, payments may be hidden: let nodes allow getLedgerDiffExt or change the deposit address")
 	}
 }
@@ -147,6 +151,7 @@ func (l *Ledger) look(ctx context.Context, n *node, d *deposit, index int64) (pa
 	d.cut = len(hashes) >= maxHashes
 	l.warnCut(d, len(hashes))
 	again := d.reopen()
+	d.doubted = false
 	open := hashes[:0:0]
 	for _, h := range hashes {
 		if again || !d.done[h] {
@@ -378,6 +383,9 @@ func (l *Ledger) settle(ctx context.Context, n *node, d *deposit, hash trinary.H
 	}
 	confirmed := slices.DeleteFunc(tails, func(t trinary.Hash) bool { return !states[t] })
 	agreed := l.agree(ctx, n, confirmed)
+	for _, t := range confirmed {
+		d.doubted = d.doubted || !agreed[t]
+	}
 	slices.SortFunc(all, func(a, b attachment) int { // the same order whatever the node's
 		if a.bundle[0].Hash < b.bundle[0].Hash {
 			return -1

@@ -494,11 +494,17 @@ func TestAgree(t *testing.T) {
 		t.Errorf("with both: got %v", got)
 	}
 	second.Close()
-	tail = w.pay(500, fromJohn)
+	w.pay(500, fromJohn)
 	w.milestone()
-	w.settledNow()
-	if got := w.confirmed(); len(got) != 0 {
-		t.Errorf("with the second node down: got %v", got)
+	for range 2 {
+		w.settledNow()
+		if got := w.confirmed(); len(got) != 0 {
+			t.Errorf("with the second node down: got %v", got)
+		}
+		l.deposits[0].apart = time.Now().Add(-time.Minute)
+	}
+	if !w.logged("wait until enough nodes") {
+		t.Error("the seller was not told")
 	}
 	if h := l.Health(); h[1].Err == nil {
 		t.Errorf("Health: got %+v", h)
