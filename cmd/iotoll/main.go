@@ -18,9 +18,8 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
-	stop()
-	os.Exit(report(os.Stderr, err))
+	context.AfterFunc(ctx, stop) // a second signal ends the program at once
+	os.Exit(report(os.Stderr, run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)))
 }
 
 // usageError is a mistake in the command line.
@@ -49,6 +48,9 @@ func report(stderr io.Writer, err error) int {
 	case errors.As(err, &usage):
 		fmt.Fprintf(stderr, "iotoll: %v\nhint: %s --help\n", err, usage.command)
 		return 2
+	case errors.Is(err, context.Canceled):
+		fmt.Fprintln(stderr, "iotoll: interrupted")
+		return 1
 	}
 	fmt.Fprintf(stderr, "iotoll: %v\n", err)
 	if errors.As(err, &hinted) {

@@ -24,6 +24,10 @@ func iotoll(t *testing.T, stdin string, args ...string) result {
 	defer cancel()
 	var out, errOut bytes.Buffer
 	err := run(ctx, args, strings.NewReader(stdin), &out, &errOut)
+	// The passwords of all tests begin like that, and nothing ever prints one.
+	if text := out.String() + errOut.String(); strings.Contains(text, "hunter") {
+		t.Errorf("iotoll %s printed a password:\n%s", strings.Join(args, " "), text)
+	}
 	return result{report(&errOut, err), out.String(), errOut.String()}
 }
 

@@ -34,6 +34,9 @@ func background(t *testing.T, stdin string, args ...string) []string {
 		case <-time.After(10 * time.Second):
 			t.Errorf("iotoll %s does not end 10 s after it was interrupted", strings.Join(args, " "))
 		}
+		if strings.Contains(errOut.String(), "hunter") {
+			t.Errorf("iotoll %s logged a password", strings.Join(args, " "))
+		}
 		if t.Failed() {
 			t.Logf("iotoll %s logged:\n%s", strings.Join(args, " "), errOut.String())
 		}
@@ -77,6 +80,15 @@ func TestPay(t *testing.T) {
 	}
 	if r := pay("--amount", "20000", "--message", `{"username": "john"}`); r.code != 1 || !strings.Contains(r.errOut, "not enough iotas: 9499 ") || !strings.Contains(r.errOut, "hint: ") {
 		t.Errorf("pay too much: got %+v", r)
+	}
+	if r := pay("--amount", "0", "--message", `{"username": "john"}`); r.code != 1 || !strings.Contains(r.errOut, "amount 0: want 1 to ") {
+		t.Errorf("pay nothing: got %+v", r)
+	}
+	if r := pay("--amount", "1", "--message", `{"username": "jörg"}`); r.code != 1 || !strings.Contains(r.errOut, "ASCII") {
+		t.Errorf("pay with a message that is not ASCII: got %+v", r)
+	}
+	if r := pay("--amount", "1", "--message", "x", "--node", "http://127.0.0.1:1"); r.code != 1 || !strings.Contains(r.errOut, "connection refused") {
+		t.Errorf("pay through a node that is away: got %+v", r)
 	}
 	if r := pay("--message", `{"username": "john"}`); r.code != 2 || !strings.Contains(r.errOut, `required flag(s) "amount" not set`) {
 		t.Errorf("pay without amount: got %+v, want exit code 2", r)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -67,32 +68,67 @@ func readSecret(r io.Reader) (secret, error) {
 }
 
 // askSecret gets a secret from the terminal, twice and unseen, or from stdin
-// when that is no terminal.
-func (c console) askSecret(what string) (secret, error) {
+// when that is no terminal. It returns early when ctx ends.
+func (c console) askSecret(ctx context.Context, what string) (secret, error) {
 	f, ok := c.in.(*os.File)
 	if !ok || !term.IsTerminal(int(f.Fd())) {
-		s, err := readSecret(c.in)
+		s, err := interruptible(ctx, func() (secret, error) { return readSecret(c.in) })
 		if err != nil {
-			return secret{}, fmt.Errorf("read %s from stdin: %w", strings.ToLower(what), err)
+			return secret{}, fmt.Errorf("read %s from stdin: %w", what, err)
 		}
 		return s, nil
 	}
-	ask := func(prompt string) (string, error) {
+	state, err := term.GetState(int(f.Fd()))
+	if err != nil {
+		return secret{}, fmt.Errorf("read %s: %w", what, err)
+	}
+	ask := func(prompt string) (secret, error) {
 		fmt.Fprint(c.err, prompt)
-		b, err := term.ReadPassword(int(f.Fd()))
-		fmt.Fprintln(c.err)
-		return string(b), err
+		defer fmt.Fprintln(c.err)
+		s, err := interruptible(ctx, func() (secret, error) {
+			b, err := term.ReadPassword(int(f.Fd()))
+			return secret{string(b)}, err
+		})
+		if ctx.Err() != nil {
+			term.Restore(int(f.Fd()), state) // it would show nothing that is typed
+		}
+		return s, err
 	}
 	first, err := ask(what + ": ")
 	if err != nil {
-		return secret{}, fmt.Errorf("read %s: %w", strings.ToLower(what), err)
+		return secret{}, fmt.Errorf("read %s: %w", what, err)
 	}
 	again, err := ask(what + " again: ")
 	if err != nil {
-		return secret{}, fmt.Errorf("read %s: %w", strings.ToLower(what), err)
+		return secret{}, fmt.Errorf("read %s: %w", what, err)
 	}
 	if first != again {
-		return secret{}, fmt.Errorf("the two entries of the %s differ", strings.ToLower(what))
+		return secret{}, fmt.Errorf("the two entries of the %s differ", what)
 	}
-	return readSecret(strings.NewReader(first))
+	s, err := readSecret(strings.NewReader(first.reveal()))
+	if err != nil {
+		return secret{}, fmt.Errorf("read %s: %w", what, err)
+	}
+	return s, nil
+}
+
+// interruptible calls read, and returns its result or, if that comes first, that
+// ctx ended. Reading from stdin cannot be interrupted: read then goes on until
+// the program ends.
+func interruptible(ctx context.Context, read func() (secret, error)) (secret, error) {
+	type result struct {
+		s   secret
+		err error
+	}
+	done := make(chan result, 1)
+	go func() {
+		s, err := read()
+		done <- result{s, err}
+	}()
+	select {
+	case r := <-done:
+		return r.s, r.err
+	case <-ctx.Done():
+		return secret{}, ctx.Err()
+	}
 }

@@ -47,15 +47,15 @@ machine.`
 
 // passwordFlag adds --password-file and returns what reads the password, as a
 // hash.
-func passwordFlag(c console, cmd *cobra.Command) func() (string, error) {
+func passwordFlag(c console, cmd *cobra.Command) func(context.Context) (string, error) {
 	file := cmd.Flags().String("password-file", "", "`file` that holds the password on one line")
-	return func() (string, error) {
+	return func(ctx context.Context) (string, error) {
 		var pw secret
 		var err error
 		if *file != "" {
 			pw, err = readSecretFile(*file)
 		} else {
-			pw, err = c.askSecret("Password")
+			pw, err = c.askSecret(ctx, "password")
 		}
 		if err != nil {
 			return "", err
@@ -67,7 +67,7 @@ func passwordFlag(c console, cmd *cobra.Command) func() (string, error) {
 func newUserAdd(c console, load loader) *cobra.Command {
 	var rights []string
 	var superuser bool
-	var hash func() (string, error)
+	var hash func(context.Context) (string, error)
 	cmd := &cobra.Command{
 		Use:   "add NAME",
 		Short: "Add a user",
@@ -87,7 +87,7 @@ give them.
 			if u.Rights, err = parseRights(rights); err != nil {
 				return &usageError{err: err}
 			}
-			if u.Password, err = hash(); err != nil {
+			if u.Password, err = hash(cmd.Context()); err != nil {
 				return err
 			}
 			return stored(c, load, func(ctx context.Context, _ *Config, store *mongostore.Store, _ []string) error {
@@ -205,14 +205,14 @@ func userState(u acl.User) string {
 }
 
 func newUserPasswd(c console, load loader) *cobra.Command {
-	var hash func() (string, error)
+	var hash func(context.Context) (string, error)
 	cmd := &cobra.Command{
 		Use:   "passwd NAME",
 		Short: "Change the password of a user",
 		Long:  "passwd changes the password of a user.\n\n" + passwordHelp,
 		Args:  exactly("NAME"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			h, err := hash()
+			h, err := hash(cmd.Context())
 			if err != nil {
 				return err
 			}
