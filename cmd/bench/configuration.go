@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	_ "embed"
 	"errors"
@@ -23,19 +24,21 @@ const (
 	files  = "files"  // password_file and acl_file
 	dynsec = "dynsec" // Mosquitto's dynamic-security plugin, checking deliveries
 	floor  = "allow"  // a C plugin that permits everything
+	thread = "thread" // the same with a thread that sleeps: the floor for what is written in Go
 	iotoll = "iotoll" // ours, every subscriber holding a live grant
 )
 
 var (
-	configurations = []string{none, files, dynsec, floor, iotoll}
+	configurations = []string{none, files, dynsec, floor, thread, iotoll}
+	usual          = []string{none, files, dynsec, floor, iotoll}
 	builtIn        = []string{files, dynsec}
 )
 
-// chosen returns the configurations of a comma-separated list, in our order;
-// all of them if it is empty.
+// chosen returns the configurations of a comma-separated list, in our order; the
+// usual ones if it is empty.
 func chosen(list string) ([]string, error) {
 	if list == "" {
-		return configurations, nil
+		return usual, nil
 	}
 	names := strings.Split(list, ",")
 	for _, name := range names {
@@ -75,8 +78,9 @@ func (b *bench) prepare(ctx context.Context, name string) (string, error) {
 		conf, err := b.conf(option{"plugin_opt_config_file", "dynamic-security.json", config})
 		return plugin + conf, err
 	case floor:
-		plugin := filepath.Join(b.dir, "allow.so")
-		return "plugin " + b.program.inside(plugin) + "\n", compileAllow(ctx, plugin)
+		return b.compileAllow(ctx, "allow.so")
+	case thread:
+		return b.compileAllow(ctx, "thread.so", "-DTHREAD")
 	case iotoll:
 		return b.prepareIotoll(ctx)
 	}
@@ -100,16 +104,15 @@ func (b *bench) conf(options ...option) (string, error) {
 }
 
 // compileAllow compiles the plugin that permits everything.
-func compileAllow(ctx context.Context, plugin string) error {
+func (b *bench) compileAllow(ctx context.Context, name string, flags ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	source := strings.TrimSuffix(plugin, ".so") + ".c"
-	if err := os.WriteFile(source, allowSource, 0o600); err != nil {
-		return err
+	plugin := filepath.Join(b.dir, name)
+	args := append([]string{"-O2", "-shared", "-fPIC", "-pthread", "-x", "c", "-o", plugin}, flags...)
+	gcc := exec.CommandContext(ctx, "gcc", append(args, "-")...)
+	gcc.Stdin = bytes.NewReader(allowSource)
+	if out, err := gcc.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("compile the plugin that permits everything: %w\n%s", err, out)
 	}
-	out, err := exec.CommandContext(ctx, "gcc", "-O2", "-shared", "-fPIC", "-o", plugin, source).CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("compile %s: %w\n%s", source, err, out)
-	}
-	return nil
+	return "plugin " + b.program.inside(plugin) + "\n", nil
 }

@@ -112,7 +112,7 @@ func parse(args []string, stderr io.Writer) (*bench, error) {
 	rounds := f.Int("rounds", 5, "how often everything is measured")
 	seconds := f.Float64("seconds", 2, "how long one run measures")
 	subscribers := f.String("subscribers", "10,100", "measure throughput with so many subscribers; a comma-separated list")
-	only := f.String("only", "", "only these configurations; a comma-separated list (default all: "+strings.Join(configurations, ",")+")")
+	only := f.String("only", "", "only these configurations; a comma-separated list of "+strings.Join(configurations, ",")+" (default all but "+thread+")")
 	mosquitto := f.String("mosquitto", "", "command that runs Mosquitto, may be \"chroot DIR mosquitto\" (default mosquitto from PATH or /usr/sbin)")
 	dir := f.String("dir", "", "directory for files, which the broker must see (default the system's, inside the chroot if there is one)")
 	plugin := f.String("plugin", "build/iotoll.so", "iotoll's plugin")

@@ -1,6 +1,12 @@
 /* allow.c: the least that a Mosquitto plugin can do: it permits every log-in
- * and every access. What a plugin costs beyond this is its own doing. */
+ * and every access. What a plugin costs beyond this is its own doing.
+ *
+ * With THREAD it also has a thread, which sleeps for ever, as a plugin has that
+ * is written in Go. In a process with threads, the kernel counts who uses a file
+ * descriptor in each system call, and malloc takes locks. */
+#include <pthread.h>
 #include <stddef.h>
+#include <unistd.h>
 #include <mosquitto.h>
 #include <mosquitto_broker.h>
 #include <mosquitto_plugin.h>
@@ -10,6 +16,14 @@ static int allow(int event, void *data, void *userdata)
 	return MOSQ_ERR_SUCCESS;
 }
 
+#ifdef THREAD
+static void *idle(void *unused)
+{
+	for (;;)
+		pause();
+}
+#endif
+
 int mosquitto_plugin_version(int n, const int *supported)
 {
 	return 5;
@@ -17,6 +31,11 @@ int mosquitto_plugin_version(int n, const int *supported)
 
 int mosquitto_plugin_init(mosquitto_plugin_id_t *id, void **userdata, struct mosquitto_opt *options, int count)
 {
+#ifdef THREAD
+	pthread_t thread;
+	if (pthread_create(&thread, NULL, idle, NULL))
+		return MOSQ_ERR_NOMEM;
+#endif
 	int rc = mosquitto_callback_register(id, MOSQ_EVT_BASIC_AUTH, allow, NULL, NULL);
 	return rc ? rc : mosquitto_callback_register(id, MOSQ_EVT_ACL_CHECK, allow, NULL, NULL);
 }
