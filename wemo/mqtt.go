@@ -23,7 +23,9 @@ import (
 // It holds at most one message a topic, the newest: nothing piles up while the
 // broker is slow or away, and a live message that could not go out at once is
 // dropped. Retained ones are sent again with each new connection, since the
-// last will or another broker's memory may have replaced them.
+// last will or another broker's memory may have replaced them. What a socket
+// took before a connection was found dead, which takes up to ten seconds, may
+// still arrive late.
 type Broker struct {
 	URL      string      // mqtt://host:port, or mqtts:// with TLS
 	Username string      // empty: anonymous

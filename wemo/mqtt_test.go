@@ -3,8 +3,15 @@ package wemo
 import (
 	"bytes"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
+	"math/big"
 	"net"
 	"os"
 	"os/exec"
@@ -414,6 +421,65 @@ func TestBrokerKeepsThePassword(t *testing.T) {
 			t.Errorf("Run with URL %q: got %v, want an error without the password", u, err)
 		}
 	}
+}
+
+// Over TLS a certificate must be one that the caller trusts.
+func TestBrokerTLS(t *testing.T) {
+	t.Parallel()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret, err := x509.MarshalECPrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := startMosquitto(t)
+	dir := filepath.Dir(m.conf)
+	for name, block := range map[string]*pem.Block{"cert": {Type: "CERTIFICATE", Bytes: der}, "key": {Type: "EC PRIVATE KEY", Bytes: secret}} {
+		if err := os.WriteFile(filepath.Join(dir, name), pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := l.Addr().(*net.TCPAddr).Port
+	l.Close()
+	conf, err := os.ReadFile(m.conf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conf = fmt.Appendf(conf, "listener %d 127.0.0.1\ncertfile %s/cert\nkeyfile %s/key\n", port, dir, dir)
+	if err := os.WriteFile(m.conf, conf, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	m.kill()
+	m.start()
+	subscriber := m.listen("sensor/live")
+
+	b := writer(m)
+	b.URL = fmt.Sprintf("mqtts://127.0.0.1:%d", port)
+	stop := publish(t, b, &Poller{Source: readings})
+	time.Sleep(700 * time.Millisecond)
+	stop()
+	if got := subscriber.on("sensor/live"); len(got) != 0 {
+		t.Errorf("with a certificate that nobody signed: got %v, want nothing", got)
+	}
+	b = writer(m)
+	b.URL = fmt.Sprintf("mqtts://127.0.0.1:%d", port)
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+	b.TLS = &tls.Config{RootCAs: roots}
+	publish(t, b, &Poller{Source: readings})
+	subscriber.wait(t, "sensor/live", func(p published) bool { return p.payload == "4155" })
 }
 
 type lockedWriter struct {
