@@ -23,6 +23,16 @@ func operator() string {
 	return fmt.Sprintf("uid %d", os.Getuid())
 }
 
+// done tells of what was done by hand: whoever did it first, so that nobody does
+// it again because only the note of it failed, and then the audit trail.
+func done(ctx context.Context, c console, store *mongostore.Store, act mongostore.Act, format string, args ...any) error {
+	if _, err := fmt.Fprintf(c.out, format, args...); err != nil {
+		return err
+	}
+	act.By = operator()
+	return store.Audit(ctx, act)
+}
+
 func newAudit(c console, load loader) *cobra.Command {
 	return &cobra.Command{
 		Use:   "audit",

@@ -31,7 +31,7 @@ func newDoctor(c console, load loader) *cobra.Command {
 		Short: "Try everything that the configuration names, and compare the book with the ledger",
 		Long: `doctor tries the store, the nodes, the broker and the plugs, and compares what the
 nodes say that the deposit addresses hold with the payments in the book. It
-changes nothing, and may run beside "iotoll serve".
+settles nothing, and may run beside "iotoll serve".
 
 Each line begins with ok, warn or FAIL. The exit code is 1 if anything failed.`,
 		Example: `  iotoll doctor --mosquitto-conf /etc/mosquitto/conf.d/iotoll.conf`,

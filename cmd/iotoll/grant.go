@@ -201,11 +201,7 @@ func newGrantAdd(c console, load loader) *cobra.Command {
 				case err != nil:
 					return err
 				}
-				if err := store.Audit(ctx, mongostore.Act{By: operator(), Act: "grant add " + args[2], Object: g.Subject + " " + g.Offer, Reason: reason}); err != nil {
-					return err
-				}
-				_, err = fmt.Fprintf(c.out, "%s has %s from %s until %s\n", g.Subject, g.Offer, clock(g.NotBefore), clock(g.NotAfter))
-				return err
+				return done(ctx, c, store, mongostore.Act{Act: "grant add " + args[2], Object: g.Subject + " " + g.Offer, Reason: reason}, "%s has %s from %s until %s\n", g.Subject, g.Offer, clock(g.NotBefore), clock(g.NotAfter))
 			})(cmd, args)
 		},
 	}
@@ -229,11 +225,7 @@ receive nothing more. Credit stays, and so does all in the book.`,
 			if err != nil {
 				return err
 			}
-			if err := store.Audit(ctx, mongostore.Act{By: operator(), Act: "grant revoke", Object: g.Subject + " " + g.Offer, Reason: reason}); err != nil {
-				return err
-			}
-			_, err = fmt.Fprintf(c.out, "%s has no more of %s since %s\n", g.Subject, g.Offer, clock(g.At))
-			return err
+			return done(ctx, c, store, mongostore.Act{Act: "grant revoke", Object: g.Subject + " " + g.Offer, Reason: reason}, "%s has no more of %s since %s\n", g.Subject, g.Offer, clock(g.At))
 		}),
 	}
 	cmd.Flags().StringVar(&reason, "reason", "", "why, for the book")

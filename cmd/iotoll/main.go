@@ -136,7 +136,8 @@ payment's confirmation their connected MQTT client receives what they bought.`,
 	root.CompletionOptions.HiddenDefaultCmd = true
 	var config string
 	root.PersistentFlags().StringVar(&config, "config", defaultConfigPath(),
-		"configuration file; its default is $IOTOLL_CONFIG, else "+systemConfigPath)
+		"configuration `file`; $IOTOLL_CONFIG if left out, else "+systemConfigPath)
+	root.PersistentFlags().Lookup("config").DefValue = "" // the text says it
 	load := func() (*Config, error) { return LoadConfig(config) }
 
 	root.AddGroup(&cobra.Group{ID: "seller", Title: "For the seller:"},

@@ -283,15 +283,11 @@ is assigned stays so.`,
 			case r.Outcome == tangle.Unmatched:
 				return fmt.Errorf("payment %s is held: %s", b.ID, r.Reason)
 			}
-			if err := store.Audit(ctx, mongostore.Act{By: operator(), Act: "payment assign", Object: b.ID, Reason: args[1] + " " + offer}); err != nil {
-				return err
+			g, act := r.Grant, mongostore.Act{Act: "payment assign", Object: b.ID, Reason: args[1] + " " + offer}
+			if g.Outcome() == tangle.Underpaid {
+				return done(ctx, c, store, act, "%s has %d iotas of credit for %s\n", g.Subject, g.Credit, g.Offer)
 			}
-			if r.Grant.Outcome() == tangle.Underpaid {
-				_, err = fmt.Fprintf(c.out, "%s has %d iotas of credit for %s\n", r.Grant.Subject, r.Grant.Credit, r.Grant.Offer)
-			} else {
-				_, err = fmt.Fprintf(c.out, "%s has %s from %s until %s\n", r.Grant.Subject, r.Grant.Offer, clock(r.Grant.NotBefore), clock(r.Grant.NotAfter))
-			}
-			return err
+			return done(ctx, c, store, act, "%s has %s from %s until %s\n", g.Subject, g.Offer, clock(g.NotBefore), clock(g.NotAfter))
 		}),
 	}
 }

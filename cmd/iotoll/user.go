@@ -96,11 +96,7 @@ give them.
 				} else if err != nil {
 					return err
 				}
-				if err := store.Audit(ctx, mongostore.Act{By: operator(), Act: "user add", Object: u.Name}); err != nil {
-					return err
-				}
-				_, err := fmt.Fprintf(c.out, "added user %s\n", u.Name)
-				return err
+				return done(ctx, c, store, mongostore.Act{Act: "user add", Object: u.Name}, "added user %s\n", u.Name)
 			})(cmd, args)
 		},
 	}
@@ -220,11 +216,7 @@ func newUserPasswd(c console, load loader) *cobra.Command {
 				if err := store.SetPassword(ctx, args[0], h); err != nil {
 					return err
 				}
-				if err := store.Audit(ctx, mongostore.Act{By: operator(), Act: "user passwd", Object: args[0]}); err != nil {
-					return err
-				}
-				_, err := fmt.Fprintf(c.out, "changed the password of %s\n", args[0])
-				return err
+				return done(ctx, c, store, mongostore.Act{Act: "user passwd", Object: args[0]}, "changed the password of %s\n", args[0])
 			})(cmd, args)
 		},
 	}
@@ -241,11 +233,7 @@ func newUserDisabled(c console, load loader, use, short string, disabled bool) *
 			if err := store.SetDisabled(ctx, args[0], disabled); err != nil {
 				return err
 			}
-			if err := store.Audit(ctx, mongostore.Act{By: operator(), Act: "user " + use, Object: args[0]}); err != nil {
-				return err
-			}
-			_, err := fmt.Fprintf(c.out, "%sd user %s\n", use, args[0])
-			return err
+			return done(ctx, c, store, mongostore.Act{Act: "user " + use, Object: args[0]}, "%sd user %s\n", use, args[0])
 		}),
 	}
 }
@@ -261,11 +249,7 @@ for whoever is given the name later.`,
 			if err := store.RemoveUser(ctx, args[0]); err != nil {
 				return err
 			}
-			if err := store.Audit(ctx, mongostore.Act{By: operator(), Act: "user remove", Object: args[0]}); err != nil {
-				return err
-			}
-			_, err := fmt.Fprintf(c.out, "removed user %s\n", args[0])
-			return err
+			return done(ctx, c, store, mongostore.Act{Act: "user remove", Object: args[0]}, "removed user %s\n", args[0])
 		}),
 	}
 }
