@@ -107,7 +107,7 @@ func (s *Snapshot) Decide(r Request, now time.Time) Decision {
 	switch {
 	case a == nil || a.user == nil:
 		return Decision{Reason: UnknownUser}
-	case a.user.Disabled:
+	case a.disabled:
 		return Decision{Reason: Disabled}
 	}
 	d := a.decide(&q, r.Access, now.UnixMilli())
@@ -134,7 +134,7 @@ func (q *question) opens(rule string) bool {
 }
 
 func (a *account) decide(q *question, access Access, now int64) Decision {
-	if a.user.Superuser {
+	if a.superuser {
 		return Decision{Permit: true, Reason: Superuser}
 	}
 	d := Decision{Reason: NoRight}

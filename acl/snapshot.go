@@ -41,10 +41,12 @@ type entry struct {
 // account is what there is under one name. There may be grants without a user:
 // they count as soon as there is one.
 type account struct {
-	name   string
-	user   *User
-	rules  []rule
-	grants []interval
+	name      string
+	user      *User
+	superuser bool // the user's, at hand for a decision
+	disabled  bool
+	rules     []rule
+	grants    []interval
 }
 
 // rule is a static right with %u expanded.
@@ -211,7 +213,7 @@ func (e *editor) setUser(u User) {
 	if a.user == nil {
 		e.s.users++
 	}
-	a.user, a.rules = &u, nil
+	a.user, a.superuser, a.disabled, a.rules = &u, u.Superuser, u.Disabled, nil
 	for _, r := range u.Rights {
 		if text, ok := expand(r.Pattern, u.Name); ok {
 			a.rules = append(a.rules, rule{text, r.Access, strings.Contains(text, clientMark)})

@@ -20,7 +20,7 @@ func BenchmarkBrokerLogins(b *testing.B) {
 	for i := range logins {
 		s.user(acl.User{Name: fmt.Sprint("u", i)})
 	}
-	broker := startBroker(b, conf(s.uri, "set_tcp_nodelay true"))
+	broker := startBroker(b, conf(s.uri))
 	broker.waitLog("following the store")
 	publisher := broker.connect(connect{user: "jane", pass: "secret", id: "publisher"})
 	reader := broker.connect(connect{user: "jane", pass: "secret", id: "reader"})

@@ -339,7 +339,7 @@ func (b *broker) waitLog(want string) {
 // conf is the usual configuration.
 func conf(storeURI string, more ...string) string {
 	return strings.Join(append([]string{
-		"listener PORT 127.0.0.1", "allow_anonymous true", "plugin PLUGIN", "plugin_opt_store_uri " + storeURI,
+		"set_tcp_nodelay true", "listener PORT 127.0.0.1", "allow_anonymous true", "plugin PLUGIN", "plugin_opt_store_uri " + storeURI,
 		"plugin_opt_public sensor/1m", "plugin_opt_public free/#",
 	}, more...), "\n") + "\n"
 }

@@ -82,7 +82,7 @@ func TestNoInjectionInProduction(t *testing.T) {
 // the mask of bridge.c this kills the broker after some thousands.
 func TestBrokerSignals(t *testing.T) {
 	t.Parallel()
-	n := 5_000
+	n := 20_000
 	if os.Getenv("IOTOLL_SOAK") != "" {
 		n = 100_000
 	}
