@@ -3,6 +3,7 @@ package legacy
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/iotaledger/iota.go/api"
 	"github.com/iotaledger/iota.go/guards"
@@ -13,14 +14,13 @@ import (
 const maxDiffs = 100
 
 // beyond finds what changed an address since the last milestone up to which
-// everything was found, by asking what each milestone changed in the whole
-// ledger. No number of transactions hides anything from it, but nodes answer it
-// only to whom they permit to; then all is false.
+// everything was found, or during the last hundred if that is longer ago, by
+// asking what each milestone changed in the whole ledger. No number of
+// transactions hides anything from it, but nodes answer it only to whom they
+// permit to; then all is false.
 func (l *Ledger) beyond(ctx context.Context, n *node, d *deposit, index int64) (hashes []trinary.Hash, all bool, err error) {
-	if index-l.covered > maxDiffs {
-		return nil, false, nil
-	}
-	for i := l.covered + 1; i <= index; i++ {
+	from := max(d.covered, index-maxDiffs, 0)
+	for i := from + 1; i <= index; i++ {
 		more, err := n.ledgerDiff(ctx, i, d.hash)
 		if err != nil {
 			if ctx.Err() != nil {
@@ -29,11 +29,12 @@ func (l *Ledger) beyond(ctx context.Context, n *node, d *deposit, index int64) (
 			return hashes, false, nil
 		}
 		for _, h := range more {
-			if !d.done[h] {
+			if !d.done[h] && !slices.Contains(hashes, h) {
 				hashes = append(hashes, h)
 			}
 		}
 	}
+	d.gap = d.gap || from > d.covered // from 0, it was all that ever happened
 	return hashes, true, nil
 }
 

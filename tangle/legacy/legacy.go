@@ -23,11 +23,12 @@
 // changed is read by getLedgerDiffExt instead, which nothing can hide from.
 //
 // A flood that still wins: more than 1,000 transactions that claim value, on an
-// address whose nodes do not permit getLedgerDiffExt to us, or for longer than
-// 100 milestones while we are not running. Then payments may be hidden, and the
-// seller is told how much money came that no transaction explains: balances
-// cannot be flooded. An address flooded before it is watched for the first time
-// is not watched at all, since its history cannot be told from what is new.
+// address whose nodes do not permit getLedgerDiffExt to us, or while we are away
+// for longer than 100 milestones. Then payments may be hidden, and the seller is
+// told how much money came that no transaction explains: balances cannot be
+// flooded (of what came while we were away, iotoll doctor tells). An address
+// flooded like that before it is watched for the first time is not watched at
+// all, since its history cannot be told from what is new.
 // The way out is another deposit address, with the old one kept as a former one.
 //
 // # Messages
@@ -97,7 +98,6 @@ type Ledger struct {
 	spentAt time.Time // of the next question whether addresses were spent from
 	lookAt  time.Time // not before, while a difference lasts
 	looks   int       // in a row that left a difference
-	covered int64     // milestone up to which everything was found
 
 	coordinator  trinary.Hash // by which the network is recognised
 	coordinators string       // name of the node that told
@@ -112,7 +112,10 @@ type deposit struct {
 
 	done      map[trinary.Hash]bool      // transactions that were dealt with for good
 	seen      map[trinary.Hash]time.Time // when unconfirmed ones were seen first
-	cut       bool                       // the node has more transactions than it shows
+	cut       bool                       // the node has more transactions than it shows, and some may be missing
+	gap       bool                       // some older than those read by milestone
+	tracked   bool                       // everything was found that is not older than the gap
+	covered   int64                      // milestone up to which everything was found
 	doubted   bool                       // one node calls something included, too few agree
 	balance   int64
 	accounted int64     // Σ of the effects of the bundles found

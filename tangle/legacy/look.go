@@ -58,10 +58,7 @@ func (l *Ledger) poll(ctx context.Context, n *node, sweep bool) (payments []tang
 		return payments, false, err
 	}
 	if same := indexAfter == index && slices.Equal(after, balances); same && !behind {
-		l.compare(look, whole)
-		if whole && len(look) == len(l.deposits) {
-			l.covered = index
-		}
+		l.compare(look)
 	}
 	l.pace()
 	if sweep && !now.Before(l.spentAt) {
@@ -93,13 +90,13 @@ func (l *Ledger) pace() {
 }
 
 // compare looks for money that came without a transaction to show for it.
-func (l *Ledger) compare(look []*deposit, whole bool) {
+func (l *Ledger) compare(look []*deposit) {
 	now := time.Now()
 	for _, d := range look {
 		switch {
 		case !d.based:
 			// What the node has forgotten is not missing.
-			if whole {
+			if d.tracked {
 				d.based, d.offset, d.apart = true, d.balance-d.accounted, time.Time{}
 				if d.offset != 0 {
 					l.log(d).WithFields(logrus.Fields{"balance": d.balance, "found": d.accounted}).
@@ -148,7 +145,7 @@ func (l *Ledger) look(ctx context.Context, n *node, d *deposit, index int64) (pa
 	if err != nil {
 		return nil, false, err
 	}
-	d.cut = len(hashes) >= maxHashes
+	cut := len(hashes) >= maxHashes
 	l.warnCut(d, len(hashes))
 	again := d.reopen()
 	d.doubted = false
@@ -169,10 +166,12 @@ func (l *Ledger) look(ctx context.Context, n *node, d *deposit, index int64) (pa
 			included = append(included, h)
 		}
 	}
-	whole = !d.cut
-	if d.cut && l.covered > 0 {
-		beyond, all, err := l.beyond(ctx, n, d, index)
-		if err != nil {
+	d.tracked = true
+	if !cut {
+		d.gap = false
+	} else {
+		var beyond []trinary.Hash
+		if beyond, d.tracked, err = l.beyond(ctx, n, d, index); err != nil {
 			return nil, false, err
 		}
 		for _, h := range beyond {
@@ -180,9 +179,9 @@ func (l *Ledger) look(ctx context.Context, n *node, d *deposit, index int64) (pa
 				included = append(included, h)
 			}
 		}
-		d.cut = !all
-		whole = all
 	}
+	d.cut = cut && (d.gap || !d.tracked)
+	whole = !d.cut
 	// In portions: what is done stays done when time runs out.
 	known := make(map[trinary.Hash]*tx)
 	for len(included) > 0 {
@@ -201,6 +200,10 @@ func (l *Ledger) look(ctx context.Context, n *node, d *deposit, index int64) (pa
 			return payments, false, err
 		}
 		whole = whole && all
+		d.tracked = d.tracked && all
+	}
+	if d.tracked {
+		d.covered = index
 	}
 	d.forget(hashes)
 	return payments, whole, nil

@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -422,15 +423,7 @@ func TestFlood(t *testing.T) {
 			fmt.Fprint(a, `{"error":"command [getLedgerDiffExt] is protected"}`)
 			return true
 		}
-		if command == "findTransactions" && strings.Contains(string(body), "addresses") { // the cut takes away what is real
-			var none []string
-			for i := range 1000 {
-				none = append(none, fmt.Sprintf("%q", trinary.IntToTrytes(int64(i+1), 81)))
-			}
-			fmt.Fprintf(a, `{"hashes":[%s]}`, strings.Join(none, ","))
-			return true
-		}
-		return false
+		return hide(command, body, a)
 	})
 	hidden := w.pay(777, fromJohn)
 	w.milestone()
@@ -459,25 +452,72 @@ func TestFlood(t *testing.T) {
 	}
 }
 
-// TestFloodedFromStart: history that cannot be read as a whole is not complete.
+// TestFloodedFromStart: history that cannot be read as a whole is not complete,
+// but from then on nothing is missed if the node tells what milestones change.
 func TestFloodedFromStart(t *testing.T) {
 	w := newWorld(t)
 	if err := w.net.Flood(w.jane, 1000, devnet.Unconfirmable); err != nil {
 		t.Fatal(err)
 	}
+	var refuse atomic.Bool
+	refuse.Store(true)
+	w.node.setFault(func(command string, body []byte, a http.ResponseWriter) bool {
+		if command == "getLedgerDiffExt" && refuse.Load() {
+			a.WriteHeader(http.StatusForbidden)
+			return true
+		}
+		return hide(command, body, a)
+	})
 	if _, complete, err := w.ledger.Confirmed(t.Context()); err != nil || complete {
-		t.Errorf("got complete %t, %v, want not complete", complete, err)
+		t.Errorf("refused: got complete %t, %v, want not complete", complete, err)
 	}
 	if !w.logged("nearly as many transactions as a node shows") {
 		t.Error("the seller was not told")
 	}
 	w.node.asked()
 	for range 20 {
-		w.confirmed()
+		if _, complete, err := w.ledger.Confirmed(t.Context()); err != nil || complete {
+			t.Errorf("refused: got complete %t, %v, want not complete", complete, err)
+		}
 	}
-	if asked := w.node.asked(); len(asked) > 45 {
+	if asked := w.node.asked(); len(asked) > 60 {
 		t.Errorf("20 polls made %d requests", len(asked))
 	}
+	refuse.Store(false)
+	w.settledNow()
+	if _, complete, err := w.ledger.Confirmed(t.Context()); err != nil || !complete {
+		t.Errorf("all milestones since the first: got complete %t, %v, want complete", complete, err)
+	}
+
+	// Another process, when the first milestones are longer ago.
+	for range maxDiffs + 1 {
+		w.milestone()
+	}
+	w.ledger = w.read(w.ledger.cfg)
+	if _, complete, err := w.ledger.Confirmed(t.Context()); err != nil || complete {
+		t.Errorf("another process: got complete %t, %v, want not complete", complete, err)
+	}
+	tail := w.pay(500, fromJohn)
+	w.milestone()
+	got, complete, err := w.ledger.Confirmed(t.Context())
+	if err != nil || complete || len(got) != 1 || got[0].ID != tail {
+		t.Errorf("a new payment: got %v, complete %t, %v", got, complete, err)
+	}
+	w.node.setFault(nil)
+}
+
+// hide answers findTransactions by address with a thousand transactions that do
+// not exist, as a cut that takes away what is real.
+func hide(command string, body []byte, w http.ResponseWriter) bool {
+	if command != "findTransactions" || !strings.Contains(string(body), "addresses") {
+		return false
+	}
+	var none []string
+	for i := range maxHashes {
+		none = append(none, fmt.Sprintf("%q", trinary.IntToTrytes(int64(i+1), 81)))
+	}
+	fmt.Fprintf(w, `{"hashes":[%s]}`, strings.Join(none, ","))
+	return true
 }
 
 // TestManyReplays: a bundle that was attached so often that a node does not show
