@@ -20,13 +20,13 @@ type payment struct {
 }
 
 // payments returns the seller's book.
-func payments(t *testing.T, r *rig.Rig, flags ...string) []payment {
+func payments(t testing.TB, r *rig.Rig, flags ...string) []payment {
 	t.Helper()
 	return lines[payment](t, iotoll(t, r, append([]string{"payment", "list", "--json"}, flags...)...))
 }
 
 // outcomes counts the payments of an outcome.
-func outcomes(t *testing.T, r *rig.Rig, outcome string) int {
+func outcomes(t testing.TB, r *rig.Rig, outcome string) int {
 	t.Helper()
 	return len(payments(t, r, "--outcome", outcome))
 }
@@ -37,13 +37,13 @@ type grant struct {
 	From, Until       time.Time
 }
 
-func grants(t *testing.T, r *rig.Rig, flags ...string) []grant {
+func grants(t testing.TB, r *rig.Rig, flags ...string) []grant {
 	t.Helper()
 	return lines[grant](t, iotoll(t, r, append([]string{"grant", "list", "--json"}, flags...)...))
 }
 
 // lines decodes JSON, one object a line.
-func lines[T any](t *testing.T, text string) (all []T) {
+func lines[T any](t testing.TB, text string) (all []T) {
 	t.Helper()
 	for d := json.NewDecoder(bytes.NewBufferString(text)); d.More(); {
 		var one T

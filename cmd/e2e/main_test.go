@@ -94,7 +94,7 @@ func client(t *testing.T, r *rig.Rig, name, user string, args ...string) *rig.Pr
 }
 
 // iotoll runs a command that must succeed.
-func iotoll(t *testing.T, r *rig.Rig, args ...string) string {
+func iotoll(t testing.TB, r *rig.Rig, args ...string) string {
 	t.Helper()
 	out, err := r.Iotoll(t.Context(), args...)
 	if err != nil {
