@@ -104,6 +104,7 @@ func read(subject, topic string) acl.Request {
 }
 
 func TestGateFollows(t *testing.T) {
+	t.Parallel()
 	f := &fakeStore{users: []acl.User{{Name: "john", Password: hash()}}}
 	g, _, changes := newTestGate(t, f)
 	r := read("john", "sensor/live")
@@ -142,6 +143,7 @@ func TestGateFollows(t *testing.T) {
 }
 
 func TestGateOutlivesTheStore(t *testing.T) {
+	t.Parallel()
 	f := &fakeStore{err: errors.New("away")}
 	g, logs, _ := newTestGate(t, f)
 	if a := g.decide(read("", "free")); a.code != codeSuccess {
@@ -193,6 +195,7 @@ func TestGateRefusesUnknownVersion(t *testing.T) {
 // An old snapshot refuses, and a young one answers again although nothing else
 // has changed: the table of decisions must hear of it.
 func TestGateSnapshotTooOld(t *testing.T) {
+	t.Parallel()
 	f := &fakeStore{users: []acl.User{{Name: "john", Superuser: true}}}
 	g, _, changes := newTestGate(t, f, option{"max_age", "1s"})
 	f.do(func() { f.err = errors.New("away") })
@@ -206,6 +209,7 @@ func TestGateSnapshotTooOld(t *testing.T) {
 }
 
 func TestGateDefersTheUnknown(t *testing.T) {
+	t.Parallel()
 	f := &fakeStore{users: []acl.User{{Name: "john", Password: hash()}}}
 	g, _, _ := newTestGate(t, f, option{"unknown_user", "defer"})
 	for _, c := range []struct {

@@ -72,6 +72,7 @@ func TestBrokerOutlivesPanics(t *testing.T) {
 
 // The hook for panics is in no other build.
 func TestNoInjectionInProduction(t *testing.T) {
+	t.Parallel()
 	out, err := exec.Command("grep", "-c", "IOTOLL_PANIC", build(t, "")).CombinedOutput()
 	if strings.TrimSpace(string(out)) != "0" {
 		t.Errorf("the plugin holds the hook for panics: %s, %v", out, err)
