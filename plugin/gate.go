@@ -15,8 +15,8 @@ import (
 	"github.com/iotoll/iotoll/acl/mongostore"
 )
 
-// What a callback answers to the broker: the codes of mosquitto.h that are safe,
-// see the table in export.go's callers in bridge.c.
+// What a callback answers to the broker: the codes of mosquitto.h that are safe.
+// Others close connections, and for READ not even the reader's.
 const (
 	codeSuccess = 0
 	codeAuth    = 11 // MOSQ_ERR_AUTH: a login is refused
