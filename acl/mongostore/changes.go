@@ -9,8 +9,6 @@ import (
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
-	"go.mongodb.org/mongo-driver/v2/mongo"
-	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"github.com/iotoll/iotoll/acl"
 )
@@ -67,6 +65,14 @@ type Position struct {
 	Seq     int64  // the number of the last change that is known; 0 if there is none
 	Nonce   string // that change's
 	checked time.Time
+}
+
+// End returns the position at the end of the log of changes, for a follower that
+// asks only for what is to come.
+func (s *Store) End(ctx context.Context) (Position, error) {
+	at, err := s.lastChange(ctx)
+	at.checked = s.Now()
+	return at, err
 }
 
 // Changes returns what changed after a position, in order, and the position
@@ -303,11 +309,9 @@ func (s *Store) setHead(p Position) {
 	s.head = p
 }
 
-// TrimChanges deletes the changes announced before an instant, but for the last
-// one. A follower that has not asked since then loads everything anew.
-func (s *Store) TrimChanges(ctx context.Context, before time.Time) (deleted int64, err error) {
-	ctx, cancel := readAll(ctx)
-	defer cancel()
+// trimChanges deletes the changes announced before an instant, but for the last
+// one.
+func (s *Store) trimChanges(ctx context.Context, before time.Time) (deleted int64, err error) {
 	head, err := s.lastChange(ctx)
 	if err != nil {
 		return 0, err
@@ -330,18 +334,12 @@ func (s *Store) TrimChanges(ctx context.Context, before time.Time) (deleted int6
 	}
 	// One after another, in order: what is left never has a gap, wherever this
 	// stops.
-	for first < stays {
-		var batch []mongo.WriteModel
-		for ; first < stays && len(batch) < 500; first++ {
-			batch = append(batch, mongo.NewDeleteOneModel().SetFilter(bson.D{{Key: "_id", Value: changeID(first)}}))
-		}
-		result, err := s.changes.BulkWrite(ctx, batch, options.BulkWrite().SetOrdered(true))
-		if result != nil {
-			deleted += result.DeletedCount
-		}
-		if err != nil {
-			return deleted, fmt.Errorf("trim log of changes: %w", err)
-		}
+	ids := make([]any, 0, stays-first)
+	for ; first < stays; first++ {
+		ids = append(ids, changeID(first))
+	}
+	if deleted, err = removeAll(ctx, s.changes, ids); err != nil {
+		return deleted, fmt.Errorf("trim log of changes: %w", err)
 	}
 	return deleted, nil
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
 
 	"github.com/iotoll/iotoll/acl"
 	"github.com/iotoll/iotoll/tangle"
@@ -107,8 +108,10 @@ func TestMalformedGrant(t *testing.T) {
 		{{Key: "_id", Value: "odd filter"}, {Key: "not_after", Value: epoch.Add(time.Hour)}, {Key: "filters", Value: bson.A{"a/#/b"}}},
 		{{Key: "_id", Value: "odd subject"}, {Key: "not_after", Value: epoch.Add(time.Hour)}, {Key: "subject", Value: 7}},
 	} {
-		if _, err := s.grants.InsertOne(t.Context(), d); err != nil {
-			t.Fatal(err)
+		for c, d := range map[*mongo.Collection]any{s.grants: d, s.current: d[:1]} {
+			if _, err := c.InsertOne(t.Context(), d); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
 	_, grants, _, err := s.Load(t.Context())
@@ -248,8 +251,8 @@ func TestReload(t *testing.T) {
 				announceUser(t, s, "other")
 			}
 			s.Now = func() time.Time { return time.Now().Add(time.Hour) }
-			if n, err := s.TrimChanges(t.Context(), s.Now()); err != nil || n != 14 {
-				t.Errorf("TrimChanges: got %d, error %v, want 14", n, err)
+			if n, err := s.trimChanges(t.Context(), s.Now()); err != nil || n != 14 {
+				t.Errorf("trimChanges: got %d, error %v, want 14", n, err)
 			}
 		}, late: true},
 		{name: "emptied", before: 5, happen: func(t *testing.T, s *Store) {
@@ -297,8 +300,8 @@ func TestTrimChanges(t *testing.T) {
 	s := newStore(t)
 	now := epoch
 	s.Now = func() time.Time { return now }
-	if n, err := s.TrimChanges(t.Context(), now); n != 0 || err != nil {
-		t.Errorf("TrimChanges of an empty log: got %d, error %v, want 0", n, err)
+	if n, err := s.trimChanges(t.Context(), now); n != 0 || err != nil {
+		t.Errorf("trimChanges of an empty log: got %d, error %v, want 0", n, err)
 	}
 	for range 10 {
 		announceUser(t, s, "john")
@@ -316,8 +319,8 @@ func TestTrimChanges(t *testing.T) {
 		{epoch.Add(1000 * time.Hour), 5},
 		{epoch.Add(1000 * time.Hour), 0},
 	} {
-		if n, err := s.TrimChanges(t.Context(), test.before); n != test.want || err != nil {
-			t.Errorf("TrimChanges(%s): got %d, error %v, want %d", test.before.Sub(epoch), n, err, test.want)
+		if n, err := s.trimChanges(t.Context(), test.before); n != test.want || err != nil {
+			t.Errorf("trimChanges(%s): got %d, error %v, want %d", test.before.Sub(epoch), n, err, test.want)
 		}
 	}
 	now = now.Add(time.Hour)

@@ -155,6 +155,9 @@ func (s *Store) Append(ctx context.Context, g tangle.Grant) error {
 			return fmt.Errorf("append grant %d of %q for %q: there is no entry before it", g.Seq, g.Subject, g.Offer)
 		}
 	}
+	if err := s.nameCurrent(ctx, g); err != nil {
+		return err
+	}
 	added, err := insert(ctx, s.grants, documentOf(g))
 	if err != nil {
 		return fmt.Errorf("insert grant %d of %q for %q: %w", g.Seq, g.Subject, g.Offer, err)
@@ -283,8 +286,40 @@ func (s *Store) Grants(ctx context.Context, subject, offer string) ([]Entry, err
 	if err != nil {
 		return nil, fmt.Errorf("list grants: %w", err)
 	}
+	sortEntries(entries)
+	return entries, nil
+}
+
+// CurrentGrants is [Store.Grants] without the entries that can open nothing any
+// more, and without reading them.
+func (s *Store) CurrentGrants(ctx context.Context, subject, offer string) ([]Entry, error) {
+	ctx, cancel := readAll(ctx)
+	defer cancel()
+	now := s.now()
+	var entries []Entry
+	err := s.eachCurrent(ctx, func(raw bson.Raw) error {
+		var d grantDocument
+		if err := bson.Unmarshal(raw, &d); err != nil {
+			return fmt.Errorf("grant %s: %w", idText(raw), err)
+		}
+		opens := d.right(nil)
+		if !opens.NotAfter.After(now) || !opens.NotAfter.After(opens.NotBefore) ||
+			subject != "" && d.Subject != subject || offer != "" && d.Offer != offer {
+			return nil
+		}
+		e, err := d.entry()
+		entries = append(entries, e)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list current grants: %w", err)
+	}
+	sortEntries(entries)
+	return entries, nil
+}
+
+func sortEntries(entries []Entry) {
 	slices.SortFunc(entries, func(a, b Entry) int {
 		return cmp.Or(cmp.Compare(a.Subject, b.Subject), cmp.Compare(a.Offer, b.Offer), cmp.Compare(a.Seq, b.Seq))
 	})
-	return entries, nil
 }

@@ -2,7 +2,6 @@ package mongostore
 
 import (
 	"context"
-	"fmt"
 	"strings"
 	"time"
 
@@ -17,12 +16,14 @@ const clockSlack = time.Hour
 
 // Load returns every user and every grant that is not over, in no order. What
 // changes while it reads, or later, is told by [Store.Changes] from the position
-// that it returns. Documents that cannot be used are logged and left out.
+// that it returns. Documents that cannot be used are logged and left out. What
+// it costs depends on how many grants are not over, or were not at the last
+// [Store.Trim], and not on how many ever were.
 func (s *Store) Load(ctx context.Context) ([]acl.User, []acl.Grant, Position, error) {
 	ctx, cancel := readAll(ctx)
 	defer cancel()
 	// First, so that no change falls between.
-	at, err := s.lastChange(ctx)
+	at, err := s.End(ctx)
 	if err != nil {
 		return nil, nil, Position{}, err
 	}
@@ -32,17 +33,16 @@ func (s *Store) Load(ctx context.Context) ([]acl.User, []acl.Grant, Position, er
 	}
 	var grants []acl.Grant
 	lists := make(filterLists)
-	live := bson.D{{Key: "not_after", Value: bson.D{{Key: "$gt", Value: s.now().Add(-clockSlack)}}}}
-	err = each(ctx, s.grants, live, func(raw bson.Raw) error {
-		if g, ok := s.usableGrant(raw, lists); ok {
+	since := s.now().Add(-clockSlack)
+	err = s.eachCurrent(ctx, func(raw bson.Raw) error {
+		if g, ok := s.usableGrant(raw, lists); ok && g.NotAfter.After(since) {
 			grants = append(grants, g)
 		}
 		return nil
 	})
 	if err != nil {
-		return nil, nil, Position{}, fmt.Errorf("read grants: %w", err)
+		return nil, nil, Position{}, err
 	}
-	at.checked = s.Now()
 	return users, grants, at, nil
 }
 

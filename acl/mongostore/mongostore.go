@@ -14,6 +14,7 @@
 //	pending      the payments that are not settled yet, and why not
 //	assignments  whose a payment is; never changed
 //	grants       the entries of the accounts; only a revocation marks them
+//	current      the names of the grants that may not be over
 //	settlements  what became of a payment; never changed
 //	changes      the log by which others follow the store, see [Store.Changes]
 //	audit        what the seller did by hand
@@ -29,6 +30,7 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -72,7 +74,7 @@ type Store struct {
 
 	client *mongo.Client
 
-	users, payments, pending, assignments, grants, settlements, changes, audit, meta *mongo.Collection
+	users, payments, pending, assignments, grants, current, settlements, changes, audit, meta *mongo.Collection
 
 	announcing chan struct{} // holds one while the log of changes is written to
 
@@ -113,6 +115,7 @@ func Open(uri, database string) (*Store, error) {
 		pending:     db.Collection("pending"),
 		assignments: db.Collection("assignments"),
 		grants:      db.Collection("grants"),
+		current:     db.Collection("current"),
 		settlements: db.Collection("settlements"),
 		changes:     db.Collection("changes"),
 		audit:       db.Collection("audit"),
@@ -208,6 +211,25 @@ func remove(ctx context.Context, c *mongo.Collection, id any) (removed bool, err
 		return false, err
 	}
 	return result.DeletedCount > 0, nil
+}
+
+// removeAll deletes the documents with these _ids, one after another in their
+// order, as far as they are there.
+func removeAll(ctx context.Context, c *mongo.Collection, ids []any) (removed int64, err error) {
+	for some := range slices.Chunk(ids, 500) {
+		batch := make([]mongo.WriteModel, len(some))
+		for i, id := range some {
+			batch[i] = mongo.NewDeleteOneModel().SetFilter(bson.D{{Key: "_id", Value: id}})
+		}
+		result, err := c.BulkWrite(ctx, batch, options.BulkWrite().SetOrdered(true))
+		if result != nil {
+			removed += result.DeletedCount
+		}
+		if err != nil {
+			return removed, err
+		}
+	}
+	return removed, nil
 }
 
 // set writes fields of the document with an _id, if there is one.

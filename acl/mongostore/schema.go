@@ -107,10 +107,5 @@ func createIndexes(ctx context.Context, s *Store) error {
 	} else if err != nil {
 		return fmt.Errorf("create index of usernames: %w", err)
 	}
-	// For Load, which leaves out what is over.
-	_, err = s.grants.Indexes().CreateOne(ctx, mongo.IndexModel{Keys: bson.D{{Key: "not_after", Value: 1}}})
-	if err != nil {
-		return fmt.Errorf("create index of grants: %w", err)
-	}
 	return nil
 }

@@ -33,7 +33,11 @@ entry is what a payment or a manual act did; those that only brought credit open
 nothing.`,
 		Args: exactly(),
 		RunE: stored(c, load, func(ctx context.Context, _ *Config, store *mongostore.Store, _ []string) error {
-			all, err := store.Grants(ctx, user, offer)
+			read := store.Grants
+			if live {
+				read = store.CurrentGrants
+			}
+			all, err := read(ctx, user, offer)
 			if err != nil {
 				return err
 			}

@@ -271,7 +271,7 @@ func (d *daemon) addPublisher(ctx context.Context) error {
 func (d *daemon) follow(ctx context.Context, recheck chan<- struct{}) error {
 	var at mongostore.Position
 	start := func() (err error) {
-		_, _, at, err = d.store.Load(ctx)
+		at, err = d.store.End(ctx)
 		return err
 	}
 	const failed, recovered = "store cannot be followed", "store is followed again"
@@ -307,11 +307,11 @@ func (d *daemon) follow(ctx context.Context, recheck chan<- struct{}) error {
 	return nil
 }
 
-// trim deletes old entries of the log of changes.
+// trim keeps it cheap to follow and to load the store, however much was sold.
 func (d *daemon) trim(ctx context.Context) error {
 	for {
-		if _, err := d.store.TrimChanges(ctx, time.Now().Add(-keepChanges)); err != nil && ctx.Err() == nil {
-			d.log.WithError(err).WithField("retry_in", trimInterval).Warn("log of changes cannot be trimmed")
+		if err := d.store.Trim(ctx, time.Now().Add(-keepChanges)); err != nil && ctx.Err() == nil {
+			d.log.WithError(err).WithField("retry_in", trimInterval).Warn("store cannot be trimmed")
 		}
 		if wait(ctx, trimInterval) != nil {
 			return nil
