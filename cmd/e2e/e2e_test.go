@@ -80,6 +80,7 @@ func TestHeld(t *testing.T) {
 	if err := r.AddUser(t.Context(), "mary"); err != nil {
 		t.Fatal(err)
 	}
+	time.Sleep(200 * time.Millisecond) // until the broker knows her
 	mary := client(t, r, "mary", "mary", "-t", "sensor/#")
 	receives(t, mary, "sensor/live", 2)
 	silent(t, r, c, "sensor/live")
