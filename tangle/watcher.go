@@ -35,6 +35,10 @@ type Watcher struct {
 	// Recheck asks to look at the held payments again, because a user was
 	// created or an assignment made. Nil means once a minute only.
 	Recheck <-chan struct{}
+	// Observe, if set, is told what became of a payment, and again if that
+	// changes. took is the time from when it was seen confirmed until its grant
+	// was written; 0 if it got none, or had to wait for something else than us.
+	Observe func(p Payment, o Outcome, took time.Duration)
 
 	Log logrus.FieldLogger
 	Now func() time.Time // the time written in grants; time.Now if nil
@@ -73,8 +77,11 @@ type Health struct {
 	LastSuccess time.Time // of the last look at the ledger that worked; zero if none did
 	LedgerError error     // of the last look, nil if it worked
 	LedgerSince time.Time // since when looks fail
+	LedgerReads int64     // looks since Run began, also those that failed
+	LedgerFails int64     // looks that failed
 	StoreError  error     // of the store, nil if it works
 	StoreSince  time.Time // since when it fails
+	StoreFails  int64     // passes on which it failed since Run began
 	Waiting     int       // payments seen and not yet in the store, because it fails
 	Held        int       // payments that wait for the seller or for a user to be created
 }
@@ -140,6 +147,9 @@ func (w *Watcher) poll(ctx context.Context) {
 	defer w.mu.Unlock()
 	w.health.LedgerError, w.health.LedgerSince = w.ledger.err, w.ledger.since
 	w.health.StoreError, w.health.StoreSince = w.store.err, w.store.since
+	if err != nil {
+		w.health.StoreFails++
+	}
 	w.health.Waiting, w.health.Held = len(w.fresh), len(w.held)
 }
 
@@ -158,12 +168,15 @@ func (w *Watcher) look(ctx context.Context) {
 		return
 	}
 	w.report(&w.ledger, err, "ledger cannot be read, payments wait", "ledger can be read again")
-	if err == nil {
-		w.complete = w.complete || complete
-		w.mu.Lock()
-		w.health.LastSuccess = time.Now()
-		w.mu.Unlock()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.health.LedgerReads++
+	if err != nil {
+		w.health.LedgerFails++
+		return
 	}
+	w.complete = w.complete || complete
+	w.health.LastSuccess = time.Now()
 }
 
 // settleFresh records and settles what the ledger returned. tried tells whether
@@ -222,13 +235,17 @@ func (w *Watcher) settleOne(ctx context.Context, f *waiting) (done bool, err err
 			w.recheckSoon()
 			return false, fmt.Errorf("record payment %s: %w", p.ID, err)
 		}
-		if !added || outcome == Historic {
+		if !added {
+			return true, nil
+		}
+		if outcome == Historic {
+			w.observe(p, Historic, 0)
 			return true, nil
 		}
 		f.recorded = true
 		w.fields(p).Info("payment seen")
 	}
-	return w.settle(ctx, p)
+	return w.settle(ctx, p, true)
 }
 
 // recordAs says as what a new payment is to be recorded: as Historic or to be
@@ -308,7 +325,7 @@ func (w *Watcher) settleOld(ctx context.Context) (tried bool, err error) {
 		w.old = w.old[1:]
 		tried = true
 		settleCtx, cancel := context.WithTimeout(ctx, w.Timeout)
-		_, itsErr := w.settle(settleCtx, p)
+		_, itsErr := w.settle(settleCtx, p, false)
 		cancel()
 		if itsErr != nil {
 			err = itsErr
@@ -354,8 +371,9 @@ func (w *Watcher) recheckSoon() {
 	}
 }
 
-// settle settles one recorded payment and logs what became of it.
-func (w *Watcher) settle(ctx context.Context, p Payment) (done bool, err error) {
+// settle settles one recorded payment and tells what became of it. fresh says
+// that it waited for nobody but us.
+func (w *Watcher) settle(ctx context.Context, p Payment, fresh bool) (done bool, err error) {
 	before, wasHeld := w.held[p.ID]
 	r, err := w.settler.settle(ctx, p, before)
 	if err != nil {
@@ -363,6 +381,9 @@ func (w *Watcher) settle(ctx context.Context, p Payment) (done bool, err error) 
 	}
 	if r.Outcome == Unmatched {
 		w.held[p.ID] = r.Reason
+		if !wasHeld {
+			w.observe(p, Unmatched, 0)
+		}
 		if !wasHeld || r.Reason != before {
 			w.fields(p).WithField("reason", r.Reason).Warn("payment held, assign it or create the user")
 		}
@@ -370,8 +391,14 @@ func (w *Watcher) settle(ctx context.Context, p Payment) (done bool, err error) 
 	}
 	delete(w.held, p.ID)
 	if r.Outcome == Replayed {
+		w.observe(p, Replayed, 0)
 		return true, nil
 	}
+	took := time.Duration(0)
+	if fresh {
+		took = max(1, time.Since(p.Confirmed))
+	}
+	w.observe(p, r.Outcome, took)
 	log := w.fields(p).WithFields(logrus.Fields{"subject": r.Grant.Subject, "offer": r.Grant.Offer})
 	if r.Outcome == Underpaid {
 		log.WithField("credit", r.Grant.Credit).Info("payment is below the price and kept as credit")
@@ -379,6 +406,12 @@ func (w *Watcher) settle(ctx context.Context, p Payment) (done bool, err error) 
 		log.WithField("until", r.Grant.NotAfter.Format(time.RFC3339)).Info("payment credited")
 	}
 	return true, nil
+}
+
+func (w *Watcher) observe(p Payment, o Outcome, took time.Duration) {
+	if w.Observe != nil {
+		w.Observe(p, o, took)
+	}
 }
 
 func (w *Watcher) fields(p Payment) logrus.FieldLogger {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -83,6 +84,13 @@ func (s *shop) logged(text string) int {
 func TestWatcher(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newShop(t)
+		seen := make(map[string]tangle.Outcome)
+		s.Observe = func(p tangle.Payment, o tangle.Outcome, took time.Duration) {
+			seen[p.ID] = o
+			if (took > 0) != (o == tangle.Credited || o == tangle.Underpaid) {
+				t.Errorf("payment %s was observed as %s after %s", p.ID, o, took)
+			}
+		}
 		s.ledger.Confirm(payment("old", fromJohn, 5000))
 		s.open(t)
 		time.Sleep(time.Second)
@@ -106,7 +114,10 @@ func TestWatcher(t *testing.T) {
 		if got := len(s.store.Account("john", "live")); got != 2 {
 			t.Errorf("account: got %d entries, want 2", got)
 		}
-		if h := s.Health(); h.Held != 1 || h.Waiting != 0 || h.LedgerError != nil || h.StoreError != nil || time.Since(h.LastSuccess) > time.Second {
+		if want := map[string]tangle.Outcome{"old": tangle.Historic, "p1": tangle.Credited, "p2": tangle.Unmatched, "p3": tangle.Underpaid}; !maps.Equal(seen, want) {
+			t.Errorf("observed: got %v, want %v", seen, want)
+		}
+		if h := s.Health(); h.Held != 1 || h.LedgerReads < 40 || h.LedgerFails != 0 || h.StoreFails != 0 || h.Waiting != 0 || h.LedgerError != nil || h.StoreError != nil || time.Since(h.LastSuccess) > time.Second {
 			t.Errorf("Health: got %+v", h)
 		}
 		s.close(t)
@@ -227,7 +238,7 @@ func TestWatcherLedgerAway(t *testing.T) {
 			t.Errorf("got %d lines in ten minutes of failure, want about one a minute", got)
 		}
 		h := s.Health()
-		if h.LedgerError == nil || time.Since(h.LedgerSince) < 9*time.Minute {
+		if h.LedgerError == nil || time.Since(h.LedgerSince) < 9*time.Minute || h.LedgerFails < 50 || h.LedgerFails >= h.LedgerReads {
 			t.Errorf("Health: got %+v", h)
 		}
 		s.close(t)
