@@ -98,6 +98,7 @@ func Open(uri, database string) (*Store, error) {
 		// Whatever the URI says: what was acknowledged must stay, and what is
 		// asked for must be the latest.
 		SetWriteConcern(writeconcern.Majority()).SetReadConcern(readconcern.Local()).SetReadPreference(readpref.Primary())
+	inject(opts)
 	client, err := mongo.Connect(opts)
 	if err != nil {
 		return nil, fmt.Errorf("store URI is not usable: %s; want for instance mongodb://127.0.0.1:27017", faultOf(uri))
