@@ -6,8 +6,10 @@ GO    ?= go
 SUDO  := $(if $(filter 0,$(shell id -u)),,sudo)
 DEPS  := gcc libc6-dev mosquitto mosquitto-clients mosquitto-dev libmosquitto-dev
 
+FUZZTIME ?= 1m
+
 .DEFAULT_GOAL := help
-.PHONY: help deps build demo run test test-compose bench lint clean
+.PHONY: help deps build demo run test test-brokers test-compose bench fuzz lint clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,16 +37,26 @@ test: build ## every test, with the race detector and the real broker
 	$(GO) vet ./...
 	$(GO) test -race -timeout 10m ./...
 
+test-brokers: build ## the tests against Mosquitto 2.0.21 and 2.1, in chroots (root)
+	cmd/e2e/brokers.sh
+
 test-compose: deps ## docker-compose up, on base images made from Debian packages
 	cmd/e2e/compose.sh
 
 bench: build ## the measured claims, as ratios and figures
 	$(GO) test -run '^$$' -bench . -benchtime 1x ./...
 
+fuzz: deps ## every fuzz target for FUZZTIME (1m)
+	@for pkg in $$($(GO) list ./...); do \
+	  for target in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
+	    $(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
+	  done; \
+	done
+
 lint: ## vet, staticcheck, govulncheck
 	$(GO) vet ./...
-	$(GO) run honnef.co/go/tools/cmd/staticcheck@latest ./...
-	$(GO) run golang.org/x/vuln/cmd/govulncheck@latest ./...
+	$(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2 ./...
+	$(GO) run golang.org/x/vuln/cmd/govulncheck@v1.9.0 ./...
 
 clean: ## remove what was built
 	rm -rf build

@@ -58,7 +58,7 @@ func (s *story) play(ctx context.Context) error {
 	}
 	s.print(refused.Output())
 	if !strings.Contains(refused.Output(), "denied") {
-		return errors.New("John's subscription to sensor/live was not refused")
+		return errors.New("john's subscription to sensor/live was not refused")
 	}
 
 	s.say("His other client asks for everything under sensor/. It stays connected until the end, and gets the free topic only.")
@@ -68,11 +68,11 @@ func (s *story) play(ctx context.Context) error {
 	}
 	s.command("mosquitto_sub -p %d -u john -P … -t 'sensor/#' -v", s.r.BrokerPort)
 	if err := s.until(ctx, func() bool { return strings.Count(john.Output(), average) >= 2 }); err != nil {
-		return fmt.Errorf("John's client got no sensor/1m: %w", err)
+		return fmt.Errorf("john's client got no sensor/1m: %w", err)
 	}
 	s.show(john)
 	if strings.Contains(john.Output(), live) {
-		return errors.New("John's client got sensor/live before he paid")
+		return errors.New("john's client got sensor/live before he paid")
 	}
 
 	s.say("John pays %d iotas and names himself. The tangle confirms; his client, still connected, receives the live readings.", s.r.Price)
@@ -80,7 +80,7 @@ func (s *story) play(ctx context.Context) error {
 		return err
 	}
 	if err := s.until(ctx, func() bool { return strings.Count(john.Output(), live) >= 4 }); err != nil {
-		return fmt.Errorf("John paid and got no sensor/live: %w", err)
+		return fmt.Errorf("john paid and got no sensor/live: %w", err)
 	}
 	s.show(john)
 
@@ -96,7 +96,7 @@ func (s *story) play(ctx context.Context) error {
 		return err
 	}
 	if err := s.until(ctx, func() bool { return strings.Count(john.Output(), live) >= before+4 }); err != nil {
-		return fmt.Errorf("John paid again and got no sensor/live: %w", err)
+		return fmt.Errorf("john paid again and got no sensor/live: %w", err)
 	}
 	s.show(john)
 
