@@ -3,15 +3,23 @@
 // New hashes are argon2id in the PHC string format (RFC 9106). Those of
 // mosquitto-auth-plug verify too: PBKDF2$sha256$iterations$salt$key, where the
 // salt is used as the base64 text that it is written as.
+//
+// A password that [Generate] made is another matter. A hash is slow to make a
+// thief of the store try few passwords a second; among 2^130 he finds none at any
+// speed. So its hash is $generated-sha256$salt$key, the HMAC-SHA-256 of the password
+// under the salt, which verifies in a microsecond. Such a password ends with a
+// checksum, by which [Hash] tells it from one that a human chose.
 package password
 
 import (
+	"crypto/hmac"
 	"crypto/pbkdf2"
 	"crypto/rand"
 	"crypto/sha1"
 	"crypto/sha256"
 	"crypto/sha512"
 	"crypto/subtle"
+	"encoding/base32"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -43,20 +51,51 @@ const (
 	minKey        = 16
 )
 
+// generatedPrefix begins the hash of a generated password.
+const generatedPrefix = "$generated-sha256$"
+
+// A generated password is the text of crypto/rand, 26 characters A-Z and 2-7 that
+// hold 130 random bits, and 6 characters of their digest.
+const (
+	randomLen   = 26
+	checksumLen = 6
+)
+
 // ErrFormat is wrapped by the errors of [Verify]: the stored hash is not one
 // that this package reads.
 var ErrFormat = errors.New("not a password hash that iotoll reads")
 
-// Hash returns the argon2id hash of a password under a new random salt, in the
-// PHC string format.
+// Generate returns a new random password of 32 characters.
+func Generate() string {
+	text := rand.Text()
+	return text + checksum(text)
+}
+
+// checksum is what ends a generated password. A human has no reason to make one.
+func checksum(text string) string {
+	sum := sha256.Sum256([]byte("iotoll generated password\x00" + text))
+	return base32.StdEncoding.EncodeToString(sum[:])[:checksumLen]
+}
+
+// isGenerated reports whether Generate made a password. Of other texts of 32
+// characters, one in a billion passes for such.
+func isGenerated(password string) bool {
+	return len(password) == randomLen+checksumLen && checksum(password[:randomLen]) == password[randomLen:]
+}
+
+// Hash returns the hash of a password under a new random salt, in the PHC string
+// format: argon2id, or the cheap one if [Generate] made the password.
 func Hash(password string) (string, error) {
 	if password == "" {
 		return "", errors.New("password is empty")
 	}
 	salt := make([]byte, saltLen)
 	rand.Read(salt) // never fails, see crypto/rand
-	key := argon2.IDKey([]byte(password), salt, passes, memory, threads, keyLen)
 	b64 := base64.RawStdEncoding
+	if isGenerated(password) {
+		return generatedPrefix + b64.EncodeToString(salt) + "$" + b64.EncodeToString(generatedKey(salt, password)), nil
+	}
+	key := argon2.IDKey([]byte(password), salt, passes, memory, threads, keyLen)
 	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version, memory, passes, threads,
 		b64.EncodeToString(salt), b64.EncodeToString(key)), nil
 }
@@ -71,8 +110,40 @@ func Verify(stored, password string) (bool, error) {
 		return verifyArgon2id(stored, password)
 	case kind == "PBKDF2" && stored[0] == 'P':
 		return verifyPBKDF2(stored, password)
+	case Cheap(stored):
+		return verifyGenerated(stored, password)
 	}
-	return false, fmt.Errorf("%w: it begins with neither $argon2id$ nor PBKDF2$", ErrFormat)
+	return false, fmt.Errorf("%w: it begins with none of $argon2id$, PBKDF2$ and %s", ErrFormat, generatedPrefix)
+}
+
+// Cheap reports whether a stored hash is that of a generated password, which
+// [Verify] compares in a microsecond. Nobody can guess one, so nobody has to be
+// slowed.
+func Cheap(stored string) bool { return strings.HasPrefix(stored, generatedPrefix) }
+
+// verifyGenerated reads $generated-sha256$salt$key.
+func verifyGenerated(stored, password string) (bool, error) {
+	salt, key, ok := strings.Cut(stored[len(generatedPrefix):], "$")
+	if !ok {
+		return false, fmt.Errorf("%w: want %ssalt$key", ErrFormat, generatedPrefix)
+	}
+	s, err := decode(base64.RawStdEncoding, "salt", salt, saltLen)
+	if err != nil {
+		return false, err
+	}
+	want, err := decode(base64.RawStdEncoding, "key", key, keyLen)
+	if err != nil {
+		return false, err
+	}
+	// Only a generated password is safe under this hash, however it got there.
+	same := subtle.ConstantTimeCompare(generatedKey(s, password), want) == 1
+	return same && isGenerated(password), nil
+}
+
+func generatedKey(salt []byte, password string) []byte {
+	h := hmac.New(sha256.New, salt)
+	h.Write([]byte(password))
+	return h.Sum(nil)
 }
 
 type argon2id struct {

@@ -40,6 +40,50 @@ func TestHash(t *testing.T) {
 	}
 }
 
+func TestGenerate(t *testing.T) {
+	seen := make(map[string]bool)
+	for range 1000 {
+		pw := Generate()
+		if len(pw) != 32 || strings.Trim(pw, "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567") != "" || seen[pw] {
+			t.Fatalf("Generate: got %q, want 32 new characters A-Z and 2-7", pw)
+		}
+		seen[pw] = true
+		h, err := Hash(pw)
+		if err != nil || !Cheap(h) {
+			t.Fatalf("Hash(%s): got %s, %v, want the cheap one", pw, h, err)
+		}
+		if ok, err := Verify(h, pw); !ok || err != nil {
+			t.Fatalf("Verify(%s, %s): got %v, %v, want true", h, pw, ok, err)
+		}
+		for _, other := range []string{"", pw[1:], pw + "x", strings.ToLower(pw), Generate()} {
+			if ok, err := Verify(h, other); ok || err != nil {
+				t.Fatalf("Verify(%s, %s): got %v, %v, want false", h, other, ok, err)
+			}
+		}
+	}
+}
+
+// What a human chose is never hashed the cheap way, nor accepted if somebody else
+// did that.
+func TestCheapIsForGeneratedOnly(t *testing.T) {
+	pw := Generate()
+	for _, human := range []string{
+		"x", "correct horse battery staple", strings.Repeat("A", 32), strings.ToLower(pw), pw[:31], pw + "A", " " + pw, pw[:26], "A" + pw[1:31] + "!",
+		"PASSWORDPASSWORDPASSWORDPASSWORD", strings.Repeat("\x00", 32),
+	} {
+		h, err := Hash(human)
+		if err != nil || Cheap(h) || !strings.HasPrefix(h, "$argon2id$") {
+			t.Errorf("Hash(%q): got %s, %v, want argon2id", human, h, err)
+		}
+		salt := []byte("sixteen bytes...")
+		b64 := base64.RawStdEncoding
+		forged := generatedPrefix + b64.EncodeToString(salt) + "$" + b64.EncodeToString(generatedKey(salt, human))
+		if ok, err := Verify(forged, human); ok || err != nil {
+			t.Errorf("Verify(%s, %q): got %v, %v, want false", forged, human, ok, err)
+		}
+	}
+}
+
 // legacy makes a hash as mosquitto-auth-plug's np does: the salt is used as the
 // base64 text that it is written as.
 func legacy(digest string, h func() hash.Hash, iterations, keyLen int, pw string) string {
@@ -94,6 +138,7 @@ func TestVerifyRefusesFormat(t *testing.T) {
 		return strings.Replace(good, old, new, 1)
 	}
 	key := "$" + strings.Repeat("A", 43) + "="
+	cheap := strings.Repeat("A", 22) + "$" + strings.Repeat("A", 43)
 	for _, h := range []string{
 		"", "$", "x", "$$$$$", "plaintext", "argon2id$v=19$m=8,t=1,p=1$c29tZXNhbHQ$AAAA", "$PBKDF2$sha256$1$a" + key,
 		"$2a$10$abcdefghijklmnopqrstuv", "$argon2id", "$argon2id$", good + "$", "$argon2i" + good[9:],
@@ -106,6 +151,8 @@ func TestVerifyRefusesFormat(t *testing.T) {
 		"PBKDF2$md5$1$salt" + key, "PBKDF2$SHA256$1$salt" + key, "PBKDF2$sha256$1$" + key, "PBKDF2$sha256$1$salt", "PBKDF2$sha256$1$salt$",
 		"PBKDF2$sha256$1$salt$AAAA", "PBKDF2$sha256$1$salt$!" + key, "PBKDF2$sha256$1$salt" + key + "$x", "PBKDF2", "PBKDF2$",
 		"PBKDF2$sha256$1$" + strings.Repeat("s", 1000) + key,
+		"$generated-sha256", "$generated-sha256$", "$generated-sha256$$", "generated-sha256$" + cheap, "$generated-sha512$" + cheap, "$generated-sha256$" + cheap + "$",
+		"$generated-sha256$" + cheap[1:], "$generated-sha256$" + cheap[:len(cheap)-1], "$generated-sha256$" + cheap + "AAAA$", "$generated-sha256$!" + cheap[1:],
 	} {
 		start := time.Now()
 		ok, err := Verify(h, "x")
@@ -125,6 +172,8 @@ func FuzzVerify(f *testing.F) {
 	f.Add(good)
 	f.Add(legacy("sha256", sha256.New, 901, 24, "x"))
 	f.Add("$argon2id$v=19$m=8,t=1,p=1$c29tZXNhbHQ$AAAAAAAAAAAAAAAAAAAAAA")
+	cheap, _ := Hash(Generate())
+	f.Add(cheap)
 	f.Fuzz(func(t *testing.T, stored string) {
 		if ok, err := Verify(stored, "not the password of anything"); ok {
 			t.Errorf("Verify(%q): got true, %v", stored, err)
@@ -133,14 +182,18 @@ func FuzzVerify(f *testing.F) {
 }
 
 func BenchmarkVerify(b *testing.B) {
-	h, err := Hash("secret")
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.ReportAllocs()
-	for b.Loop() {
-		if ok, err := Verify(h, "secret"); !ok || err != nil {
-			b.Fatal(ok, err)
-		}
+	for name, pw := range map[string]string{"human": "secret", "generated": Generate()} {
+		b.Run(name, func(b *testing.B) {
+			h, err := Hash(pw)
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				if ok, err := Verify(h, pw); !ok || err != nil {
+					b.Fatal(ok, err)
+				}
+			}
+		})
 	}
 }
