@@ -37,6 +37,7 @@ type Broker struct {
 
 	mu       sync.Mutex
 	online   bool
+	took     time.Time          // when the broker last took something
 	pending  map[string]message // by topic
 	retained map[string]message // the newest of each topic
 	wake     chan struct{}      // has room for one: there is something pending
@@ -131,6 +132,14 @@ func (b *Broker) Publish(topic string, payload []byte, retained bool) error {
 	return nil
 }
 
+// Health reports whether there is a connection to the broker, and when it last
+// took something; the zero time if it never did.
+func (b *Broker) Health() (connected bool, last time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.online, b.took
+}
+
 // keep connects again and again until ctx ends.
 func (b *Broker) keep(ctx context.Context) {
 	const first, last = 250 * time.Millisecond, 10 * time.Second
@@ -180,7 +189,7 @@ func (b *Broker) session(ctx context.Context, connected func()) error {
 	connected()
 
 	b.mu.Lock()
-	b.online = true
+	b.online, b.took = true, time.Now()
 	clear(b.pending)
 	for topic, m := range b.retained {
 		b.pending[topic] = m
@@ -223,6 +232,9 @@ func (b *Broker) flush(client mqtt.Client) error {
 		if err := await(context.Background(), client.Publish(topic, qos, m.retained, m.payload)); err != nil {
 			return fmt.Errorf("publish to %s: %w", topic, err)
 		}
+		b.mu.Lock()
+		b.took = time.Now()
+		b.mu.Unlock()
 	}
 	return nil
 }

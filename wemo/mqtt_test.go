@@ -331,6 +331,9 @@ func TestBrokerRestart(t *testing.T) {
 	time.Sleep(1500 * time.Millisecond)
 	b.Publish("sensor/1m", []byte("1"), true)
 	b.Publish("sensor/1m", []byte("2"), true)
+	if connected, last := b.Health(); connected || time.Since(last) < time.Second || time.Since(last) > 10*time.Second {
+		t.Errorf("Health without a connection: got %t, %s", connected, last)
+	}
 	if err := b.Publish("sensor/live", []byte("0"), false); err != ErrOffline {
 		t.Errorf("Publish without a connection: got %v, want ErrOffline", err)
 	}
@@ -340,6 +343,9 @@ func TestBrokerRestart(t *testing.T) {
 	mu.Unlock()
 	l = m.listen("sensor/#")
 	first := l.wait(t, "sensor/live", func(published) bool { return true })
+	if connected, last := b.Health(); !connected || time.Since(last) > 5*time.Second {
+		t.Errorf("Health with a connection: got %t, %s", connected, last)
+	}
 	var v int
 	fmt.Sscan(first.payload, &v)
 	if v < before {
