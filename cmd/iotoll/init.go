@@ -1,7 +1,6 @@
 package main
 
 import (
-	"crypto/rand"
 	_ "embed"
 	"errors"
 	"fmt"
@@ -12,6 +11,8 @@ import (
 	"text/template"
 
 	"github.com/spf13/cobra"
+
+	"github.com/iotoll/iotoll/acl/password"
 )
 
 var (
@@ -125,7 +126,7 @@ func initialize(c console, dir string, v initValues) error {
 	}{
 		{"iotoll.yaml", config.String(), 0o644},
 		{"mosquitto.conf", broker.String(), 0o644},
-		{"broker-password", rand.Text() + "\n", 0o600},
+		{"broker-password", password.Generate() + "\n", 0o600},
 	} {
 		if err := os.WriteFile(filepath.Join(stage, file.name), []byte(file.text), file.mode); err != nil {
 			return err

@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/iotoll/iotoll/acl/password"
 )
 
 func TestInit(t *testing.T) {
@@ -45,6 +47,9 @@ func TestInit(t *testing.T) {
 	first, err := readSecretFile(path)
 	if err != nil || len(first.reveal()) < 20 {
 		t.Errorf("password: got %d characters, %v, want at least 20", len(first.reveal()), err)
+	}
+	if h, err := password.Hash(first.reveal()); err != nil || !password.Cheap(h) {
+		t.Errorf("password: got one with a slow hash (%v), want one that iotoll recognises as random", err)
 	}
 	if strings.Contains(out, first.reveal()) {
 		t.Error("init printed the password")

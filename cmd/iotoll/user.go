@@ -43,31 +43,44 @@ func stored(c console, load loader, do func(context.Context, *Config, *mongostor
 
 const passwordHelp = `The password is read from --password-file, else from the terminal, else from
 standard input. It is never an argument: those can be seen by every user of this
-machine.`
+machine. With --generate it is a random one, which is printed once and cheaper for
+the broker to check: best for machines.`
 
-// passwordFlag adds --password-file and returns what reads the password, as a
-// hash.
-func passwordFlag(c console, cmd *cobra.Command) func(context.Context) (string, error) {
+// newPassword is a password that a command sets.
+type newPassword struct {
+	hash  string
+	shown string // the line that tells a generated one; empty if a human chose it
+}
+
+// passwordFlags adds --password-file and --generate, and returns what gets the
+// password.
+func passwordFlags(c console, cmd *cobra.Command) func(context.Context) (newPassword, error) {
 	file := cmd.Flags().String("password-file", "", "`file` that holds the password on one line")
-	return func(ctx context.Context) (string, error) {
+	generate := cmd.Flags().Bool("generate", false, "make a random password and print it")
+	cmd.MarkFlagsMutuallyExclusive("password-file", "generate")
+	return func(ctx context.Context) (p newPassword, err error) {
 		var pw secret
-		var err error
-		if *file != "" {
+		switch {
+		case *generate:
+			pw = secret{password.Generate()}
+			p.shown = "password: " + pw.reveal() + "\n"
+		case *file != "":
 			pw, err = readSecretFile(*file)
-		} else {
+		default:
 			pw, err = c.askSecret(ctx, "password")
 		}
 		if err != nil {
-			return "", err
+			return newPassword{}, err
 		}
-		return password.Hash(pw.reveal())
+		p.hash, err = password.Hash(pw.reveal())
+		return p, err
 	}
 }
 
 func newUserAdd(c console, load loader) *cobra.Command {
 	var rights []string
 	var superuser bool
-	var hash func(context.Context) (string, error)
+	var get func(context.Context) (newPassword, error)
 	cmd := &cobra.Command{
 		Use:   "add NAME",
 		Short: "Add a user",
@@ -76,6 +89,7 @@ give them.
 
 ` + passwordHelp,
 		Example: `  iotoll user add john
+  iotoll user add bridge --generate
   iotoll user add sensor --password-file sensor.password --right 'sensor/#=w'`,
 		Args: exactly("NAME"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -87,22 +101,24 @@ give them.
 			if u.Rights, err = parseRights(rights); err != nil {
 				return &usageError{err: err}
 			}
-			if u.Password, err = hash(cmd.Context()); err != nil {
+			pw, err := get(cmd.Context())
+			if err != nil {
 				return err
 			}
+			u.Password = pw.hash
 			return stored(c, load, func(ctx context.Context, _ *Config, store *mongostore.Store, _ []string) error {
 				if err := store.AddUser(ctx, u); errors.Is(err, mongostore.ErrExists) {
 					return hint(err, `"iotoll user passwd %s" changes the password`, u.Name)
 				} else if err != nil {
 					return err
 				}
-				return done(ctx, c, store, mongostore.Act{Act: "user add", Object: u.Name}, "added user %s\n", u.Name)
+				return done(ctx, c, store, mongostore.Act{Act: "user add", Object: u.Name}, "added user %s\n%s", u.Name, pw.shown)
 			})(cmd, args)
 		},
 	}
 	cmd.Flags().StringArrayVar(&rights, "right", nil, "what the user may always do: `FILTER=r`, =w or =rw; may be repeated; %u stands for the username")
 	cmd.Flags().BoolVar(&superuser, "superuser", false, "the user may do everything")
-	hash = passwordFlag(c, cmd)
+	get = passwordFlags(c, cmd)
 	return cmd
 }
 
@@ -201,26 +217,26 @@ func userState(u acl.User) string {
 }
 
 func newUserPasswd(c console, load loader) *cobra.Command {
-	var hash func(context.Context) (string, error)
+	var get func(context.Context) (newPassword, error)
 	cmd := &cobra.Command{
 		Use:   "passwd NAME",
 		Short: "Change the password of a user",
 		Long:  "passwd changes the password of a user.\n\n" + passwordHelp,
 		Args:  exactly("NAME"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			h, err := hash(cmd.Context())
+			pw, err := get(cmd.Context())
 			if err != nil {
 				return err
 			}
 			return stored(c, load, func(ctx context.Context, _ *Config, store *mongostore.Store, _ []string) error {
-				if err := store.SetPassword(ctx, args[0], h); err != nil {
+				if err := store.SetPassword(ctx, args[0], pw.hash); err != nil {
 					return err
 				}
-				return done(ctx, c, store, mongostore.Act{Act: "user passwd", Object: args[0]}, "changed the password of %s\n", args[0])
+				return done(ctx, c, store, mongostore.Act{Act: "user passwd", Object: args[0]}, "changed the password of %s\n%s", args[0], pw.shown)
 			})(cmd, args)
 		},
 	}
-	hash = passwordFlag(c, cmd)
+	get = passwordFlags(c, cmd)
 	return cmd
 }
 

@@ -1,8 +1,13 @@
 package main
 
 import (
+	"context"
+	"io"
 	"strings"
 	"testing"
+
+	"github.com/iotoll/iotoll/acl/mongostore"
+	"github.com/iotoll/iotoll/acl/password"
 )
 
 func TestUser(t *testing.T) {
@@ -47,6 +52,40 @@ sensor  -          sensor/#=rw log/%u=w
 	s.refuses(2, `--right "sensor/#": must be`, "x", "user", "add", "jane", "--right", "sensor/#")
 	s.refuses(2, `--right "a#=r": pattern of a right`, "x", "user", "add", "jane", "--right", "a#=r")
 	s.refuses(2, "user needs a command: one of add, list, passwd, disable, enable, remove", "", "user")
+}
+
+// A generated password is printed once, and it is the one that was stored.
+func TestUserGenerate(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "http://127.0.0.1:1", "")
+	added := s.must("", "user", "add", "meter", "--generate", "--right", "sensor/#=w")
+	changed := s.must("", "user", "passwd", "meter", "--generate")
+	first, ok := strings.CutPrefix(added, "added user meter\npassword: ")
+	second, ok2 := strings.CutPrefix(changed, "changed the password of meter\npassword: ")
+	if !ok || !ok2 || first == second {
+		t.Fatalf("user add and user passwd: got %q and %q, want two passwords", added, changed)
+	}
+	cfg, err := LoadConfig(s.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = withStore(t.Context(), cfg, newLog(io.Discard), func(ctx context.Context, store *mongostore.Store) error {
+		u, err := store.User(ctx, "meter")
+		if err != nil {
+			return err
+		}
+		if ok, err := password.Verify(u.Password, strings.TrimSuffix(second, "\n")); !ok || err != nil || !password.Cheap(u.Password) {
+			t.Errorf("the stored hash is cheap: %t; it verifies what was printed: %t, %v", password.Cheap(u.Password), ok, err)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := s.run("", "user", "add", "meter", "--generate"); r.code != 1 || strings.Contains(r.out+r.errOut, "password: ") {
+		t.Errorf("user add of one who exists: got %+v, want a refusal without a password", r)
+	}
+	s.refuses(2, "generate", "", "user", "add", "x", "--generate", "--password-file", "y")
 }
 
 func TestCheckUsage(t *testing.T) {
