@@ -10,23 +10,34 @@ import (
 	"github.com/iotoll/iotoll/tangle"
 )
 
-// fill puts live grants into a store, as settled payments of as many subjects,
-// and waits until the embedded store has indexed them.
-func fill(b *testing.B, s *Store, grants int) {
+// fill puts grants into a store, as settled payments of as many subjects, each
+// of an hour from an instant on, and waits until the embedded store has indexed
+// them. Those that are over are not named as current, as after Trim.
+func fill(b *testing.B, s *Store, prefix string, grants int, start time.Time) {
 	b.Helper()
 	now := time.Now()
 	for from := 1; from <= grants; from += 5000 {
-		var documents, settlements, payments []any
+		var documents, names, settlements, payments []any
 		for i := from; i < from+5000 && i <= grants; i++ {
-			g := paid(b, 1, fmt.Sprintf("P%d", i))
-			g.Subject, g.NotBefore, g.NotAfter, g.End = fmt.Sprintf("user%d", i), now, now.Add(time.Hour), now.Add(time.Hour)
+			g := paid(b, 1, fmt.Sprintf("%s-P%d", prefix, i))
+			g.Subject, g.NotBefore, g.NotAfter, g.End = fmt.Sprintf("%s%d", prefix, i), start, start.Add(time.Hour), start.Add(time.Hour)
 			d := documentOf(g)
 			documents = append(documents, d)
+			if g.NotAfter.After(now) {
+				names = append(names, currentDocument{Grant: d.ID})
+			}
 			settlements = append(settlements, settlementDocument{Payment: g.Cause, Outcome: string(tangle.Credited), Grant: d.ID, At: now})
 			payments = append(payments, paymentDocument{ID: g.Cause, Ledger: "legacy", Amount: 500, Seen: now, Confirmed: now})
 		}
 		for _, insert := range []func() error{
 			func() error { _, err := s.grants.InsertMany(b.Context(), documents); return err },
+			func() error {
+				if len(names) == 0 {
+					return nil
+				}
+				_, err := s.current.InsertMany(b.Context(), names)
+				return err
+			},
 			func() error { _, err := s.settlements.InsertMany(b.Context(), settlements); return err },
 			func() error { _, err := s.payments.InsertMany(b.Context(), payments); return err },
 		} {
@@ -43,7 +54,7 @@ func fill(b *testing.B, s *Store, grants int) {
 func BenchmarkChanges(b *testing.B) {
 	for _, grants := range []int{10, 1_000, 100_000} {
 		s := newStore(b)
-		fill(b, s, grants)
+		fill(b, s, "user", grants, time.Now())
 		announceUser(b, s, "john")
 		at := load(b, s)
 		b.Run(fmt.Sprintf("none/grants=%d", grants), func(b *testing.B) {
@@ -79,6 +90,38 @@ func BenchmarkChanges(b *testing.B) {
 			}
 		})
 		b.Run(fmt.Sprintf("settle/grants=%d", grants), func(b *testing.B) { settle(b, s) })
+	}
+}
+
+// BenchmarkLoad is the cost of loading a thousand grants that are live, beside so
+// many that are over.
+func BenchmarkLoad(b *testing.B) {
+	const live = 1_000
+	for _, over := range []int{10, 1_000, 100_000} {
+		s := newStore(b)
+		fill(b, s, "old", over, time.Now().Add(-1000*time.Hour))
+		fill(b, s, "user", live, time.Now())
+		b.Run(fmt.Sprintf("over=%d", over), func(b *testing.B) {
+			for b.Loop() {
+				if _, got, _, err := s.Load(b.Context()); err != nil || len(got) != live {
+					b.Fatal(len(got), err)
+				}
+			}
+		})
+		b.Run(fmt.Sprintf("trim/over=%d", over), func(b *testing.B) {
+			for b.Loop() {
+				if err := s.Trim(b.Context(), time.Now().Add(-24*time.Hour)); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+		b.Run(fmt.Sprintf("list/over=%d", over), func(b *testing.B) {
+			for b.Loop() {
+				if got, err := s.CurrentGrants(b.Context(), "", ""); err != nil || len(got) != live {
+					b.Fatal(len(got), err)
+				}
+			}
+		})
 	}
 }
 

@@ -153,7 +153,7 @@ func TestNamedOnly(t *testing.T) {
 // now and then in between, while others trim as if it were much later. Whatever
 // is in the account and opens something is loaded.
 func TestTrimBesideWriters(t *testing.T) {
-	const entries = 24
+	const entries = 16
 	database := newDatabase()
 	s := openDatabase(t, database)
 	if err := s.Migrate(t.Context()); err != nil {

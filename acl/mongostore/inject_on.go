@@ -10,7 +10,6 @@ import (
 	"syscall"
 	"time"
 
-	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/event"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 )
@@ -28,8 +27,9 @@ func inject(opts *options.ClientOptions) {
 		return
 	}
 	signal := map[string]syscall.Signal{"kill": syscall.SIGKILL, "stop": syscall.SIGSTOP}[name]
-	var writes, requested atomic.Int64
-	strike := func(what string) {
+	var writes, request atomic.Int64
+	var what string // the write; set before request is
+	strike := func() {
 		fmt.Fprintf(os.Stderr, "injected: %s %s %d: %s\n", name, phase, at, what)
 		if err := syscall.Kill(os.Getpid(), signal); err != nil {
 			panic(err)
@@ -42,17 +42,17 @@ func inject(opts *options.ClientOptions) {
 			if !isWrite(e.CommandName) || writes.Add(1) != at {
 				return
 			}
-			what := e.CommandName + " " + collection(e.Command, e.CommandName)
+			name, _ := e.Command.Lookup(e.CommandName).StringValueOK()
+			what = e.CommandName + " " + name
 			if phase == "before" {
-				strike(what)
+				strike()
 				return
 			}
-			fmt.Fprintf(os.Stderr, "injected: waiting for the answer to %s\n", what)
-			requested.Store(e.RequestID)
+			request.Store(e.RequestID)
 		},
 		Succeeded: func(_ context.Context, e *event.CommandSucceededEvent) {
-			if phase == "after" && requested.CompareAndSwap(e.RequestID, 0) && e.RequestID != 0 {
-				strike(e.CommandName)
+			if writes.Load() >= at && phase == "after" && request.CompareAndSwap(e.RequestID, 0) {
+				strike()
 			}
 		},
 	})
@@ -64,9 +64,4 @@ func isWrite(command string) bool {
 		return true
 	}
 	return false
-}
-
-func collection(command bson.Raw, name string) string {
-	c, _ := command.Lookup(name).StringValueOK()
-	return c
 }

@@ -3,6 +3,7 @@ package mongostore
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -29,7 +30,15 @@ var server string
 var databases atomic.Int64
 
 func TestMain(m *testing.M) {
-	directory, err := os.MkdirTemp("", "mongostore")
+	// In memory where Linux has it, since the tests are about documents: whether
+	// they survive is tested in package embedded. Benchmarks use the disk, as
+	// users do.
+	flag.Parse()
+	place := "/dev/shm"
+	if _, err := os.Stat(place); err != nil || flag.Lookup("test.bench").Value.String() != "" {
+		place = ""
+	}
+	directory, err := os.MkdirTemp(place, "mongostore")
 	if err != nil {
 		panic(err)
 	}
@@ -75,6 +84,11 @@ func newStore(t testing.TB) *Store {
 	if err := s.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { // what is left costs those that follow
+		if err := s.meta.Database().Drop(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
 	return s
 }
 
