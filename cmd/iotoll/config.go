@@ -48,6 +48,8 @@ type Config struct {
 	Offers []OfferConfig `yaml:"offers"`
 	Broker BrokerConfig  `yaml:"broker"`
 	Plugs  []PlugConfig  `yaml:"plugs"`
+	// Metrics is for those who watch "iotoll serve".
+	Metrics MetricsConfig `yaml:"metrics"`
 
 	path string // of the file
 }
@@ -127,6 +129,14 @@ type BrokerConfig struct {
 	Username string `yaml:"username"`
 	// PasswordFile is a file that holds its password.
 	PasswordFile string `yaml:"password_file"`
+}
+
+// MetricsConfig says whether /metrics, /healthz and /readyz are served.
+type MetricsConfig struct {
+	// Listen is the address of the HTTP server, such as 127.0.0.1:9464; there
+	// is none if left out. It asks for no password, and tells what plugs
+	// measure and what the configuration names.
+	Listen string `yaml:"listen"`
 }
 
 // PlugConfig is one smart plug, or another source of readings.
@@ -324,6 +334,7 @@ func (c *Config) Validate() error {
 		}
 	}
 	c.Broker.validate(&f, len(c.Plugs) > 0)
+	c.Metrics.validate(&f)
 	topics := make(map[string]string)
 	for i, p := range c.Plugs {
 		p.validate(&f, fmt.Sprintf("plugs[%d]", i), topics)
@@ -450,6 +461,16 @@ func (c *BrokerConfig) validate(f *faults, needed bool) {
 		}
 	} else if c.PasswordFile != "" {
 		f.add("broker.username", "", "the account whose password is in broker.password_file")
+	}
+}
+
+func (c *MetricsConfig) validate(f *faults) {
+	if c.Listen == "" {
+		return
+	}
+	_, port, err := net.SplitHostPort(c.Listen)
+	if _, portErr := strconv.ParseUint(port, 10, 16); err != nil || portErr != nil {
+		f.add("metrics.listen", c.Listen, "an address with a port, such as 127.0.0.1:9464")
 	}
 }
 

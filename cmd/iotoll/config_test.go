@@ -110,6 +110,7 @@ func TestConfigFaults(t *testing.T) {
 		{"same status", "plugs:\n", "plugs:\n  - {live: sensor/l2, average: sensor/a2}\n", `plugs[1].status: "sensor/status": must be another topic than that of plugs[0].status`},
 		{"format", ", average:", ", format: kW, average:", `plugs[0].format: "kW": must be mW, W or json`},
 		{"agree", "  poll: 250ms", "  agree: 2", "ledger.agree: 2: must be a number from 1 to that of the nodes"},
+		{"metrics", "store:", "metrics: {listen: 127.0.0.1}\nstore:", `metrics.listen: "127.0.0.1": must be an address with a port, such as 127.0.0.1:9464`},
 		{"two sources", `{address: "192.168.1.20:49153",`, `{address: "192.168.1.20:49153", shelly: "192.168.1.21",`, "plugs[0]: has several sources: must have one of address or udn, shelly, and topic"},
 		{"shelly", `{address: "192.168.1.20:49153",`, `{shelly: "a b",`, `plugs[0].shelly: "a b": must be an IP address or a host name, with or without a port, such as 192.168.1.20`},
 		{"switch", `{address: "192.168.1.20:49153",`, `{switch: 1,`, `plugs[0].switch: 1: must be a number from 0, beside shelly`},

@@ -29,15 +29,16 @@ func (d *daemon) pollers() ([]polled, error) {
 		log := d.log.WithField("plug", p.Live)
 		one := polled{
 			poller: &wemo.Poller{
-				Source: p.source(&d.cfg.Broker, pw, log),
-				Live:   p.Live, Average: p.Average, Status: p.Status,
+				Live: p.Live, Average: p.Average, Status: p.Status,
 				Window: p.Window, Hold: p.Hold, Format: p.Format, Log: log,
 			},
 			broker: &wemo.Broker{
 				URL: d.cfg.Broker.URL, Username: d.cfg.Broker.Username, Password: []byte(pw.reveal()), Status: p.Status, Log: log,
 			},
 		}
-		one.poller.Publisher = one.broker
+		meter := &plugMeter{source: p.source(&d.cfg.Broker, pw, log), broker: one.broker, live: p.Live, status: p.Status}
+		d.meters.plugs = append(d.meters.plugs, meter)
+		one.poller.Source, one.poller.Publisher = meter, meter
 		if err := errors.Join(one.poller.Validate(), one.broker.Validate()); err != nil {
 			return nil, fmt.Errorf("plug that publishes to %s: %w", p.Live, err)
 		}

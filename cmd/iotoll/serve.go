@@ -55,14 +55,15 @@ tried again and holds up nothing else.`,
 
 // daemon is a running "iotoll serve".
 type daemon struct {
-	cfg   *Config
-	log   logrus.FieldLogger
-	store *mongostore.Store
-	ready func() // says that payments are watched for
+	cfg    *Config
+	log    logrus.FieldLogger
+	store  *mongostore.Store
+	ready  func() // says that payments are watched for
+	meters *meters
 }
 
 func serve(ctx context.Context, cfg *Config, c console, log *logrus.Logger) (err error) {
-	d := &daemon{cfg: cfg, log: log}
+	d := &daemon{cfg: cfg, log: log, meters: newMeters()}
 	pollers, err := d.pollers()
 	if err != nil {
 		return err
@@ -70,6 +71,15 @@ func serve(ctx context.Context, cfg *Config, c console, log *logrus.Logger) (err
 	watcher, err := d.watcher()
 	if err != nil {
 		return err
+	}
+
+	var listener net.Listener
+	if cfg.Metrics.Listen != "" {
+		if listener, err = net.Listen("tcp", cfg.Metrics.Listen); err != nil {
+			return fmt.Errorf("serve metrics: %w", err)
+		}
+		defer listener.Close()
+		log.WithField("url", "http://"+listener.Addr().String()+"/metrics").Info("metrics are served")
 	}
 
 	// The store outlives those who use it.
@@ -101,6 +111,9 @@ func serve(ctx context.Context, cfg *Config, c console, log *logrus.Logger) (err
 		fmt.Fprintf(c.out, "iotoll is ready: %d offers, %d plugs, store at %s\n", len(cfg.Offers), len(cfg.Plugs), cfg.Store.where())
 	}
 	g, ctx := errgroup.WithContext(ctx)
+	if listener != nil {
+		g.Go(func() error { return serveHTTP(ctx, listener, d.meters.handler()) })
+	}
 	g.Go(func() error { return d.settle(ctx, watcher) })
 	for _, p := range pollers {
 		g.Go(func() error { return p.broker.Run(ctx, p.poller.Run) })
@@ -156,11 +169,13 @@ func (d *daemon) watcher() (*tangle.Watcher, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &tangle.Watcher{
+	d.meters.ledger, d.meters.poll = ledger, d.cfg.Ledger.Poll
+	d.meters.watcher = &tangle.Watcher{
 		Ledger: ledger, Offers: offers,
 		Interval: d.cfg.Ledger.Poll, Timeout: lookTimeout, FromStart: d.cfg.Ledger.FromStart,
-		Log: d.log,
-	}, nil
+		Observe: d.meters.settled, Log: d.log,
+	}
+	return d.meters.watcher, nil
 }
 
 // settle prepares the store and then does all that needs it, until ctx ends.
@@ -193,12 +208,15 @@ type fatal struct{ error }
 
 func (f fatal) Unwrap() error { return f.error }
 
-// insist calls do until it succeeds or ctx ends, and returns nil then. It logs
+// insist calls do, which needs the store, until it succeeds or ctx ends, and returns nil then. It logs
 // the beginning and the end of trouble. An error that is fatal ends it.
 func (d *daemon) insist(ctx context.Context, failed, recovered string, do func() error) error {
 	trouble := false
 	for {
 		err := do()
+		if ctx.Err() == nil {
+			d.meters.store.note(err)
+		}
 		var f fatal
 		switch {
 		case errors.As(err, &f):

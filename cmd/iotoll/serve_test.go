@@ -26,7 +26,7 @@ func newSite(t *testing.T, node, more string) *site {
 	s := &site{t: t, config: filepath.Join(dir, "iotoll.yaml"), listen: freeAddress(t)}
 	text := fmt.Sprintf(`store:
   embedded: {directory: store, listen: %q}
-ledger: {nodes: [%q], poll: 50ms}
+ledger: {nodes: ["%s"], poll: 50ms}
 public: [sensor/1m]
 offers:
   - {id: live, topics: [sensor/live], price: 500, period: 1h, address: %s}
