@@ -61,7 +61,7 @@ type Device struct {
 
 // Describe asks the plug at addr who it is. Something else is ErrNotInsight.
 func (c *Client) Describe(ctx context.Context, addr netip.AddrPort) (Device, error) {
-	body, err := c.do(ctx, http.MethodGet, addr, "/setup.xml", "", "")
+	_, body, err := c.do(ctx, http.MethodGet, addr, "/setup.xml", nil, "")
 	if err != nil {
 		return Device{}, fmt.Errorf("describe %s: %w", addr, err)
 	}
@@ -99,7 +99,11 @@ func parseDescription(doc []byte) (Device, error) {
 // Params asks the plug at addr for its GetInsightParams.
 func (c *Client) Params(ctx context.Context, addr netip.AddrPort) (Params, error) {
 	const service = "urn:Belkin:service:insight:1"
-	body, err := c.do(ctx, http.MethodPost, addr, "/upnp/control/insight1", `"`+service+`#GetInsightParams"`,
+	header := http.Header{
+		"Content-Type": {`text/xml; charset="utf-8"`},
+		"SOAPACTION":   {`"` + service + `#GetInsightParams"`}, // spelt as every other client does
+	}
+	_, body, err := c.do(ctx, http.MethodPost, addr, "/upnp/control/insight1", header,
 		`<?xml version="1.0" encoding="utf-8"?>`+
 			`<s:Envelope xmlns:s="http://schemas.xmlsoap.org/soap/envelope/" s:encodingStyle="http://schemas.xmlsoap.org/soap/encoding/">`+
 			`<s:Body><u:GetInsightParams xmlns:u="`+service+`"></u:GetInsightParams></s:Body></s:Envelope>`)
@@ -200,40 +204,39 @@ func (c *Client) Locate(ctx context.Context, addr netip.AddrPort, udn string) (D
 	return Device{}, fmt.Errorf("no plug at %s on %d ports: %w", addr.Addr(), len(ports), last)
 }
 
-// do sends one request and returns the body of a 200 answer. A SOAP fault is a
-// *Fault, another status a *StatusError.
-func (c *Client) do(ctx context.Context, method string, addr netip.AddrPort, path, action, body string) ([]byte, error) {
+// do sends one request and returns header and body of a 200 answer. A SOAP
+// fault is a *Fault, another status a *StatusError.
+func (c *Client) do(ctx context.Context, method string, addr netip.AddrPort, path string, header http.Header, body string) (http.Header, []byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, method, "http://"+addr.String()+path, strings.NewReader(body))
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	if action != "" {
-		req.Header.Set("Content-Type", `text/xml; charset="utf-8"`)
-		req.Header["SOAPACTION"] = []string{action} // spelt as every other client does
+	if header != nil {
+		req.Header = header
 	}
 	c.once.Do(c.init)
 	res, err := c.http.Do(req)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer res.Body.Close()
 	b, err := io.ReadAll(io.LimitReader(res.Body, maxBody+1))
 	if err != nil {
-		return nil, fmt.Errorf("read body: %w", err)
+		return nil, nil, fmt.Errorf("read body: %w", err)
 	}
 	if len(b) > maxBody {
-		return nil, fmt.Errorf("body is longer than %d bytes", maxBody)
+		return nil, nil, fmt.Errorf("body is longer than %d bytes", maxBody)
 	}
 	if res.StatusCode != http.StatusOK {
 		var fault *Fault
 		if _, err := soapValue(b, "InsightParams"); errors.As(err, &fault) {
-			return nil, fault
+			return nil, nil, fault
 		}
-		return nil, &StatusError{Code: res.StatusCode}
+		return nil, nil, &StatusError{Code: res.StatusCode}
 	}
-	return b, nil
+	return res.Header, b, nil
 }
 
 func (c *Client) init() {

@@ -36,4 +36,8 @@
 // The device is weak, so a [Plug] has one request in flight, closes each
 // connection, and waits longer after each failure. What cannot be read is an
 // error, never 0 W.
+//
+// With [Plug].Events it also takes what the plug pushes (GENA) and hears where
+// the plug says it is (SSDP). That spares the plug most requests; readings are
+// published as often as before, and whenever nothing comes, it is polled.
 package wemo

@@ -15,17 +15,25 @@ type mean struct {
 	covered time.Duration
 }
 
-// add counts what was known before r, and goes on with r.
+// add counts what was known before r, and goes on with r. It may be the last
+// reading once more.
 func (m *mean) add(r Reading) {
 	r.At = wall(r.At)
-	if m.any && r.At.Before(m.last.At) {
+	switch {
+	case !m.any:
+		m.counted = r.At
+	case r.At.Before(m.last.At):
 		// The clock was set back. What this window has seen so far has no
 		// place on the new scale.
 		m.sum, m.covered = 0, 0
-	} else {
+		m.counted = r.At
+	default:
 		m.count(r.At)
+		if m.counted.Before(r.At) { // a gap; otherwise a window may have ended since r
+			m.counted = r.At
+		}
 	}
-	m.last, m.any, m.counted = r, true, r.At
+	m.last, m.any = r, true
 }
 
 // count counts the last reading until t.

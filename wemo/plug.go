@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -18,24 +20,42 @@ import (
 // and then 60 s before it asks again; after the second failure in a row it
 // looks for the plug anew, first on the other ports of its address, then by
 // SSDP.
+//
+// With Events, and while Run runs, the plug is not asked as long as it says of
+// itself what it measures.
 type Plug struct {
 	// Address is an IP address or a host name, with or without a port. Empty:
 	// the plug is searched for.
 	Address string
 	// UDN says which plug it is. Empty: the one at Address, or, with no address
 	// either, the only Insight that answers.
-	UDN    string
+	UDN string
+	// Events asks the plug to push its readings. It has to reach this host on
+	// a TCP port that the system chooses; if it cannot, it is polled as ever.
+	Events bool
 	Client Client
 	Search Search
 	Log    logrus.FieldLogger
 	Now    func() time.Time // nil is time.Now
 
-	mu      sync.Mutex
+	mu      sync.Mutex // held while the plug is asked, or waited for
 	backoff backoff
-	device  Device // where it was last; the zero value before the first contact
+	device  Device    // where it was last; the zero value before the first contact
+	last    time.Time // of the last reading
+
+	running    bool          // Run runs
+	subscribed *subscription // nil: not
+	due        time.Time     // when to subscribe or to renew
+	pause      time.Duration // after the last SUBSCRIBE, if that failed
+	trouble    string        // what was logged last about events
+
+	// What others than the reader of the plug use, without mu.
+	wake      chan struct{}                  // has room for one: there is news
+	known     atomic.Pointer[Device]         // device
+	announced atomic.Pointer[netip.AddrPort] // where it says that it is now
 }
 
-var _ Source = (*Plug)(nil)
+var _ Runner = (*Plug)(nil)
 
 // ErrAmbiguous says that several plugs answer and none was asked for.
 var ErrAmbiguous = errors.New("several plugs answer: give an address or a UDN")
@@ -53,20 +73,46 @@ func (p *Plug) Validate() error {
 func (p *Plug) Read(ctx context.Context) (Reading, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if err := p.backoff.wait(ctx, p.now()); err != nil {
-		return Reading{}, err
+	select {
+	case <-p.wake: // old news
+	default:
 	}
-	r, err := p.read(ctx)
+	r, ok := p.pushed()
+	if !ok && p.announced.Load() == nil {
+		if err := p.backoff.wait(ctx, p.now(), p.wake); err != nil {
+			return Reading{}, err
+		}
+		r, ok = p.pushed()
+	}
+	var err error
+	if !ok {
+		r, err = p.read(ctx)
+	}
 	if ctx.Err() != nil {
 		return Reading{}, ctx.Err()
 	}
 	p.backoff.done(err, p.now())
-	return r, err
+	if err != nil {
+		if p.subscribed != nil {
+			p.due = time.Time{} // see whether it still knows us
+		}
+		return Reading{}, err
+	}
+	if ok {
+		p.note(nil)
+	}
+	p.last = r.At
+	p.keepSubscribed(ctx)
+	return r, nil
 }
 
 func (p *Plug) read(ctx context.Context) (Reading, error) {
-	if p.device.UDN == "" || p.backoff.failures >= 2 {
-		d, err := p.locate(ctx)
+	var announced *netip.AddrPort
+	if p.backoff.failures > 0 {
+		announced = p.announced.Swap(nil)
+	}
+	if p.device.UDN == "" || p.backoff.failures >= 2 || announced != nil {
+		d, err := p.locate(ctx, announced)
 		if err != nil {
 			return Reading{}, fmt.Errorf("find plug: %w", err)
 		}
@@ -74,6 +120,7 @@ func (p *Plug) read(ctx context.Context) (Reading, error) {
 			p.Log.WithFields(logrus.Fields{"udn": d.UDN, "name": d.Name, "firmware": d.Firmware, "address": d.Addr.String()}).Info("plug found")
 		}
 		p.device = d
+		p.known.Store(&d)
 	}
 	params, err := p.Client.Params(ctx, p.device.Addr)
 	if err != nil {
@@ -82,24 +129,32 @@ func (p *Plug) read(ctx context.Context) (Reading, error) {
 	return Reading{At: p.now(), MilliWatts: params.MilliWatts()}, nil
 }
 
-// locate finds the plug: where it was, where it should be, or by searching.
-func (p *Plug) locate(ctx context.Context) (Device, error) {
+// locate finds the plug: where it says it is, if it does, where it was, where
+// it should be, or by searching.
+func (p *Plug) locate(ctx context.Context, announced *netip.AddrPort) (Device, error) {
 	udn := p.UDN
 	if udn == "" {
 		udn = p.device.UDN
 	}
 	var places []netip.AddrPort
+	add := func(a netip.AddrPort) {
+		// All ports of an address are tried, so once is enough.
+		if !slices.ContainsFunc(places, func(b netip.AddrPort) bool { return b.Addr() == a.Addr() }) {
+			places = append(places, a)
+		}
+	}
+	if announced != nil {
+		add(*announced)
+	}
 	if p.device.UDN != "" {
-		places = append(places, p.device.Addr)
+		add(p.device.Addr)
 	}
 	if p.Address != "" {
 		a, err := ResolveAddress(ctx, p.Address)
 		if err != nil {
 			return Device{}, err
 		}
-		if len(places) == 0 || places[0].Addr() != a.Addr() {
-			places = append(places, a)
-		}
+		add(a)
 	}
 	var errs []error
 	for _, a := range places {

@@ -249,7 +249,7 @@ func TestBackoff(t *testing.T) {
 		var waits []time.Duration
 		for range 7 {
 			start := time.Now()
-			b.wait(t.Context(), start)
+			b.wait(t.Context(), start, nil)
 			waits = append(waits, time.Since(start))
 			b.done(errors.New("no"), time.Now())
 		}
@@ -258,7 +258,7 @@ func TestBackoff(t *testing.T) {
 		}
 		b.done(nil, time.Now())
 		start := time.Now()
-		if b.wait(t.Context(), start); time.Since(start) != 0 {
+		if b.wait(t.Context(), start, nil); time.Since(start) != 0 {
 			t.Errorf("wait after a success: got %s, want 0s", time.Since(start))
 		}
 	})

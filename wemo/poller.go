@@ -121,6 +121,16 @@ type result struct {
 }
 
 func (r *polling) run(ctx context.Context) {
+	if s, ok := r.Source.(Runner); ok {
+		ran := make(chan struct{})
+		go func() {
+			defer close(ran)
+			if err := s.Run(ctx); err != nil {
+				r.log().WithError(err).Warn("source stopped running")
+			}
+		}()
+		defer func() { <-ran }()
+	}
 	ask := make(chan struct{})
 	answers := make(chan result, 1)
 	ended := make(chan struct{})

@@ -10,7 +10,7 @@ import (
 
 // Reading is one measurement of power.
 type Reading struct {
-	At         time.Time // when the answer arrived
+	At         time.Time // when the answer arrived, or the device reported it
 	MilliWatts int64
 }
 
@@ -21,10 +21,21 @@ const maxMilliWatts = 100_000_000
 // Source is where readings come from. A new one is a file and a fixture.
 type Source interface {
 	// Read measures once, or waits for the next measurement that the source
-	// brings of itself. It may take long: a source that fails waits before it
-	// asks again. A Poller calls it once at a time. It returns early, with any
-	// error, when ctx ends. What could not be measured is an error, never 0.
+	// brings of itself, or returns the last one again, with its time, where
+	// the source says when that changes. It may take long: a source that fails
+	// waits before it asks again. A Poller calls it once at a time. It returns
+	// early, with any error, when ctx ends. What could not be measured is an
+	// error, never 0.
 	Read(ctx context.Context) (Reading, error)
+}
+
+// Runner is a Source that needs something to run beside its reads. A Poller
+// runs it for as long as it reads.
+type Runner interface {
+	Source
+	// Run returns when ctx ends, and nothing is left over. That it fails
+	// earlier is no reason to stop reading.
+	Run(ctx context.Context) error
 }
 
 // Publisher takes what a Poller has to say.
@@ -108,8 +119,8 @@ type backoff struct {
 	until    time.Time
 }
 
-// wait blocks until the next attempt is due.
-func (b *backoff) wait(ctx context.Context, now time.Time) error {
+// wait blocks until the next attempt is due, or until something comes by wake.
+func (b *backoff) wait(ctx context.Context, now time.Time, wake <-chan struct{}) error {
 	d := b.until.Sub(now)
 	if d <= 0 || b.failures == 0 {
 		return ctx.Err()
@@ -120,8 +131,9 @@ func (b *backoff) wait(ctx context.Context, now time.Time) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-t.C:
-		return nil
+	case <-wake:
 	}
+	return nil
 }
 
 // done records how an attempt ended. One that was called off is no failure of

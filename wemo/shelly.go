@@ -38,7 +38,7 @@ func (s *Shelly) Validate() error {
 func (s *Shelly) Read(ctx context.Context) (Reading, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.backoff.wait(ctx, s.now()); err != nil {
+	if err := s.backoff.wait(ctx, s.now(), nil); err != nil {
 		return Reading{}, err
 	}
 	mw, err := s.read(ctx)
@@ -63,7 +63,7 @@ func (s *Shelly) read(ctx context.Context) (int64, error) {
 	if addr.Port() == 0 {
 		addr = netip.AddrPortFrom(addr.Addr(), 80)
 	}
-	body, err := s.Client.do(ctx, http.MethodGet, addr, fmt.Sprintf("/rpc/Switch.GetStatus?id=%d", s.Switch), "", "")
+	_, body, err := s.Client.do(ctx, http.MethodGet, addr, fmt.Sprintf("/rpc/Switch.GetStatus?id=%d", s.Switch), nil, "")
 	if err != nil {
 		return 0, err
 	}

@@ -30,7 +30,8 @@ type Search struct {
 	// Another address, such as a simulator's on loopback, is asked directly.
 	Group netip.AddrPort
 
-	listener func() ([]*net.UDPConn, error) // nil is listen; for tests
+	// For tests; nil is listen and join.
+	listener, joiner func() ([]*net.UDPConn, error)
 }
 
 const (
@@ -248,10 +249,45 @@ func (s Search) listen() ([]*net.UDPConn, error) {
 		}
 	}
 	if len(conns) == 0 {
-		return nil, errors.New("no network interface with IPv4 multicast")
+		return nil, errNoMulticast
 	}
 	return conns, nil
 }
+
+// join opens a socket for what plugs announce of themselves, if that can be
+// heard at all.
+func (s Search) join() ([]*net.UDPConn, error) {
+	if s.joiner != nil {
+		return s.joiner()
+	}
+	if !s.group().Addr().IsMulticast() {
+		return nil, nil
+	}
+	ifaces, err := net.Interfaces()
+	if err != nil {
+		return nil, err
+	}
+	group := net.UDPAddrFromAddrPort(s.group())
+	var conn *net.UDPConn
+	var errs []error
+	for _, i := range ifaces {
+		if i.Flags&net.FlagUp == 0 || i.Flags&net.FlagMulticast == 0 {
+			continue
+		}
+		if conn == nil {
+			conn, err = net.ListenMulticastUDP("udp4", &i, group)
+		} else {
+			err = ipv4.NewPacketConn(conn).JoinGroup(&i, group)
+		}
+		errs = append(errs, err)
+	}
+	if conn == nil {
+		return nil, fmt.Errorf("join %s: %w", group, errors.Join(append(errs, errNoMulticast)...))
+	}
+	return []*net.UDPConn{conn}, nil
+}
+
+var errNoMulticast = errors.New("no network interface with IPv4 multicast")
 
 // receive reads answers until the socket is closed.
 func receive(ctx context.Context, c *net.UDPConn, answers chan<- ssdpAnswer) {

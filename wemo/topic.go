@@ -70,7 +70,7 @@ func (s *Topic) Read(ctx context.Context) (Reading, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.client == nil {
-		if err := s.backoff.wait(ctx, s.now()); err != nil {
+		if err := s.backoff.wait(ctx, s.now(), nil); err != nil {
 			return Reading{}, err
 		}
 		err := s.connect(ctx)

@@ -17,6 +17,7 @@ type Fault struct {
 	Status int           // this HTTP status for everything, without a SOAP fault
 	Code   int           // HTTP 500 and this UPnP error for every action, such as 501 or -111
 	Delay  time.Duration // before each answer
+	Mute   bool          // subscriptions are granted, and no event is sent
 	Times  int           // how many requests fail; 0 is all, until SetFault
 }
 
@@ -56,6 +57,7 @@ move             restart on another port; the old one accepts and never answers
 refuse           close the port
 silent [N]       accept and never answer (N requests, or until ok)
 reset [N]        reset connections
+mute             grant subscriptions and send no events
 half [N]         end in the middle of the body
 slow DURATION    wait before each answer
 fault CODE [N]   answer actions with HTTP 500 and a UPnP error, such as 501
@@ -95,6 +97,8 @@ func (p *Plug) Command(line string) error {
 		f.Silent = true
 	case "reset":
 		f.Reset = true
+	case "mute":
+		f.Mute = true
 	case "half":
 		f.Half = true
 	case "slow":

@@ -108,6 +108,9 @@ func (p *Plug) offer(sub *subscription, v Values) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.fault.Mute {
+		return
+	}
 	for _, s := range p.subs {
 		if s != sub {
 			continue

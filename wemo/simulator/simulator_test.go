@@ -352,7 +352,7 @@ func TestCommand(t *testing.T) {
 		"status 5":   "want a code",
 		"burn":       "want one of",
 		"reset many": `"many": want a whole number`,
-		"":           "", "off": "", "on": "", "slow 1ms": "", "ok": "", "restart": "", "move": "", "status 500 1": "",
+		"":           "", "off": "", "on": "", "slow 1ms": "", "ok": "", "restart": "", "move": "", "status 500 1": "", "mute": "",
 	} {
 		err := p.Command(line)
 		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
