@@ -202,8 +202,12 @@ static int on_acl_check(int event, void *event_data, void *userdata)
 	if (!e || !i || !e->topic)
 		return MOSQ_ERR_ACL_DENIED;
 	int rc = check(i, e->client, e->topic, e->access);
-	if (e->access == MOSQ_ACL_SUBSCRIBE)
-		service(i); /* 2.0.11 has no TICK with per_listener_settings */
+	if (e->access == MOSQ_ACL_SUBSCRIBE) {
+		/* Stands in for TICK, which 2.0.11 lacks with per_listener_settings. */
+		if (!mosquitto_complete_basic_auth)
+			i->reloading = false;
+		service(i);
+	}
 	return rc;
 }
 
@@ -215,7 +219,7 @@ static int on_basic_auth(int event, void *event_data, void *userdata)
 	if (!e || !i)
 		return MOSQ_ERR_AUTH;
 	int rc = iotollLogin(i->gate, e->username, e->password, (char *)mosquitto_client_id(e->client),
-	                     (char *)mosquitto_client_address(e->client), mosquitto_complete_basic_auth && !i->reloading);
+	                     (char *)mosquitto_client_address(e->client), mosquitto_complete_basic_auth != NULL, i->reloading);
 	service(i);
 	return rc;
 }

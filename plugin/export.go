@@ -158,11 +158,11 @@ func iotollDecide(h C.uintptr_t, name, clientID, topic *C.char, access C.int, ou
 	})
 }
 
-// iotollLogin answers a BASIC_AUTH. later says that the broker can wait for the
-// answer.
+// iotollLogin answers a BASIC_AUTH. later says that the broker can hear the answer
+// later, connected that the client is, and is thrown out by any answer but yes.
 //
 //export iotollLogin
-func iotollLogin(h C.uintptr_t, username, password, clientID, address *C.char, later C.bool) (code C.int) {
+func iotollLogin(h C.uintptr_t, username, password, clientID, address *C.char, later, connected C.bool) (code C.int) {
 	code = codeAuth
 	guard(h, "login", func(i *instance) {
 		c := credentials{
@@ -170,7 +170,14 @@ func iotollLogin(h C.uintptr_t, username, password, clientID, address *C.char, l
 			password: text(password), hasPassword: password != nil,
 			clientID: text(clientID), address: text(address),
 		}
-		code = C.int(i.login(c, bool(later) && clientID != nil, i.wake))
+		p := waits
+		switch {
+		case bool(connected):
+			p = waitsLong
+		case bool(later) && clientID != nil:
+			p = delays
+		}
+		code = C.int(i.login(c, p, i.wake))
 	})
 	return code
 }

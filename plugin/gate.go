@@ -23,6 +23,11 @@ const (
 	codeDenied  = 12 // MOSQ_ERR_ACL_DENIED
 	codeDefer   = 17 // MOSQ_ERR_PLUGIN_DEFER: let the next plugin say
 	codeDelayed = -5 // MOSQ_ERR_AUTH_DELAYED, in Mosquitto 2.1: the answer comes later
+
+	// codeUnavailable is MQTT's 0x88. Mosquitto 2.0, the only one that gets it,
+	// closes the connection without an answer: clients try again, while after
+	// "not authorized" many give up.
+	codeUnavailable = 0x88
 )
 
 const (

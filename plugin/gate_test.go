@@ -222,7 +222,7 @@ func TestGateDefersTheUnknown(t *testing.T) {
 	}
 	for name, want := range map[string]int{"carl": codeDefer, "john": codeAuth} {
 		c := credentials{username: name, hasUsername: true, password: "wrong", hasPassword: true}
-		if got := g.login(c, false, nil); got != want {
+		if got := g.login(c, waits, nil); got != want {
 			t.Errorf("login as %s: got %d, want %d", name, got, want)
 		}
 	}

@@ -27,6 +27,11 @@ const (
 	wakeEvery = 5 * time.Millisecond
 	// warnAtMost bounds the usernames whose unreadable hash has been logged.
 	warnAtMost = 1000
+	// standAtMost is how long the broker stands still at once for log-ins that it
+	// cannot wait for otherwise, and standShare which part of the time in the long
+	// run: less than one delivery in a hundred meets one.
+	standAtMost = time.Second
+	standShare  = 200
 )
 
 // credentials are what a client says of itself when it connects.
@@ -39,9 +44,18 @@ type credentials struct {
 
 // logins verifies passwords.
 //
-// A password hash is slow on purpose, and Mosquitto 2.0 waits for it with all its
-// clients. So a password that was verified once is remembered, as a keyed hash
-// that is fast but worth nothing outside this process.
+// A password hash is slow on purpose, some 25 ms, and a broker that waits for it
+// does so with all its clients. Hence:
+//
+//   - A password that was verified once is remembered, as a keyed hash that is
+//     fast but worth nothing outside this process.
+//   - One that iotoll generated has a hash that is fast in itself.
+//   - Mosquitto 2.1 takes the answer later, from a goroutine.
+//   - Mosquitto 2.0 cannot. There the first few log-ins are verified while it
+//     waits. When more come than standAtMost and standShare allow, it closes the
+//     connection without an answer; a goroutine verifies the password meanwhile,
+//     and the client that tries again is remembered. It costs that client its
+//     first attempt, and the others nothing.
 type logins struct {
 	log      logrus.FieldLogger
 	key      [sha256.Size]byte // of the remembered logins; random for each process
@@ -51,15 +65,20 @@ type logins struct {
 	mu         sync.Mutex
 	remembered map[string][sha256.Size]byte // by username
 	warned     map[string]bool
-	waiting    map[string]*login // by client ID: the newest attempt only
-	queue      []*login          // not verified yet
-	answered   []*login          // verified, not told to the broker yet
-	working    bool              // a goroutine works on the queue
+	waiting    map[string]*login          // by client ID: the newest attempt only
+	queue      []*login                   // not verified yet
+	putOff     map[[sha256.Size]byte]bool // of those, whose client has to try again; by mac
+	stood      time.Time                  // when the broker may stand still for standAtMost again
+	putOffSaid time.Time                  // when it was last logged
+	answered   []*login                   // verified, not told to the broker yet
+	working    bool                       // a goroutine works on the queue
 }
 
 // login is an attempt whose answer the broker gets later.
 type login struct {
 	credentials
+	sum      [sha256.Size]byte // in putOff, if the client has to try again
+	putOff   bool
 	stored   string // the hash that the password was compared with
 	accepted bool
 }
@@ -70,6 +89,7 @@ func newLogins(log logrus.FieldLogger) (*logins, error) {
 		remembered: make(map[string][sha256.Size]byte),
 		warned:     make(map[string]bool),
 		waiting:    make(map[string]*login),
+		putOff:     make(map[[sha256.Size]byte]bool),
 	}
 	rand.Read(l.key[:]) // never fails, see crypto/rand
 	var err error
@@ -79,9 +99,18 @@ func newLogins(log logrus.FieldLogger) (*logins, error) {
 	return l, nil
 }
 
-// login answers a BASIC_AUTH. If later is true it may return codeDelayed, and
+// patience says how the broker can wait for the answer to a login.
+type patience int
+
+const (
+	waits     patience = iota // 2.0: with all its clients
+	waitsLong                 // the same, but whoever is refused now loses a connection
+	delays                    // 2.1: it goes on, and hears the answer by takeAnswers
+)
+
+// login answers a BASIC_AUTH. If the broker delays, it may return codeDelayed, and
 // wake is called, from another goroutine, when takeAnswers has the answer.
-func (g *gate) login(c credentials, later bool, wake func()) int {
+func (g *gate) login(c credentials, p patience, wake func()) int {
 	inject("login")
 	if !c.hasUsername {
 		return codeDefer // allow_anonymous decides
@@ -89,22 +118,54 @@ func (g *gate) login(c credentials, later bool, wake func()) int {
 	if c.username == "" {
 		return codeAuth // it would pass for an anonymous client from then on
 	}
-	s, now := g.snapshot.Load(), g.now()
+	l, s, now := g.logins, g.snapshot.Load(), g.now()
 	u, known := s.User(c.username, now)
 	switch {
 	case !known && g.config.deferUnknown:
 		return codeDefer
 	case !s.Fresh(now), !c.hasPassword:
 		return codeAuth
-	case known && !u.Disabled && g.logins.isRemembered(c, u.Password):
+	case known && !u.Disabled && (l.isRemembered(c, u.Password) || isGenerated(c, u.Password)):
 		return codeSuccess
-	case later:
-		return g.logins.enqueue(g, c, wake)
+	case p == delays:
+		return l.delay(g, c, wake)
+	case !l.throttle.allows(c.username, c.address, now):
+		return codeAuth
+	case p == waits && !l.mayStand(now):
+		return l.putOffLogin(g, c, u.Password)
 	}
-	if !g.verify(c, u, known) {
+	ok := g.verify(c, u, known)
+	l.stand(now, g.now().Sub(now))
+	if !ok {
 		return codeAuth
 	}
 	return codeSuccess
+}
+
+// isGenerated reports whether it is a generated password, and the user's.
+func isGenerated(c credentials, stored string) bool {
+	if !password.Cheap(stored) {
+		return false
+	}
+	ok, _ := password.Verify(stored, c.password) // verify will say what is wrong with it
+	return ok
+}
+
+// mayStand reports whether the broker may stand still for another log-in.
+func (l *logins) mayStand(now time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.stood.Sub(now) < standAtMost*standShare
+}
+
+// stand counts how long the broker stood still for a log-in.
+func (l *logins) stand(now time.Time, took time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.stood.Before(now) {
+		l.stood = now
+	}
+	l.stood = l.stood.Add(took * standShare)
 }
 
 // verify compares a password with the user's. It takes as long for a user who
@@ -184,23 +245,52 @@ func (l *logins) remember(c credentials, stored string) {
 	l.remembered[c.username] = sum
 }
 
-// enqueue has a password verified by a goroutine of its own.
-func (l *logins) enqueue(g *gate, c credentials, wake func()) int {
+// delay has a password verified by a goroutine, whose answer the broker gets later.
+func (l *logins) delay(g *gate, c credentials, wake func()) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.queue) >= waitAtMost {
+	attempt := &login{credentials: c}
+	if !l.enqueue(g, attempt, wake) {
 		return codeAuth
 	}
 	// An older attempt under this client ID is of a client that has gone: its
 	// answer must not let this one in.
-	attempt := &login{credentials: c}
 	l.waiting[c.clientID] = attempt
+	return codeDelayed
+}
+
+// putOffLogin has a password verified by a goroutine, and the client try again.
+// It does not tell whether there is such a user.
+func (l *logins) putOffLogin(g *gate, c credentials, stored string) int {
+	attempt := &login{credentials: c, putOff: true, sum: l.mac(c, stored)}
+	now := g.now()
+	l.mu.Lock()
+	if !l.putOff[attempt.sum] && l.enqueue(g, attempt, func() {}) {
+		l.putOff[attempt.sum] = true
+	}
+	say := now.Sub(l.putOffSaid) >= remindEvery
+	if say {
+		l.putOffSaid = now
+	}
+	l.mu.Unlock()
+	if say {
+		l.log.Warn("many first log-ins at once: clients have to try again while their passwords are verified")
+	}
+	return codeUnavailable
+}
+
+// enqueue adds to the queue, which a goroutine works off. It reports whether there
+// was room. Call it with the lock held.
+func (l *logins) enqueue(g *gate, attempt *login, wake func()) bool {
+	if len(l.queue) >= waitAtMost {
+		return false
+	}
 	l.queue = append(l.queue, attempt)
 	if !l.working {
 		l.working = true
 		g.goes("verify", func() { l.work(g, wake) })
 	}
-	return codeDelayed
+	return true
 }
 
 // work verifies what is queued, one after another: more at once would take the
@@ -231,7 +321,11 @@ func (l *logins) work(g *gate, wake func()) {
 			attempt.accepted = g.verify(attempt.credentials, u, known)
 		})
 		l.mu.Lock()
-		l.answered = append(l.answered, attempt)
+		if attempt.putOff {
+			delete(l.putOff, attempt.sum)
+		} else {
+			l.answered = append(l.answered, attempt)
+		}
 		l.mu.Unlock()
 		wake()
 	}
@@ -322,23 +416,35 @@ func keys(name, address string) [3]throttleKey {
 	return [3]throttleKey{{name, address, &perPair}, {name, "", &perName}, {"", address, &perAddress}}
 }
 
+// allows reports whether a password may be tried.
+func (t *throttle) allows(name, address string, now time.Time) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.left(keys(name, address), now)
+}
+
 // take reports whether a password may be tried, and counts the try.
 func (t *throttle) take(name, address string, now time.Time) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	k := keys(name, address)
-	var left [3]int
-	for i := range k {
-		left[i] = t.buckets[k[i]].tries(k[i].kind, now)
-	}
-	pair, byName, byAddress := left[0], left[1], left[2]
-	if pair < 1 || byAddress < 1 || byName < 1 && pair <= perPair.tries-pairReserve {
+	if !t.left(k, now) {
 		return false
 	}
 	for i := range k {
 		t.add(k[i], 1, now)
 	}
 	return true
+}
+
+// left reports whether there is a try left.
+func (t *throttle) left(k [3]throttleKey, now time.Time) bool {
+	var left [3]int
+	for i := range k {
+		left[i] = t.buckets[k[i]].tries(k[i].kind, now)
+	}
+	pair, byName, byAddress := left[0], left[1], left[2]
+	return pair >= 1 && byAddress >= 1 && (byName >= 1 || pair > perPair.tries-pairReserve)
 }
 
 // giveBack uncounts a try: the password was right.

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -44,11 +45,11 @@ func TestLogin(t *testing.T) {
 		{as("old", "secret"), codeSuccess}, {as("old", "wrong"), codeAuth}, {as("none", ""), codeAuth}, {as("none", "x"), codeAuth},
 		{as("bad", "plaintext"), codeAuth},
 	} {
-		if got := g.login(c.credentials, false, nil); got != c.want {
+		if got := g.login(c.credentials, waitsLong, nil); got != c.want {
 			t.Errorf("login(%q, %q): got %d, want %d", c.username, c.password, got, c.want)
 		}
 	}
-	if got := g.login(as("john", "secret"), true, nil); got != codeSuccess {
+	if got := g.login(as("john", "secret"), delays, nil); got != codeSuccess {
 		t.Errorf("login of one who is remembered: got %d, want an answer at once", got)
 	}
 
@@ -58,12 +59,12 @@ func TestLogin(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.do(func() { f.log = append(f.log, acl.Change{User: &acl.User{Name: "john", Password: other}}) })
-	eventually(t, "new password", func() bool { return g.login(as("john", "other"), false, nil) == codeSuccess })
-	if got := g.login(as("john", "secret"), false, nil); got != codeAuth {
+	eventually(t, "new password", func() bool { return g.login(as("john", "other"), waitsLong, nil) == codeSuccess })
+	if got := g.login(as("john", "secret"), waitsLong, nil); got != codeAuth {
 		t.Errorf("login with the old password: got %d, want %d", got, codeAuth)
 	}
 	f.do(func() { f.log = append(f.log, acl.Change{RemovedUser: "john"}) })
-	eventually(t, "removed", func() bool { return g.login(as("john", "other"), false, nil) == codeAuth })
+	eventually(t, "removed", func() bool { return g.login(as("john", "other"), waitsLong, nil) == codeAuth })
 }
 
 // The parts of a remembered login cannot be taken for one another.
@@ -110,7 +111,7 @@ func TestLoginTakesAsLongForTheUnknown(t *testing.T) {
 			c := as(name, "wrong")
 			c.address = fmt.Sprintf("192.0.2.%d", i)
 			start := cpu(t)
-			if got := g.login(c, false, nil); got != codeAuth {
+			if got := g.login(c, waitsLong, nil); got != codeAuth {
 				t.Fatalf("login(%s): got %d, want %d", name, got, codeAuth)
 			}
 			took[name] = append(took[name], cpu(t)-start)
@@ -213,7 +214,7 @@ func TestDelayedLogin(t *testing.T) {
 	later := func(id, name, pass string) int {
 		c := as(name, pass)
 		c.clientID = id
-		return g.login(c, true, wake)
+		return g.login(c, delays, wake)
 	}
 	collect := func(n int) map[string]int {
 		t.Helper()
@@ -260,5 +261,74 @@ func TestDelayedLogin(t *testing.T) {
 		if o.code == codeSuccess {
 			t.Errorf("answer for a user who is gone: got %v", o)
 		}
+	}
+}
+
+// On 2.0 the broker stands still for a log-in, but never for long: who comes then
+// tries again, and is not taken for one with a wrong password.
+func TestLoginPutOff(t *testing.T) {
+	t.Parallel()
+	pw := password.Generate()
+	generated, err := password.Hash(pw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &fakeStore{users: []acl.User{{Name: "meter", Password: generated}, {Name: "off", Password: hash(), Disabled: true}}}
+	for i := range 40 {
+		f.users = append(f.users, acl.User{Name: fmt.Sprint("u", i), Password: hash()})
+	}
+	g, logs, _ := newTestGate(t, f)
+	var stood time.Duration
+	at := func(i int) int {
+		start := time.Now()
+		code := g.login(as(fmt.Sprint("u", i), "secret"), waits, nil)
+		stood += time.Since(start)
+		return code
+	}
+	off := 0
+	for i := range 40 {
+		switch code := at(i); {
+		case code == codeUnavailable:
+			off++
+		case code != codeSuccess || off > 0:
+			t.Errorf("log-in %d: got %d after %d were put off", i, code, off)
+		}
+		if i == 2 { // the machine may be fast
+			g.logins.stand(time.Now(), standAtMost)
+		}
+	}
+	t.Logf("%d of 40 put off, the broker stood still for %v", off, stood)
+	if off < 37 || off == 40 {
+		t.Errorf("put off: got %d of 40, want 37 and more, but not the first", off)
+	}
+	for name, want := range map[string]int{"nobody": codeUnavailable, "off": codeUnavailable, "u0": codeUnavailable, "meter": codeUnavailable} {
+		if got := g.login(as(name, "wrong"), waits, nil); got != want {
+			t.Errorf("login as %s with a wrong password: got %d, want %d", name, got, want)
+		}
+	}
+	if got := g.login(as("meter", pw), waits, nil); got != codeSuccess {
+		t.Errorf("login with a generated password: got %d, want %d", got, codeSuccess)
+	}
+	if got := g.login(as("u0", "secret"), waits, nil); got != codeSuccess {
+		t.Errorf("login of one who is remembered: got %d, want %d", got, codeSuccess)
+	}
+	// A client that is connected, at a HUP, is not thrown out.
+	if got := g.login(as("u39", "secret"), waitsLong, nil); got != codeSuccess {
+		t.Errorf("login at a HUP: got %d, want %d", got, codeSuccess)
+	}
+	// They all get in when they try again, although from one address.
+	for i := range 40 {
+		eventually(t, "log-in of one who was put off", func() bool { return at(i) == codeSuccess })
+	}
+	eventually(t, "queue", func() bool { g.logins.mu.Lock(); defer g.logins.mu.Unlock(); return len(g.logins.putOff) == 0 })
+	// And who has a wrong password is told so in the end.
+	eventually(t, "refusal", func() bool { return g.login(as("nobody", "wrong"), waits, nil) == codeAuth })
+	if n := strings.Count(fmt.Sprint(logs.take()), "many first log-ins at once"); n != 1 {
+		t.Errorf("log lines: got %d, want 1", n)
+	}
+	// Later the broker may stand still again.
+	g.now = func() time.Time { return time.Now().Add(time.Hour) }
+	if !g.logins.mayStand(g.now()) {
+		t.Error("the broker may never stand still again")
 	}
 }

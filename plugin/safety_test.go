@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -147,6 +148,67 @@ func TestBrokerSignals(t *testing.T) {
 				t.Errorf("%s: %v is not blocked", task, sig)
 			}
 		}
+	}
+}
+
+// is21 reports whether the broker is Mosquitto 2.1, which can delay log-ins.
+func (b *broker) is21() bool {
+	b.waitLog("mosquitto version ")
+	return strings.Contains(b.log.String(), "mosquitto version 2.1")
+}
+
+// More log-ins than the broker has time for. Who is put off tries again, as
+// mosquitto_sub does by itself, and the others notice nothing.
+func TestBrokerManyFirstLogins(t *testing.T) {
+	t.Parallel()
+	s := startStore(t)
+	const n = 60
+	for i := range n {
+		s.user(acl.User{Name: fmt.Sprint("u", i)})
+	}
+	s.user(acl.User{Name: "jane", Rights: []acl.Right{{Pattern: "#", Access: acl.Read | acl.Write}}})
+	s.user(acl.User{Name: "sub", Rights: []acl.Right{{Pattern: "#", Access: acl.Read}}})
+	b := startBroker(t, conf(s.uri))
+	b.waitLog("following the store")
+	jane := b.connect(connect{user: "jane", pass: "secret", id: "jane"})
+	var putOff []int
+	for i := range n {
+		switch _, code := b.tryConnect(connect{user: fmt.Sprint("u", i), pass: "secret", id: fmt.Sprint("u", i)}); code {
+		case 0:
+		case -1:
+			putOff = append(putOff, i)
+		default:
+			t.Errorf("connect as u%d: got %d, want 0 or no answer", i, code)
+		}
+	}
+	t.Logf("%d of %d put off", len(putOff), n)
+	if b.is21() != (len(putOff) == 0) {
+		t.Errorf("put off: got %d of %d; only Mosquitto 2.0 has to", len(putOff), n)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	sub := exec.CommandContext(ctx, "mosquitto_sub", "-p", fmt.Sprint(b.port), "-u", "sub", "-P", "secret", "-t", "a", "-C", "1")
+	received := make(chan string, 1)
+	go func() {
+		out, err := sub.CombinedOutput()
+		received <- fmt.Sprint(strings.TrimSpace(string(out)), " ", err)
+	}()
+	for _, i := range putOff {
+		b.connect(connect{user: fmt.Sprint("u", i), pass: "secret", id: fmt.Sprint("u", i)})
+	}
+	for done := false; !done; {
+		jane.publish("a", "x", 1, false)
+		select {
+		case got := <-received:
+			done = true
+			if !strings.HasSuffix(got, "x <nil>") {
+				t.Errorf("mosquitto_sub: got %s, want x", got)
+			}
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+	if log := b.log.String(); len(putOff) > 0 && strings.Count(log, "many first log-ins at once") != 1 {
+		t.Errorf("the log does not say once that log-ins are put off:\n%s", log)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"syscall"
 	"time"
 )
 
@@ -97,11 +98,27 @@ const handshakeTimeout = 30 * time.Second
 // account is a user of the broker.
 type account struct{ name, password string }
 
-// dial connects and logs in. The client ID is the user's name.
+// dial connects and logs in, and tries again when the connection is closed without
+// an answer, as iotoll has Mosquitto 2.0 do when many log in at once. The client
+// ID is the user's name.
 func dial(ctx context.Context, address string, a account) (net.Conn, error) {
-	var dialer net.Dialer
 	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
 	defer cancel()
+	for {
+		c, err := dialOnce(ctx, address, a)
+		if !errors.Is(err, io.EOF) && !errors.Is(err, syscall.ECONNRESET) {
+			return c, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+func dialOnce(ctx context.Context, address string, a account) (net.Conn, error) {
+	var dialer net.Dialer
 	c, err := dialer.DialContext(ctx, "tcp", address)
 	if err != nil {
 		return nil, err
