@@ -4,11 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
+	"slices"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/iotoll/iotoll/tangle"
 )
@@ -26,10 +25,6 @@ type currentDocument struct {
 	Grant string `bson:"_id"`
 }
 
-// readAtOnce is how many grants are read at the same time: each is a question of
-// its own, and most of the time it takes is on the way.
-const readAtOnce = 8
-
 // nameCurrent names a grant that is about to be written, if it opens anything.
 func (s *Store) nameCurrent(ctx context.Context, g tangle.Grant) error {
 	if !g.NotAfter.After(g.NotBefore) {
@@ -42,9 +37,8 @@ func (s *Store) nameCurrent(ctx context.Context, g tangle.Grant) error {
 	return nil
 }
 
-// eachCurrent calls f for every grant that may not be over, one at a time and in
-// no order. A grant that is written meanwhile may be left out; it is announced
-// later.
+// eachCurrent calls f for every grant that may not be over, in no order. A grant
+// that is written meanwhile may be left out; it is announced later.
 func (s *Store) eachCurrent(ctx context.Context, f func(bson.Raw) error) error {
 	var ids []any
 	err := each(ctx, s.current, bson.D{}, func(raw bson.Raw) error {
@@ -60,27 +54,40 @@ func (s *Store) eachCurrent(ctx context.Context, f func(bson.Raw) error) error {
 	if err != nil {
 		return fmt.Errorf("read which grants are current: %w", err)
 	}
-	var mu sync.Mutex
-	readers, ctx := errgroup.WithContext(ctx)
-	readers.SetLimit(readAtOnce)
-	for _, id := range ids {
-		if ctx.Err() != nil {
-			break
-		}
-		readers.Go(func() error {
-			raw, err := get[bson.Raw](ctx, s.grants, id)
-			if err != nil {
-				return fmt.Errorf("read grant %v: %w", id, err)
-			}
-			if raw == nil {
-				return nil
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			return f(*raw)
-		})
+	if len(ids) == 0 {
+		return nil
 	}
-	return readers.Wait()
+	return s.eachGrant(ctx, ids, s.idsAtOnce(ctx), f)
+}
+
+// eachGrant calls f for the grants with these _ids, as far as they are there. It
+// asks for so many at once.
+func (s *Store) eachGrant(ctx context.Context, ids []any, atOnce int, f func(bson.Raw) error) error {
+	for some := range slices.Chunk(ids, atOnce) {
+		filter := bson.D{{Key: "_id", Value: some[0]}}
+		if len(some) > 1 {
+			filter = bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: some}}}}
+		}
+		if err := each(ctx, s.grants, filter, f); err != nil {
+			return fmt.Errorf("read current grants: %w", err)
+		}
+	}
+	return nil
+}
+
+// idsAtOnce returns how many documents the server is best asked for at once by
+// their _ids. FerretDB 1, which names its version by the side of the one of
+// MongoDB that it is like, reads the whole collection if they are two or more.
+// Where that cannot be found out, one is never wrong.
+func (s *Store) idsAtOnce(ctx context.Context) int {
+	info, err := s.meta.Database().RunCommand(ctx, bson.D{{Key: "buildInfo", Value: 1}}).Raw()
+	if err != nil {
+		return 1
+	}
+	if _, err := info.LookupErr("ferretdbVersion"); err == nil {
+		return 1
+	}
+	return 500
 }
 
 // Trim deletes what only made others read more: the changes announced before an

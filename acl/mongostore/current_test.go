@@ -123,6 +123,33 @@ func TestCurrentGrants(t *testing.T) {
 	}
 }
 
+// TestEachGrant: however many are asked for at once, each that is there comes
+// once. The embedded store is better asked for one at a time.
+func TestEachGrant(t *testing.T) {
+	s := newStore(t)
+	if got := s.idsAtOnce(t.Context()); got != 1 {
+		t.Errorf("idsAtOnce on FerretDB 1: got %d, want 1", got)
+	}
+	var ids []any
+	for seq := range int64(7) {
+		if err := s.Append(t.Context(), paid(t, seq+1, fmt.Sprint(seq+1))); err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, grantID("john", "live", seq+1), grantID("jane", "live", seq+1))
+	}
+	for _, atOnce := range []int{1, 2, 5, 14, 500} {
+		var got []string
+		err := s.eachGrant(t.Context(), ids, atOnce, func(raw bson.Raw) error {
+			got = append(got, raw.Lookup("_id").StringValue())
+			return nil
+		})
+		slices.Sort(got)
+		if err != nil || !slices.Equal(got, john(1, 2, 3, 4, 5, 6, 7)) {
+			t.Errorf("eachGrant, %d at once: got %q, error %v, want john's seven", atOnce, got, err)
+		}
+	}
+}
+
 // TestNamedOnly: a crash between the name and the grant leaves a name, which
 // opens nothing, is in nobody's way, and still counts when the grant is written
 // long after.
