@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -172,13 +173,8 @@ func splitAddress(s string) (host string, port uint16, err error) {
 func (c *Client) Locate(ctx context.Context, addr netip.AddrPort, udn string) (Device, error) {
 	ports := []uint16{49153, 49152, 49154, 49151, 49155, 49156, 49157, 49158, 49159}
 	if p := addr.Port(); p != 0 {
-		rest := ports
-		ports = []uint16{p}
-		for _, q := range rest {
-			if q != p {
-				ports = append(ports, q)
-			}
-		}
+		others := slices.DeleteFunc(ports, func(q uint16) bool { return q == p })
+		ports = append([]uint16{p}, others...)
 	}
 	var last error
 	for _, port := range ports {

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/net/netutil"
@@ -34,6 +35,20 @@ const (
 	firstPause       = time.Minute // after a SUBSCRIBE that failed; then twice as long
 	lastPause        = time.Hour
 )
+
+// listening is what a Plug needs for that, under its mu.
+type listening struct {
+	running    bool          // Run runs
+	subscribed *subscription // nil: not
+	due        time.Time     // when to subscribe or to renew
+	pause      time.Duration // after the last SUBSCRIBE, if that failed
+	trouble    string        // what was logged last about events
+
+	// What else than reads uses, without mu.
+	wake      chan struct{}                  // has room for one: there is news
+	known     atomic.Pointer[Device]         // a copy of device
+	announced atomic.Pointer[netip.AddrPort] // where the plug says that it is now
+}
 
 // subscription is one subscription to the events of a plug, and the listener
 // that takes them. A new one has a new listener: our own address may have

@@ -192,6 +192,22 @@ func TestEventsAreRenewed(t *testing.T) {
 	p.pushes(t, 61_000)
 	p.want(t, 61_000, false)
 
+	// If reads notice the restart, nobody waits for the renewal.
+	sid = p.sid()
+	s.SetFault(simulator.Fault{Refuse: true})
+	p.advance(eventMaxAge + time.Second)
+	if r, err := p.Read(t.Context()); err == nil {
+		t.Errorf("Read of a plug that restarts: got %+v", r)
+	}
+	if err := s.Restart(false); err != nil {
+		t.Fatal(err)
+	}
+	p.want(t, 61_000, true)
+	if p.sid() == sid || p.sid() == "" {
+		t.Errorf("after a restart that a read noticed: got SID %q, want another than %s", p.sid(), sid)
+	}
+	p.pushes(t, 61_000)
+
 	// On the way out it unsubscribes.
 	sid = p.sid()
 	p.stop()

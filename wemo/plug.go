@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -30,8 +29,10 @@ type Plug struct {
 	// UDN says which plug it is. Empty: the one at Address, or, with no address
 	// either, the only Insight that answers.
 	UDN string
-	// Events asks the plug to push its readings. It has to reach this host on
-	// a TCP port that the system chooses; if it cannot, it is polled as ever.
+	// Events asks the plug to push its readings, which spares it most requests;
+	// one can then be 3 s old, so a Poller's Hold must be more. The plug has to
+	// reach this host on a TCP port that the system chooses; if it cannot, it is
+	// polled as ever.
 	Events bool
 	Client Client
 	Search Search
@@ -42,17 +43,7 @@ type Plug struct {
 	backoff backoff
 	device  Device    // where it was last; the zero value before the first contact
 	last    time.Time // of the last reading
-
-	running    bool          // Run runs
-	subscribed *subscription // nil: not
-	due        time.Time     // when to subscribe or to renew
-	pause      time.Duration // after the last SUBSCRIBE, if that failed
-	trouble    string        // what was logged last about events
-
-	// What others than the reader of the plug use, without mu.
-	wake      chan struct{}                  // has room for one: there is news
-	known     atomic.Pointer[Device]         // device
-	announced atomic.Pointer[netip.AddrPort] // where it says that it is now
+	listening
 }
 
 var _ Runner = (*Plug)(nil)

@@ -33,8 +33,8 @@ type Source interface {
 // runs it for as long as it reads.
 type Runner interface {
 	Source
-	// Run returns when ctx ends, and nothing is left over. That it fails
-	// earlier is no reason to stop reading.
+	// Run returns when ctx ends, or when there is nothing to run, and leaves
+	// nothing behind. That it fails is no reason to stop reading.
 	Run(ctx context.Context) error
 }
 

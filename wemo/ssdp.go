@@ -269,7 +269,7 @@ func (s Search) join() ([]*net.UDPConn, error) {
 	}
 	group := net.UDPAddrFromAddrPort(s.group())
 	var conn *net.UDPConn
-	var errs []error
+	failed := errNoMulticast
 	for _, i := range ifaces {
 		if i.Flags&net.FlagUp == 0 || i.Flags&net.FlagMulticast == 0 {
 			continue
@@ -279,10 +279,12 @@ func (s Search) join() ([]*net.UDPConn, error) {
 		} else {
 			err = ipv4.NewPacketConn(conn).JoinGroup(&i, group)
 		}
-		errs = append(errs, err)
+		if err != nil {
+			failed = err // and go on: one network is better than none
+		}
 	}
 	if conn == nil {
-		return nil, fmt.Errorf("join %s: %w", group, errors.Join(append(errs, errNoMulticast)...))
+		return nil, fmt.Errorf("join %s: %w", group, failed)
 	}
 	return []*net.UDPConn{conn}, nil
 }
