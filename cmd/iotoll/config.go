@@ -353,10 +353,15 @@ func (c *StoreConfig) validate(f *faults) {
 		*f = append(*f, errors.New("store.embedded: must be left out when store.uri_file says which server to use"))
 		return
 	}
-	host, port, err := net.SplitHostPort(c.Embedded.Listen)
-	if ip := net.ParseIP(host); err != nil || port == "" || host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+	if host, port, err := net.SplitHostPort(c.Embedded.Listen); err != nil || port == "" || !loopback(host) {
 		f.add("store.embedded.listen", c.Embedded.Listen, "a loopback address with a port, such as 127.0.0.1:27117")
 	}
+}
+
+// loopback reports whether only this machine can connect to a host.
+func loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 func (c *LedgerConfig) validate(f *faults, needed bool) {

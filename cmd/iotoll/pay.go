@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -40,9 +41,18 @@ payment. Do not pay twice at the same time from one seed.`,
 			}
 			ctx := cmd.Context()
 			receipt, err := w.Pay(ctx, to, amount, message)
-			if errors.Is(err, wallet.ErrInsufficient) {
+			switch {
+			case errors.Is(err, wallet.ErrInsufficient):
 				return hint(err, "what is on its way to the seed counts once it is confirmed")
-			} else if err != nil {
+			case err != nil && receipt.Tail != "":
+				fmt.Fprintf(c.out, "may have sent %d iotas\ntransaction %s\nbundle %s\n", amount, receipt.Tail, receipt.Bundle)
+				if strings.Contains(err.Error(), "Invalid trytes") { // what IRI says of too little work
+					return hint(err, "the network may want more work: try a higher --mwm, such as 14, once you have made sure that nobody knows that transaction")
+				}
+				return hint(err, "wait a few minutes and look whether the seller or the node knows that transaction before you pay again")
+			case err != nil && strings.Contains(err.Error(), "MinWeightMagnitude"):
+				return hint(err, "leave out --mwm: the node knows what its network wants")
+			case err != nil:
 				return err
 			}
 			fmt.Fprintf(c.out, "sent %d iotas\ntransaction %s\nbundle %s\n", amount, receipt.Tail, receipt.Bundle)
@@ -63,7 +73,7 @@ payment. Do not pay twice at the same time from one seed.`,
 	f.Int64Var(&amount, "amount", 0, "how many `iotas`")
 	f.StringVar(&to, "address", "", "the offer's address, 90 trytes")
 	f.StringVar(&message, "message", "", "`JSON` that names the username")
-	f.IntVar(&w.MWM, "mwm", 9, "minimum weight magnitude of the network: how much proof of work it wants")
+	f.IntVar(&w.MWM, "mwm", 0, "minimum weight magnitude of the network, 1 to 14: how much proof of work it wants; 0 is what the node says, or 9 if it does not")
 	f.BoolVar(&wait, "wait", false, "wait until the ledger has confirmed the payment")
 	for _, name := range []string{"node", "seed-file", "amount", "address", "message"} {
 		cmd.MarkFlagRequired(name)

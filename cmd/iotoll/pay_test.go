@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"io"
+	"net/http"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -69,7 +70,7 @@ func TestPay(t *testing.T) {
 	t.Parallel()
 	node, seed := startTangle(t)
 	pay := func(args ...string) result {
-		return iotoll(t, "", append([]string{"pay", "--node", node, "--seed-file", seed, "--mwm", "1", "--address", depositAddress}, args...)...)
+		return iotoll(t, "", append([]string{"pay", "--node", node, "--seed-file", seed, "--address", depositAddress}, args...)...)
 	}
 	r := pay("--amount", "500", "--message", `{"username": "john"}`, "--wait")
 	if r.code != 0 || r.errOut != "" || !strings.HasPrefix(r.out, "sent 500 iotas\ntransaction ") || !strings.Contains(r.out, "\nconfirmed after ") {
@@ -90,8 +91,46 @@ func TestPay(t *testing.T) {
 	if r := pay("--amount", "1", "--message", "x", "--node", "http://127.0.0.1:1"); r.code != 1 || !strings.Contains(r.errOut, "connection refused") {
 		t.Errorf("pay through a node that is away: got %+v", r)
 	}
+	if r := pay("--amount", "1", "--message", `{"username": "john"}`, "--mwm", "3"); r.code != 1 || !strings.Contains(r.errOut, "requested: 3, expected: 1") || !strings.Contains(r.errOut, "\nhint: leave out --mwm") {
+		t.Errorf("pay with another magnitude: got %+v", r)
+	}
 	if r := pay("--message", `{"username": "john"}`); r.code != 2 || !strings.Contains(r.errOut, `required flag(s) "amount" not set`) {
 		t.Errorf("pay without amount: got %+v, want exit code 2", r)
+	}
+}
+
+// TestControl: the simulated tangle obeys whoever is on this machine, and a
+// payment that may have been sent is told of, with the warning not to repeat it.
+func TestControl(t *testing.T) {
+	t.Parallel()
+	seed := filepath.Join(t.TempDir(), "john.seed")
+	if r := iotoll(t, "", "sim", "tangle", "--seed-file", seed, "--control", "0.0.0.0:0"); r.code != 2 || !strings.Contains(r.errOut, `--control "0.0.0.0:0": must be a loopback address`) {
+		t.Errorf("open control: got %+v", r)
+	}
+	lines := background(t, "", "sim", "tangle", "--listen", "127.0.0.1:0", "--control", "127.0.0.1:0", "--seed-file", seed, "--milestone", "100ms", "--mwm", "1")
+	control := strings.TrimPrefix(lines[2], "control ")
+	command := func(c string) {
+		t.Helper()
+		answer, err := http.Post(control+c, "", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer.Body.Close()
+		if answer.StatusCode != http.StatusOK {
+			t.Errorf("POST %s: got %s", c, answer.Status)
+		}
+	}
+	pay := func() result {
+		return iotoll(t, "", "pay", "--node", strings.TrimPrefix(lines[0], "node "), "--seed-file", seed, "--address", depositAddress, "--amount", "500", "--message", `{"username": "john"}`)
+	}
+	command("/break?command=broadcastTransactions&fault=html")
+	if r := pay(); r.code != 1 || !strings.HasPrefix(r.out, "may have sent 500 iotas\ntransaction ") || !strings.Contains(r.errOut, "\nhint: wait a few minutes ") {
+		t.Errorf("pay through a node that breaks: got %+v", r)
+	}
+	command("/break?command=&fault=")
+	command("/milestone")
+	if r := pay(); r.code != 0 {
+		t.Errorf("pay through a node that is mended: got %+v", r)
 	}
 }
 

@@ -59,7 +59,7 @@ household. It takes commands on its standard input, one a line:
 }
 
 func newSimTangle(c console) *cobra.Command {
-	var listen, seedFile string
+	var listen, control, seedFile string
 	var cfg devnet.Config
 	var supply uint64
 	cmd := &cobra.Command{
@@ -70,11 +70,22 @@ checks signatures, keeps balances, and confirms payments by milestones. It
 forgets everything when it stops.
 
 The seed in --seed-file owns all iotas; if there is no such file, it is written
-with a new random seed. Pay from it with "iotoll pay".`,
+with a new random seed. Pay from it with "iotoll pay".
+
+With --control it can be told to misbehave as real nodes do, each command a POST:
+
+  curl -X POST 'http://127.0.0.1:14266/stall?on=true'           no more milestones
+  curl -X POST 'http://127.0.0.1:14266/break?fault=html'        a page for an answer
+  curl -X POST 'http://127.0.0.1:14266/break?fault='            all is well again
+
+The package documentation of tangle/devnet lists all of them.`,
 		Example: `  iotoll sim tangle --seed-file john.seed &
   iotoll pay --node http://127.0.0.1:14265 --seed-file john.seed ...`,
 		Args: exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if host, _, err := net.SplitHostPort(control); control != "" && (err != nil || !loopback(host)) {
+				return &usageError{err: fmt.Errorf("--control %q: must be a loopback address with a port, such as 127.0.0.1:14266", control)}
+			}
 			if _, err := os.Stat(seedFile); errors.Is(err, fs.ErrNotExist) {
 				if err := writeSeed(seedFile); err != nil {
 					return err
@@ -96,8 +107,18 @@ with a new random seed. Pay from it with "iotoll pay".`,
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(c.out, "node http://%s\nseed %s owns %d iotas\nready\n", l.Addr(), seedFile, supply)
 			g, ctx := errgroup.WithContext(cmd.Context())
+			fmt.Fprintf(c.out, "node http://%s\nseed %s owns %d iotas\n", l.Addr(), seedFile, supply)
+			if control != "" {
+				commands, err := net.Listen("tcp", control)
+				if err != nil {
+					l.Close()
+					return err
+				}
+				fmt.Fprintf(c.out, "control http://%s\n", commands.Addr())
+				g.Go(func() error { return serveHTTP(ctx, commands, node.Control()) })
+			}
+			fmt.Fprintln(c.out, "ready")
 			g.Go(func() error { return node.Run(ctx) })
 			g.Go(func() error { return serveHTTP(ctx, l, node) })
 			return g.Wait()
@@ -105,6 +126,7 @@ with a new random seed. Pay from it with "iotoll pay".`,
 	}
 	f := cmd.Flags()
 	f.StringVar(&listen, "listen", "127.0.0.1:14265", "`address` of the node; port 0 takes a free one")
+	f.StringVar(&control, "control", "", "loopback `address` on which it takes commands; none if left out")
 	f.StringVar(&seedFile, "seed-file", "", "`file` that holds the seed of the buyer")
 	f.DurationVar(&cfg.Milestone, "milestone", time.Second, "time between two milestones, which confirm payments")
 	f.IntVar(&cfg.MWM, "mwm", 9, "minimum weight magnitude: how much proof of work the network wants")

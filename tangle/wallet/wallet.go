@@ -16,6 +16,8 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -38,6 +40,7 @@ const (
 
 	defaultTimeout = 30 * time.Second
 	defaultDepth   = 3
+	defaultMWM     = 9
 	poll           = 250 * time.Millisecond
 
 	// maxAnswer bounds what is read of an answer; 1,000 transactions are 2.7 MB.
@@ -61,7 +64,9 @@ type Wallet struct {
 	Seed trinary.Trytes
 
 	// MWM is the network's minimum weight magnitude, from 1 to 14: 14 on the
-	// former main network, less on private ones. The node does that work.
+	// former main network, less on private ones. The node does that work. 0 is
+	// what the node asks for when it is offered 9, as Hornet does; IRI does not
+	// say, and drops what has too little.
 	MWM int
 
 	// Depth is how many milestones back tip selection starts; 3 if zero.
@@ -189,7 +194,7 @@ func (w *Wallet) check() error {
 		return fmt.Errorf("seed of %d characters: want 81, of A to Z and 9", len(w.Seed))
 	case trinary.ValidTrytes(w.Seed) != nil:
 		return errors.New("seed: want only A to Z and 9")
-	case w.MWM < 1 || w.MWM > 14:
+	case w.MWM < 0 || w.MWM > 14:
 		return fmt.Errorf("minimum weight magnitude %d: want 1 to 14, as the network has it", w.MWM)
 	case w.Depth < 0 || w.Depth > 15:
 		return fmt.Errorf("depth %d: want 1 to 15", w.Depth)
@@ -326,7 +331,15 @@ func (w *Wallet) attach(node *api.API, signed []trinary.Trytes) ([]trinary.Tryte
 	if err != nil {
 		return nil, nil, err
 	}
-	attached, err := node.AttachToTangle(tips.TrunkTransaction, tips.BranchTransaction, uint64(w.MWM), signed)
+	mwm := w.MWM
+	if mwm == 0 {
+		mwm = defaultMWM
+	}
+	attached, err := node.AttachToTangle(tips.TrunkTransaction, tips.BranchTransaction, uint64(mwm), signed)
+	if wanted := wantedMWM(err); wanted != 0 && w.MWM == 0 {
+		mwm = wanted
+		attached, err = node.AttachToTangle(tips.TrunkTransaction, tips.BranchTransaction, uint64(mwm), signed)
+	}
 	if err != nil {
 		return nil, nil, err
 	}
@@ -342,8 +355,8 @@ func (w *Wallet) attach(node *api.API, signed []trinary.Trytes) ([]trinary.Tryte
 		if tx.CurrentIndex >= uint64(len(signed)) || !strings.HasPrefix(trytes, signed[len(signed)-1-int(tx.CurrentIndex)][:essence]) {
 			return nil, nil, errors.New("the node returned other transactions than were signed")
 		}
-		if !transaction.HasValidNonce(tx, uint64(w.MWM)) {
-			return nil, nil, fmt.Errorf("the node did too little proof of work for magnitude %d", w.MWM)
+		if !transaction.HasValidNonce(tx, uint64(mwm)) {
+			return nil, nil, fmt.Errorf("the node did too little proof of work for magnitude %d", mwm)
 		}
 		if tx.CurrentIndex == 0 {
 			tail = tx
@@ -353,6 +366,27 @@ func (w *Wallet) attach(node *api.API, signed []trinary.Trytes) ([]trinary.Tryte
 		return nil, nil, errors.New("the node returned no first transaction")
 	}
 	return attached, tail, nil
+}
+
+// wrongMWM is what Hornet 0.5 answers with status 400: "Wrong
+// MinWeightMagnitude. requested: 9, expected: 14".
+var wrongMWM = regexp.MustCompile(`Wrong MinWeightMagnitude\. requested: \d+, expected: (\d{1,2})\b`)
+
+// wantedMWM is the minimum weight magnitude that the node asked for in an error,
+// or 0.
+func wantedMWM(err error) int {
+	if err == nil {
+		return 0
+	}
+	m := wrongMWM.FindStringSubmatch(err.Error())
+	if m == nil {
+		return 0
+	}
+	wanted, _ := strconv.Atoi(m[1])
+	if wanted < 1 || wanted > 14 {
+		return 0
+	}
+	return wanted
 }
 
 // essence is how many trytes of a transaction attaching does not change: all

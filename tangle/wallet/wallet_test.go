@@ -84,6 +84,31 @@ func TestPay(t *testing.T) {
 	}
 }
 
+// Who does not know the network's magnitude is told by the node.
+func TestAskMagnitude(t *testing.T) {
+	n, w := start(t, 2000)
+	w.MWM = 0
+	to := addressOf(t, sellerSeed, 0)
+	if _, err := w.Pay(t.Context(), to, 500, ""); err != nil {
+		t.Fatal(err)
+	}
+	milestone(t, n)
+	if got := n.Balance(to); got != 500 {
+		t.Errorf("the seller's balance: got %d, want 500", got)
+	}
+	for text, want := range map[string]int{
+		"Wrong MinWeightMagnitude. requested: 9, expected: 14":  14,
+		"Wrong MinWeightMagnitude. requested: 9, expected: 15":  0,
+		"Wrong MinWeightMagnitude. requested: 9, expected: 0":   0,
+		"Wrong MinWeightMagnitude. requested: 9, expected: 100": 0,
+		"Wrong MinWeightMagnitude.":                             0,
+	} {
+		if got := wantedMWM(errors.New(text)); got != want {
+			t.Errorf("wantedMWM(%q): got %d, want %d", text, got, want)
+		}
+	}
+}
+
 // A long message spans transactions, and arrives whole.
 func TestPayLongMessage(t *testing.T) {
 	n, w := start(t, 2000)
@@ -176,7 +201,7 @@ func TestBadInput(t *testing.T) {
 		"not ASCII":     {to: to, amount: 1, message: "für", want: "byte 1"},
 		"short seed":    {change: func(w *Wallet) { w.Seed = "SECRET" }, to: to, amount: 1, want: "seed of 6 characters"},
 		"bad seed":      {change: func(w *Wallet) { w.Seed = strings.Repeat("secret999", 9) }, to: to, amount: 1, want: "A to Z and 9"},
-		"no magnitude":  {change: func(w *Wallet) { w.MWM = 0 }, to: to, amount: 1, want: "magnitude 0"},
+		"magnitude":     {change: func(w *Wallet) { w.MWM = 15 }, to: to, amount: 1, want: "magnitude 15"},
 		"wrong MWM":     {change: func(w *Wallet) { w.MWM = 9 }, to: to, amount: 1, want: "Wrong MinWeightMagnitude"},
 		"no URL":        {change: func(w *Wallet) { w.Node = "localhost" }, to: to, amount: 1, want: "want a URL"},
 		"nobody there":  {change: func(w *Wallet) { w.Node = "http://127.0.0.1:1" }, to: to, amount: 1, want: "refused"},
