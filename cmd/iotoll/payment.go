@@ -31,7 +31,7 @@ func newPayment(c console, load loader) *cobra.Command {
 var listedOutcomes = []tangle.Outcome{tangle.Credited, tangle.Underpaid, tangle.Unmatched, tangle.Historic}
 
 func newPaymentList(c console, load loader) *cobra.Command {
-	var user, outcome string
+	var user, offer, outcome, since, until string
 	var asJSON, asCSV bool
 	cmd := &cobra.Command{
 		Use:   "list",
@@ -44,11 +44,25 @@ func newPaymentList(c console, load loader) *cobra.Command {
   historic    it was there before the first start
 
 Payments are shortened to their first characters, which the other commands take;
---json and --csv print all there is.`,
+--json and --csv print all there is.
+
+--since and --until go by when a payment was confirmed. They take a day, an instant
+as this program prints it, or how long ago.`,
+		Example: `  iotoll payment list --since 2026-11-01 --until 2026-12-01 --csv
+  iotoll payment list --since 24h --outcome unmatched`,
 		Args: exactly(),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if outcome != "" && !slices.Contains(listedOutcomes, tangle.Outcome(outcome)) {
 				return &usageError{err: fmt.Errorf("--outcome %q: must be credited, underpaid, unmatched or historic", outcome)}
+			}
+			now := time.Now()
+			from, err := parseWhen("--since", since, now)
+			if err != nil {
+				return err
+			}
+			to, err := parseWhen("--until", until, now)
+			if err != nil {
+				return err
 			}
 			return stored(c, load, func(ctx context.Context, _ *Config, store *mongostore.Store, _ []string) error {
 				bookings, err := store.Bookings(ctx)
@@ -56,7 +70,9 @@ Payments are shortened to their first characters, which the other commands take;
 					return err
 				}
 				bookings = slices.DeleteFunc(bookings, func(b mongostore.Booking) bool {
-					return outcome != "" && string(b.Outcome) != outcome || user != "" && b.Assignment.Subject != user
+					return outcome != "" && string(b.Outcome) != outcome ||
+						user != "" && b.Assignment.Subject != user || offer != "" && b.Assignment.Offer != offer ||
+						b.Confirmed.Before(from) || !to.IsZero() && !b.Confirmed.Before(to)
 				})
 				switch {
 				case asJSON:
@@ -70,11 +86,31 @@ Payments are shortened to their first characters, which the other commands take;
 	}
 	f := cmd.Flags()
 	f.StringVar(&user, "user", "", "only those of this `USER`")
+	f.StringVar(&offer, "offer", "", "only those for this `OFFER`")
 	f.StringVar(&outcome, "outcome", "", "only those with this `OUTCOME`")
+	f.StringVar(&since, "since", "", "only those confirmed at this `TIME` or later, such as 2026-11-22 or 24h")
+	f.StringVar(&until, "until", "", "only those confirmed before this `TIME`")
 	f.BoolVar(&asJSON, "json", false, "print JSON, one object a line")
 	f.BoolVar(&asCSV, "csv", false, "print CSV with a line of names")
 	cmd.MarkFlagsMutuallyExclusive("json", "csv")
 	return cmd
+}
+
+// parseWhen reads what a flag says about when: a day or an instant, in UTC
+// unless it says otherwise, or how long before now. Nothing is the zero time.
+func parseWhen(flag, text string, now time.Time) (time.Time, error) {
+	if text == "" {
+		return time.Time{}, nil
+	}
+	for _, layout := range []string{time.DateOnly, time.RFC3339} {
+		if at, err := time.Parse(layout, text); err == nil {
+			return at, nil
+		}
+	}
+	if ago, err := time.ParseDuration(text); err == nil && ago >= 0 {
+		return now.Add(-ago), nil
+	}
+	return time.Time{}, &usageError{err: fmt.Errorf("%s %q: must be a day such as 2026-11-22, an instant such as 2026-11-22T18:00:00Z, or how long ago, such as 24h", flag, text)}
 }
 
 func printPayments(c console, bookings []mongostore.Booking) error {
@@ -157,8 +193,8 @@ func printPaymentsJSON(c console, bookings []mongostore.Booking) error {
 
 func printPaymentsCSV(c console, bookings []mongostore.Booking) error {
 	w := csv.NewWriter(c.out)
-	w.Write([]string{"payment", "ledger", "reference", "address", "iotas", "message", "milestone", "seen", "confirmed",
-		"outcome", "reason", "user", "offer", "assigned_by", "settled", "from", "until", "credit"})
+	w.Write([]string{"payment", "ledger", "reference", "address", "iotas", "message", "milestone", "claimed", "seen", "confirmed",
+		"outcome", "reason", "user", "offer", "assigned_by", "settled", "grant", "from", "until", "credit"})
 	at := func(t *time.Time) string {
 		if t == nil {
 			return ""
@@ -168,8 +204,8 @@ func printPaymentsCSV(c console, bookings []mongostore.Booking) error {
 	for _, b := range bookings {
 		j := newPaymentJSON(b)
 		w.Write([]string{j.Payment, j.Ledger, j.Reference, j.Address, strconv.FormatInt(j.Iotas, 10), cell(j.Message),
-			strconv.FormatInt(j.Position, 10), at(j.Seen), at(j.Confirmed), j.Outcome, cell(j.Reason), cell(j.User), j.Offer,
-			cell(j.By), at(j.Settled), at(j.From), at(j.Until), strconv.FormatInt(j.Credit, 10)})
+			strconv.FormatInt(j.Position, 10), at(j.Claimed), at(j.Seen), at(j.Confirmed), j.Outcome, cell(j.Reason), cell(j.User), j.Offer,
+			cell(j.By), at(j.Settled), cell(j.Grant), at(j.From), at(j.Until), strconv.FormatInt(j.Credit, 10)})
 	}
 	w.Flush()
 	return w.Error()

@@ -196,6 +196,19 @@ func TestStory(t *testing.T) {
 	if n := len(strings.Split(s.must("", "payment", "list", "--user", "john", "--outcome", "credited"), "\n")); n != 5 {
 		t.Errorf("payment list with filters: got %d lines, want a title, 3 payments and the end", n)
 	}
+	for _, test := range []struct {
+		flags string
+		want  int
+	}{
+		{"--since 1h", 5}, {"--since 0s", 0}, {"--until 1h", 0}, {"--since 2026-01-01 --until 0s", 5}, {"--until 2026-01-01T00:00:00+01:00", 0},
+		{"--offer live", 5}, {"--offer gold", 0}, {"--offer live --user jane --since 24h", 1},
+	} {
+		if out := s.must("", append([]string{"payment", "list", "--json"}, strings.Fields(test.flags)...)...); strings.Count(out, "\n") != test.want {
+			t.Errorf("payment list %s: got %d payments, want %d", test.flags, strings.Count(out, "\n"), test.want)
+		}
+	}
+	s.refuses(2, `--since "yesterday": must be a day such as 2026-11-22, an instant`, "", "payment", "list", "--since", "yesterday")
+	s.refuses(2, `--until "-1h": must be a day`, "", "payment", "list", "--until=-1h")
 	if out := s.must("", "payment", "list", "--csv"); !strings.HasPrefix(out, "payment,ledger,") || strings.Count(out, "\n") != 6 {
 		t.Errorf("payment list --csv: got\n%s", out)
 	}
