@@ -236,6 +236,11 @@ func (w *Watcher) settleOne(ctx context.Context, f *waiting) (done bool, err err
 			return false, fmt.Errorf("record payment %s: %w", p.ID, err)
 		}
 		if !added {
+			// It was recorded before, and everything unsettled was looked at when
+			// Run began; or it was by another watcher, which may die.
+			if !f.history {
+				w.recheckSoon()
+			}
 			return true, nil
 		}
 		if outcome == Historic {

@@ -1,0 +1,608 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/iotaledger/iota.go/address"
+	"github.com/iotaledger/iota.go/bundle"
+	"github.com/iotaledger/iota.go/consts"
+	"github.com/sirupsen/logrus"
+
+	"github.com/iotoll/iotoll/acl"
+	"github.com/iotoll/iotoll/acl/embedded"
+	"github.com/iotoll/iotoll/acl/mongostore"
+	"github.com/iotoll/iotoll/cmd/internal/rig"
+	"github.com/iotoll/iotoll/tangle"
+	"github.com/iotoll/iotoll/tangle/devnet"
+)
+
+// What the till sells.
+const (
+	tillPrice  = 500
+	tillPeriod = time.Hour
+)
+
+// settled is how the log tells that a payment was settled, after its last write.
+var settled = []string{"payment credited", "payment is below the price and kept as credit"}
+
+const held = "payment held"
+
+// injected builds iotoll such that it can be killed or halted at a write; see
+// inject_on.go in acl/mongostore.
+var injected = sync.OnceValues(func() (string, error) {
+	path := filepath.Join(bin, "iotoll-injected")
+	out, err := exec.Command("go", "build", "-tags", "injectsignals", "-o", path, "../iotoll").CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("go build: %w\n%s", err, out)
+	}
+	return path, nil
+})
+
+// till is what "iotoll serve" needs to settle payments, and no more: a tangle on
+// which a milestone comes when the test says so, and a store.
+type till struct {
+	t      *testing.T
+	dir    string
+	net    *devnet.Node
+	node   string // the URL of the tangle's API
+	store  string // the store's URI
+	seed   string // of who pays
+	shop   string // the deposit address
+	config string
+
+	paid map[string]int64 // amounts by payment
+}
+
+// newTill prepares a till. Its store is that of serve, or else at uri.
+func newTill(t *testing.T, uri string) *till {
+	t.Helper()
+	tl := &till{t: t, dir: t.TempDir(), store: uri, seed: strings.Repeat("JOHN9", 16) + "9", paid: make(map[string]int64)}
+	genesis, err := devnet.SeedGenesis(tl.seed, 1_000_000_000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if tl.net, err = devnet.New(devnet.Config{Genesis: genesis}); err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(tl.net)
+	t.Cleanup(server.Close)
+	tl.node = server.URL
+	if tl.shop, err = address.GenerateAddress(strings.Repeat("JANE9", 16)+"9", 0, consts.SecurityLevelMedium, true); err != nil {
+		t.Fatal(err)
+	}
+	where := fmt.Sprintf("uri_file: %q", filepath.Join(tl.dir, "uri"))
+	if uri == "" {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		tl.store = "mongodb://" + l.Addr().String() + "/"
+		where = fmt.Sprintf("embedded: {directory: %q, listen: %q}", filepath.Join(tl.dir, "store"), l.Addr())
+	} else if err := os.WriteFile(filepath.Join(tl.dir, "uri"), []byte(uri), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	tl.config = tl.configure("iotoll.yaml", where, tl.node)
+	return tl
+}
+
+// configure writes a configuration file and returns its name.
+func (tl *till) configure(name, store, node string) string {
+	tl.t.Helper()
+	path := filepath.Join(tl.dir, name)
+	text := fmt.Sprintf(`store: {%s}
+ledger: {nodes: [%q], poll: 50ms}
+offers:
+  - {id: live, topics: [sensor/live], price: %d, period: %s, address: %s}
+`, store, node, tillPrice, tillPeriod, tl.shop)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		tl.t.Fatal(err)
+	}
+	return path
+}
+
+// pay sends payments, which one milestone then confirms, and returns their IDs.
+// The node forgets all but the latest.
+func (tl *till) pay(user string, amounts ...int64) (ids []string) {
+	tl.t.Helper()
+	tl.net.Prune(tl.net.Index() - 3)
+	message, err := devnet.Message(fmt.Sprintf(`{"username": %q}`, user))
+	if err != nil {
+		tl.t.Fatal(err)
+	}
+	for _, amount := range amounts {
+		signed, err := devnet.Spend{
+			Seed: tl.seed, To: bundle.Transfers{{Address: tl.shop, Value: uint64(amount), Message: message}},
+			Time: time.Now().Add(time.Duration(len(tl.paid)) * time.Second), // else the same bundle with another message
+		}.Sign()
+		if err != nil {
+			tl.t.Fatal(err)
+		}
+		id, err := tl.net.Send(signed)
+		if err != nil {
+			tl.t.Fatal(err)
+		}
+		tl.paid[id] = amount
+		ids = append(ids, id)
+	}
+	if _, err := tl.net.Milestone(); err != nil {
+		tl.t.Fatal(err)
+	}
+	return ids
+}
+
+// open connects to the store: anew after each death, since the driver waits
+// before it tries a server again that was gone.
+func (tl *till) open() *mongostore.Store {
+	tl.t.Helper()
+	s, err := mongostore.Open(tl.store, "mosquitto")
+	if err != nil {
+		tl.t.Fatal(err)
+	}
+	return s
+}
+
+// with calls do with the store.
+func (tl *till) with(do func(context.Context, *mongostore.Store) error) {
+	tl.t.Helper()
+	s := tl.open()
+	defer s.Close(context.Background())
+	if err := do(tl.t.Context(), s); err != nil {
+		tl.t.Fatal(err)
+	}
+}
+
+// addUsers creates accounts.
+func (tl *till) addUsers(names ...string) {
+	tl.t.Helper()
+	tl.with(func(ctx context.Context, s *mongostore.Store) error {
+		for _, name := range names {
+			if err := s.AddUser(ctx, acl.User{Name: name}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// approach lets the log of changes grow until its end is a number of changes
+// before the next 64th, which is also noted elsewhere.
+func (tl *till) approach(near func(left int64) bool) {
+	tl.t.Helper()
+	tl.with(func(ctx context.Context, s *mongostore.Store) error {
+		for {
+			at, err := s.End(ctx)
+			if err != nil || near(64-at.Seq%64) {
+				return err
+			}
+			if err := s.AddUser(ctx, acl.User{Name: fmt.Sprintf("filler%d", at.Seq)}); err != nil {
+				return err
+			}
+		}
+	})
+}
+
+// server is a running "iotoll serve".
+type server struct {
+	t    *testing.T
+	cmd  *exec.Cmd
+	out  rig.Output
+	done chan struct{} // closed when it has ended
+}
+
+// serve starts "iotoll serve". inject says when it is to be killed or halted.
+func (tl *till) serve(config, inject string) *server {
+	tl.t.Helper()
+	program, err := injected()
+	if err != nil {
+		tl.t.Fatal(err)
+	}
+	s := &server{t: tl.t, cmd: exec.Command(program, "--config", config, "serve"), done: make(chan struct{})}
+	s.cmd.Env = append(os.Environ(), "IOTOLL_INJECT="+inject)
+	s.cmd.Stdout, s.cmd.Stderr = &s.out, &s.out
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := s.cmd.Start(); err != nil {
+		tl.t.Fatal(err)
+	}
+	go func() {
+		s.cmd.Wait()
+		close(s.done)
+	}()
+	tl.t.Cleanup(s.kill)
+	return s
+}
+
+func (s *server) ended() bool {
+	select {
+	case <-s.done:
+		return true
+	default:
+		return false
+	}
+}
+
+func (s *server) kill() {
+	s.cmd.Process.Kill()
+	<-s.done
+}
+
+func (s *server) signal(sig syscall.Signal) {
+	s.t.Helper()
+	if err := s.cmd.Process.Signal(sig); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// said counts the lines in which the server said one of these.
+func (s *server) said(texts ...string) (n int) {
+	out := s.out.String()
+	for _, text := range texts {
+		n += strings.Count(out, text)
+	}
+	return n
+}
+
+// await waits until happened.
+func (s *server) await(what string, happened func() bool) {
+	s.t.Helper()
+	for end := time.Now().Add(20 * time.Second); !happened(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			s.t.Fatalf("waited in vain for: %s; serve said:\n%s", what, s.out.String())
+		}
+	}
+}
+
+// struck returns the write at which the server was killed or halted.
+func (s *server) struck() string {
+	for line := range strings.Lines(s.out.String()) {
+		if _, what, ok := strings.Cut(line, "injected: "); ok {
+			return strings.TrimSpace(what)
+		}
+	}
+	return ""
+}
+
+// check compares accounts and book with what was paid.
+func (tl *till) check(users ...string) (lost, doubled int) {
+	tl.t.Helper()
+	times := make(map[string]int) // that a payment was entered
+	told := make(map[string]bool) // grants of which followers learn
+	tl.with(func(ctx context.Context, s *mongostore.Store) error {
+		for at := (mongostore.Position{}); ; {
+			changes, to, err := s.Changes(ctx, at)
+			if err != nil {
+				return err
+			}
+			for _, c := range changes {
+				if c.Grant != nil {
+					told[c.Grant.ID] = true
+				}
+			}
+			if to.Seq == at.Seq {
+				break
+			}
+			at = to
+		}
+		for _, user := range users {
+			entries, err := s.Grants(ctx, user, "live")
+			if err != nil {
+				return err
+			}
+			// The model: what is paid adds up to the price at least, and then
+			// buys time from the end of what was bought before.
+			var credit int64
+			var end time.Time
+			for i, g := range entries {
+				times[g.Cause]++
+				credit += tl.paid[g.Cause]
+				from, to := g.At, g.At
+				if credit >= tillPrice {
+					if end.After(from) {
+						from = end
+					}
+					to = from.Add(time.Duration(credit) * tillPeriod / tillPrice)
+					credit, end = 0, to
+				}
+				if g.Seq != int64(i+1) || g.Amount != tl.paid[g.Cause] || g.Credit != credit ||
+					!g.NotBefore.Equal(from) || !g.NotAfter.Equal(to) || !g.End.Equal(end) || !told[g.ID] {
+					tl.t.Errorf("%s: entry %d (followers are told: %t) is %+v, want [%s, %s), credit %d", user, i+1, told[g.ID], g.Grant, from, to, credit)
+				}
+			}
+		}
+		book, err := s.Bookings(ctx)
+		if err != nil {
+			return err
+		}
+		if len(book) != len(tl.paid) {
+			tl.t.Errorf("the book has %d payments, %d were made", len(book), len(tl.paid))
+		}
+		for _, b := range book {
+			if b.Amount != tl.paid[b.ID] || b.Settled.IsZero() || b.Outcome != tangle.Credited && b.Outcome != tangle.Underpaid {
+				tl.t.Errorf("the book has %+v, want %d iotas and settled", b, tl.paid[b.ID])
+			}
+		}
+		return nil
+	})
+	for id := range tl.paid {
+		switch n := times[id]; {
+		case n == 0:
+			lost++
+		case n > 1:
+			doubled++
+		}
+	}
+	if lost > 0 || doubled > 0 {
+		tl.t.Errorf("of %d payments, %d are lost and %d count more than once", len(tl.paid), lost, doubled)
+	}
+	return lost, doubled
+}
+
+// unsettled returns how many of the payments are not settled.
+func (tl *till) unsettled(ids []string) (n int) {
+	tl.t.Helper()
+	tl.with(func(ctx context.Context, s *mongostore.Store) error {
+		for _, id := range ids {
+			b, err := s.Booking(ctx, id)
+			if err != nil && !errors.Is(err, mongostore.ErrNotFound) {
+				return err
+			}
+			if b.Settled.IsZero() {
+				n++
+			}
+		}
+		return nil
+	})
+	return n
+}
+
+// TestKilledAtEveryWrite kills serve, which runs the embedded store, before and
+// after each write of a settling, in turn, and starts it again: no payment is
+// lost, and none counts twice.
+func TestKilledAtEveryWrite(t *testing.T) {
+	shapes := []struct {
+		name    string
+		amounts []int64
+		fresh   bool // another account each time
+		created bool // the account, once the payment is held
+		// noted says that the end of the log of changes is noted on the way, and
+		// that only those writes are of interest.
+		noted bool
+	}{
+		{name: "first payment", amounts: []int64{1250}, fresh: true},
+		{name: "extension", amounts: []int64{777}},
+		{name: "underpaid and completed", amounts: []int64{200, 300}},
+		{name: "unmatched until the user is created", amounts: []int64{500}, fresh: true, created: true},
+		{name: "64th change", amounts: []int64{501}, noted: true},
+	}
+	for _, shape := range shapes {
+		t.Run(shape.name, func(t *testing.T) {
+			t.Parallel()
+			tl := newTill(t, "")
+			users := []string{"john"}
+			first := tl.serve(tl.config, "")
+			first.await("serve to watch the address", func() bool { return first.said("deposit address is watched from now on") > 0 })
+			if shape.fresh {
+				users = nil
+				for i := range 30 {
+					users = append(users, fmt.Sprintf("user%d", i))
+				}
+			}
+			if !shape.created {
+				tl.addUsers(users...)
+			}
+			near := func(left int64) bool { return left > 4 }
+			if shape.noted {
+				near = func(left int64) bool { return left == 1 }
+			}
+			tl.approach(near)
+			first.kill()
+
+			var matrix strings.Builder
+			points, runs, lost, doubled := 0, 0, 0, 0
+			// run lets serve settle, and tells whether it was killed.
+			run := func(phase string, n int) bool {
+				user := users[runs%len(users)]
+				runs++
+				ids := tl.pay(user, shape.amounts...)
+				created := !shape.created
+				create := func(s *server) {
+					if created || s.said(held) == 0 {
+						return
+					}
+					store := tl.open()
+					defer store.Close(context.Background())
+					// It may die while we ask; then it is asked again.
+					err := store.AddUser(t.Context(), acl.User{Name: user})
+					created = err == nil || errors.Is(err, mongostore.ErrExists)
+				}
+				victim := tl.serve(tl.config, fmt.Sprintf("kill %s %d", phase, n))
+				victim.await("serve to die or to settle", func() bool {
+					if victim.ended() {
+						return true
+					}
+					create(victim)
+					return victim.said(settled...) == len(ids)
+				})
+				died := victim.ended()
+				if died {
+					if status := victim.cmd.ProcessState.Sys().(syscall.WaitStatus); status.Signal() != syscall.SIGKILL {
+						t.Fatalf("serve was not killed, but ended: %v; it said:\n%s", status, victim.out.String())
+					}
+					fmt.Fprintf(&matrix, "\n  %s", victim.struck())
+					points++
+				}
+				victim.kill()
+
+				again := tl.serve(tl.config, "")
+				again.await("serve to be ready again", func() bool { return again.said("iotoll is ready") > 0 })
+				again.await("serve to settle what is left", func() bool {
+					create(again)
+					return created && tl.unsettled(ids) == 0
+				})
+				l, d := tl.check(users...)
+				lost, doubled = lost+l, doubled+d
+				if t.Failed() {
+					t.Fatalf("killed %s write %d: %s\nthen serve said:\n%s", phase, n, victim.struck(), again.out.String())
+				}
+				tl.approach(near)
+				again.kill()
+				return died
+			}
+			from, to := 1, 0
+			if shape.noted {
+				from, to = 7, 8
+			}
+			for n := from; n <= to || to == 0; n++ {
+				if !run("before", n) {
+					to = n - 1 // serve made no more
+				}
+			}
+			for n := from; n <= to; n++ {
+				if !run("after", n) {
+					t.Errorf("serve survived write %d", n)
+				}
+			}
+			if least := 7 * len(shape.amounts); to < least {
+				t.Errorf("a settling has %d writes, want %d at least", to, least)
+			}
+			if noted := strings.Count(matrix.String(), " meta"); shape.noted && noted != points {
+				t.Errorf("%d of %d kill points note the end of the log, want all:%s", noted, points, &matrix)
+			}
+			t.Logf("%d kill points, %d runs, %d payments: %d lost, %d doubled%s", points, runs, len(tl.paid), lost, doubled, &matrix)
+		})
+	}
+}
+
+// TestHaltedAtEveryWrite lets two processes watch the same tangle for the same
+// store. One is halted before and after each write of settling two payments, in
+// turn, and woken when the other has settled them: it adds nothing to that.
+func TestHaltedAtEveryWrite(t *testing.T) {
+	t.Parallel()
+	log := logrus.New()
+	log.SetOutput(io.Discard)
+	ferret, err := embedded.Open(filepath.Join(t.TempDir(), "store"), "127.0.0.1:0", log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error)
+	go func() { ended <- ferret.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	tl := newTill(t, ferret.URI())
+	// The one that is halted has a node of its own, whose requests tell how far
+	// it is.
+	var looks atomic.Int64
+	node := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		looks.Add(1)
+		tl.net.ServeHTTP(w, r)
+	}))
+	t.Cleanup(node.Close)
+	config := tl.configure("halted.yaml", fmt.Sprintf("uri_file: %q", filepath.Join(tl.dir, "uri")), node.URL)
+
+	other := tl.serve(tl.config, "")
+	other.await("serve to watch the address", func() bool { return other.said("deposit address is watched from now on") > 0 })
+	tl.addUsers("john")
+	var matrix strings.Builder
+	runs, lost, doubled := 0, 0, 0
+	run := func(phase string, n int) bool {
+		runs++
+		other.signal(syscall.SIGSTOP)
+		ids := tl.pay("john", 200, 300)
+		sleeper := tl.serve(config, fmt.Sprintf("stop %s %d", phase, n))
+		sleeper.await("serve to halt or to settle", func() bool {
+			return stopped(t, sleeper) || sleeper.said(settled...) == len(ids)
+		})
+		halted := stopped(t, sleeper)
+		other.signal(syscall.SIGCONT)
+		other.await("the other to settle", func() bool { return tl.unsettled(ids) == 0 })
+		if halted {
+			fmt.Fprintf(&matrix, "\n  %s", sleeper.struck())
+			sleeper.signal(syscall.SIGCONT)
+			before := looks.Load()
+			sleeper.await("the halted one to go on", func() bool { return looks.Load() >= before+3 })
+		}
+		sleeper.kill()
+		l, d := tl.check("john")
+		lost, doubled = lost+l, doubled+d
+		if t.Failed() {
+			t.Fatalf("halted %s write %d: %s\nit said:\n%s\nthe other:\n%s", phase, n, sleeper.struck(), sleeper.out.String(), other.out.String())
+		}
+		return halted
+	}
+	writes := 0
+	for run("before", writes+1) {
+		writes++
+	}
+	for n := range writes {
+		if !run("after", n+1) {
+			t.Errorf("serve was not halted by write %d", n+1)
+		}
+	}
+	if writes < 14 {
+		t.Errorf("two settlings have %d writes, want 14 at least", writes)
+	}
+	t.Logf("%d writes, halted at %d points, %d runs, %d payments: %d lost, %d doubled%s",
+		writes, 2*writes, runs, len(tl.paid), lost, doubled, &matrix)
+
+	// And with nobody halted.
+	awake := tl.serve(config, "")
+	awake.await("the second to be ready", func() bool { return awake.said("iotoll is ready") > 0 })
+	var ids []string
+	for range 4 {
+		ids = append(ids, tl.pay("john", 100, 400, 501, 99, 1000)...)
+	}
+	other.await("both to settle", func() bool { return tl.unsettled(ids) == 0 })
+	tl.check("john")
+}
+
+// stopped tells whether a signal halted the process; see proc(5).
+func stopped(t *testing.T, s *server) bool {
+	t.Helper()
+	if s.ended() {
+		t.Fatalf("serve ended; it said:\n%s", s.out.String())
+	}
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.cmd.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, state, _ := strings.Cut(string(stat), ") ")
+	return strings.HasPrefix(state, "T")
+}
+
+// TestServeTwice: a second serve on the same embedded store is refused, and
+// leaves the first alone.
+func TestServeTwice(t *testing.T) {
+	t.Parallel()
+	tl := newTill(t, "")
+	first := tl.serve(tl.config, "")
+	first.await("serve to be ready", func() bool { return first.said("iotoll is ready") > 0 })
+	second := tl.serve(tl.config, "")
+	second.await("the second to end", second.ended)
+	want := fmt.Sprintf("in use by process %d", first.cmd.Process.Pid)
+	if code := second.cmd.ProcessState.ExitCode(); code != 1 || second.said(want) == 0 {
+		t.Errorf("a second serve ended with code %d and said %q, want 1 and %q", code, second.out.String(), want)
+	}
+	tl.addUsers("john")
+	id := tl.pay("john", 500)
+	first.await("the first to settle", func() bool { return tl.unsettled(id) == 0 })
+}
