@@ -129,6 +129,10 @@ type BrokerConfig struct {
 	Username string `yaml:"username"`
 	// PasswordFile is a file that holds its password.
 	PasswordFile string `yaml:"password_file"`
+	// OffersTopic is where the offers are published, retained, for buyers'
+	// programs: a JSON array of what "iotoll offer list" prints. They are not
+	// published if it is left out.
+	OffersTopic string `yaml:"offers_topic"`
 }
 
 // MetricsConfig says whether /metrics, /healthz and /readyz are served.
@@ -333,9 +337,12 @@ func (c *Config) Validate() error {
 			ids[o.ID] = i
 		}
 	}
-	c.Broker.validate(&f, len(c.Plugs) > 0)
+	c.Broker.validate(&f, len(c.Plugs) > 0, public)
 	c.Metrics.validate(&f)
 	topics := make(map[string]string)
+	if c.Broker.OffersTopic != "" {
+		topics[c.Broker.OffersTopic] = "broker.offers_topic"
+	}
 	for i, p := range c.Plugs {
 		p.validate(&f, fmt.Sprintf("plugs[%d]", i), topics)
 	}
@@ -451,7 +458,18 @@ func checkAddress(f *faults, field, a string) {
 	}
 }
 
-func (c *BrokerConfig) validate(f *faults, needed bool) {
+func (c *BrokerConfig) validate(f *faults, needed bool, public []acl.Filter) {
+	if c.OffersTopic != "" {
+		if err := acl.CheckTopic(c.OffersTopic); err != nil {
+			f.addErr("broker.offers_topic", err)
+		} else if !slices.ContainsFunc(public, func(free acl.Filter) bool { return free.Matches(c.OffersTopic) }) {
+			f.add("broker.offers_topic", c.OffersTopic, "a topic that a public filter opens, for buyers to read")
+		}
+		if c.URL == "" {
+			f.add("broker.url", c.URL, "the broker's URL, such as mqtt://127.0.0.1:1883, since there is an offers_topic")
+			return
+		}
+	}
 	if needed || c.URL != "" {
 		if c.URL == "" {
 			f.add("broker.url", c.URL, "the broker's URL, such as mqtt://127.0.0.1:1883, since there are plugs")

@@ -16,6 +16,7 @@ import (
 	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
 
+	"github.com/iotoll/iotoll/acl"
 	"github.com/iotoll/iotoll/acl/mongostore"
 	"github.com/iotoll/iotoll/tangle"
 	"github.com/iotoll/iotoll/tangle/legacy"
@@ -139,6 +140,7 @@ func (e *examination) store(ctx context.Context) {
 			return err
 		}
 		e.say(ok, "store at %s: %d users, %d payments", e.cfg.Store.where(), len(users), len(book))
+		e.publisher(users)
 		held := 0
 		for _, b := range book {
 			if b.Outcome == tangle.Unmatched {
@@ -153,6 +155,29 @@ func (e *examination) store(ctx context.Context) {
 	if err != nil {
 		e.say(fail, "store at %s: %v", e.cfg.Store.where(), err)
 	}
+}
+
+// publisher looks whether the broker will let serve publish: MQTT 3.1.1 has no
+// way to say that it does not.
+func (e *examination) publisher(users []acl.User) {
+	name, topics := e.cfg.Broker.Username, e.cfg.published()
+	if name == "" || len(topics) == 0 {
+		return
+	}
+	if !slices.ContainsFunc(users, func(u acl.User) bool { return u.Name == name }) {
+		e.say(warn, "account %q does not exist: iotoll serve creates it", name)
+		return
+	}
+	now := time.Now()
+	snapshot := acl.NewSnapshot(nil, time.Hour).Load(now, users, nil)
+	denied := slices.DeleteFunc(topics, func(topic string) bool {
+		return snapshot.Decide(acl.Request{Subject: name, Topic: topic, Access: acl.Write}, now).Permit
+	})
+	if len(denied) > 0 {
+		e.say(fail, "account %q may not publish to %q: remove it, and iotoll serve creates it anew with the rights that it needs", name, denied)
+		return
+	}
+	e.say(ok, "account %q may publish what it has to", name)
 }
 
 // ledger asks every node, and compares the balances with the book.

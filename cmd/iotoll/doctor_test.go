@@ -47,6 +47,7 @@ broker: {url: "mqtt://127.0.0.1:1", username: iotoll, password_file: broker-pass
 		`FAIL  .*/mosquitto.conf has the public filters \["sensor/#"\], the configuration has \["sensor/1m"\]: must be the same`,
 		`warn  iotoll serve does not run: payments wait until it does`,
 		`ok    store at .*: 0 users, 0 payments`,
+		`warn  account "iotoll" does not exist: iotoll serve creates it`,
 		`ok    node http://127.0.0.1:\d+: .* at milestone \d+`,
 		`FAIL  address `+depositAddress+` holds 500 iotas, 500 more than the book has: payments were not seen`,
 		`FAIL  broker mqtt://127.0.0.1:1 as "iotoll": .*connection refused`,
@@ -57,10 +58,14 @@ broker: {url: "mqtt://127.0.0.1:1", username: iotoll, password_file: broker-pass
 	expect(s.run("", "doctor", "--mosquitto-conf", conf("sensor/1m")), 1,
 		`ok    .*/mosquitto.conf has the same public filters as the configuration`,
 		`ok    store at .*: 1 users, 1 payments`,
+		`ok    account "iotoll" may publish what it has to`,
 		`ok    address `+depositAddress+` holds the 500 iotas that the book has`)
 	pay()
 	s.await(500, "unmatched")
+	s.must("", "user", "remove", "iotoll")
+	s.must("hunter2", "user", "add", "iotoll", "--right", "sensor/+=r", "--right", "sensor/live=w")
 	expect(s.run("", "doctor"), 1,
+		`FAIL  account "iotoll" may not publish to \["sensor/1m" "sensor/status"\]: remove it, .*`,
 		`warn  1 payments are held: see iotoll payment list --outcome unmatched`,
 		`ok    address `+depositAddress+` holds the 1000 iotas that the book has`)
 }

@@ -68,6 +68,10 @@ func serve(ctx context.Context, cfg *Config, c console, log *logrus.Logger) (err
 	if err != nil {
 		return err
 	}
+	publishOffers, err := d.offersPublisher()
+	if err != nil {
+		return err
+	}
 	watcher, err := d.watcher()
 	if err != nil {
 		return err
@@ -115,6 +119,9 @@ func serve(ctx context.Context, cfg *Config, c console, log *logrus.Logger) (err
 		g.Go(func() error { return serveHTTP(ctx, listener, d.meters.handler()) })
 	}
 	g.Go(func() error { return d.settle(ctx, watcher) })
+	if publishOffers != nil {
+		g.Go(func() error { return publishOffers(ctx) })
+	}
 	for _, p := range pollers {
 		g.Go(func() error { return p.broker.Run(ctx, p.poller.Run) })
 	}
@@ -250,12 +257,24 @@ func wait(ctx context.Context, d time.Duration) error {
 	}
 }
 
+// published are the topics that serve publishes to.
+func (c *Config) published() []string {
+	var topics []string
+	if c.Broker.OffersTopic != "" {
+		topics = append(topics, c.Broker.OffersTopic)
+	}
+	for _, p := range c.Plugs {
+		topics = append(topics, p.Live, p.Average, p.Status)
+	}
+	return topics
+}
+
 // addPublisher makes the account that readings are published with, if there is
-// none of that name. It may write what the plugs publish, read what it takes
+// none of that name. It may write what serve publishes, read what it takes
 // readings from, and nothing else.
 func (d *daemon) addPublisher(ctx context.Context) error {
 	name := d.cfg.Broker.Username
-	if name == "" || len(d.cfg.Plugs) == 0 {
+	if name == "" || len(d.cfg.Plugs) == 0 && d.cfg.Broker.OffersTopic == "" {
 		return nil
 	}
 	if exists, err := d.store.UserExists(ctx, name); err != nil || exists {
@@ -266,13 +285,13 @@ func (d *daemon) addPublisher(ctx context.Context) error {
 		return fatal{fmt.Errorf("read password of broker account %q: %w", name, err)}
 	}
 	u := acl.User{Name: name}
+	for _, topic := range d.cfg.published() {
+		u.Rights = append(u.Rights, acl.Right{Pattern: topic, Access: acl.Write})
+	}
 	if u.Password, err = password.Hash(pw.reveal()); err != nil {
 		return fatal{err}
 	}
 	for _, p := range d.cfg.Plugs {
-		for _, topic := range []string{p.Live, p.Average, p.Status} {
-			u.Rights = append(u.Rights, acl.Right{Pattern: topic, Access: acl.Write})
-		}
 		if p.Topic != "" {
 			u.Rights = append(u.Rights, acl.Right{Pattern: p.Topic, Access: acl.Read})
 		}
