@@ -66,19 +66,20 @@ cd "$work/src"
 echo "docker-compose up …"
 docker-compose build -q >/dev/null 2>&1 || docker-compose build
 docker-compose up -d
-in() { docker-compose exec -T "$@"; }
+inside() { docker-compose exec -T "$@"; }
 
 echo "a buyer pays …"
 password=$(od -An -tx1 -N16 /dev/urandom | tr -d ' ')
-echo "$password" | in iotoll iotoll user add john
+echo "$password" | inside iotoll iotoll user add john
 mosquitto_sub -p "$IOTOLL_PORT" -t sensor/1m -E -W 5
-if timeout 5 mosquitto_sub -p "$IOTOLL_PORT" -u john -P "$password" -t sensor/live -C 1; then
-  echo "john read sensor/live before he paid" >&2
+early=$(timeout 5 mosquitto_sub -p "$IOTOLL_PORT" -u john -P "$password" -t sensor/live -C 1 2>/dev/null || true)
+if [ -n "$early" ]; then
+  echo "john read sensor/live before he paid: $early" >&2
   exit 1
 fi
 timeout 60 mosquitto_sub -p "$IOTOLL_PORT" -u john -P "$password" -t 'sensor/#' -v > "$work/john" &
-address=$(in iotoll iotoll offer list | sed 's/.*"address":"\([A-Z9]*\)".*/\1/')
-in tangle iotoll pay --node http://127.0.0.1:14265 --seed-file /tangle/buyer.seed --mwm 5 \
+address=$(inside iotoll iotoll offer list | sed 's/.*"address":"\([A-Z9]*\)".*/\1/')
+inside tangle iotoll pay --node http://127.0.0.1:14265 --seed-file /tangle/buyer.seed --mwm 5 \
   --amount 500 --address "$address" --message '{"username": "john"}' --wait
 for _ in $(seq 20); do
   ! grep -q 'sensor/live' "$work/john" || break
@@ -86,6 +87,6 @@ for _ in $(seq 20); do
 done
 head -3 "$work/john"
 grep -q 'sensor/live' "$work/john"
-in iotoll iotoll payment list | tee "$work/book"
+inside iotoll iotoll payment list | tee "$work/book"
 grep -q credited "$work/book"
 echo "docker-compose: ok"
