@@ -690,3 +690,23 @@ func TestPollerWithEvents(t *testing.T) {
 		}
 	}
 }
+
+func FuzzEvent(f *testing.F) {
+	for _, params := range []string{"1|1619118086|6|7745|7584|1209600|928|642585|123018182|123018182|8000", "1|2", "0|0|0|0|0|0|0|5"} {
+		f.Add("<e:propertyset xmlns:e=\"urn:schemas-upnp-org:event-1-0\">\n<e:property>\n<InsightParams>"+params+"</InsightParams>\n</e:property>\n</e:propertyset>\n\n\r\n", "0")
+	}
+	f.Add("<a/>\x00", "4294967295")
+	f.Fuzz(func(t *testing.T, body, seq string) {
+		s := &subscription{sid: grantedSID, path: "/x", now: time.Now}
+		req := httptest.NewRequest("NOTIFY", "/x", strings.NewReader(body))
+		for name, value := range map[string]string{"NT": "upnp:event", "NTS": "upnp:propchange", "SID": grantedSID, "SEQ": seq} {
+			req.Header.Set(name, value)
+		}
+		w := httptest.NewRecorder()
+		s.ServeHTTP(w, req)
+		taken := !s.newest.At.IsZero()
+		if w.Code != 200 && (taken || s.heard) || s.newest.MilliWatts < 0 || s.newest.MilliWatts > maxMilliWatts || taken && s.state == Off && s.newest.MilliWatts != 0 {
+			t.Errorf("event %q: got status %d and %+v", body, w.Code, s.newest)
+		}
+	})
+}

@@ -151,6 +151,9 @@ type PlugConfig struct {
 	// UDN identifies one of several WeMo plugs that are discovered; see
 	// "iotoll plug discover".
 	UDN string `yaml:"udn"`
+	// Events asks a WeMo plug to push its readings, which spares it most
+	// requests. It must be able to connect to this host.
+	Events bool `yaml:"events"`
 
 	// Shelly is the IP address or host name of a Shelly of the second
 	// generation or later, in place of a WeMo Insight.
@@ -526,8 +529,13 @@ func (c *PlugConfig) validate(f *faults, field string, topics map[string]string)
 	if math.IsNaN(c.Scale) || math.IsInf(c.Scale, 0) || c.Scale < 0 {
 		f.add(field+".scale", c.Scale, "a number above 0")
 	}
+	if c.Events && (c.Shelly != "" || c.Topic != "") {
+		f.add(field+".events", c.Events, "left out beside shelly and topic")
+	}
 	if c.Hold < 0 || c.Hold > time.Hour {
 		f.add(field+".hold", c.Hold, "a duration up to 1h")
+	} else if c.Events && c.Hold > 0 && c.Hold < 5*time.Second {
+		f.add(field+".hold", c.Hold, "at least 5s, beside events")
 	}
 	if c.Window < 0 || c.Window > 24*time.Hour || c.Window%time.Second != 0 {
 		f.add(field+".window", c.Window, "whole seconds, at most 24h")

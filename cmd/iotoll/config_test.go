@@ -90,6 +90,8 @@ func TestConfigFaults(t *testing.T) {
 		{"sold and given away", "public: [sensor/1m]", "public: [sensor/+]", `offers[0].topics[0]: "sensor/live": must be something that the public filter "sensor/+" does not give away for nothing`},
 		{"offer ID", "id: live", "id: Live!", `offers[0].id: "Live!": must be 1 to 64 characters of a-z, 0-9 and -`},
 		{"no offer ID", "id: live", "id: ''", `offers[0].id: is missing: must be 1 to 64 characters of a-z, 0-9 and -`},
+		{"offer filter", "topics: [sensor/live]", "topics: [sensor/a+]", `offers[0].topics[0]: topic filter "sensor/a+": + must be a whole level, as in a/+/b`},
+		{"offer of nothing", "topics: [sensor/live]", "topics: ['']", `offers[0].topics[0]: topic filter "": is empty`},
 		{"no topics", "    topics: [sensor/live]\n", "", "offers[0].topics: is missing: must list the topic filters that are for sale"},
 		{"price", "price: 500", "price: 0", "offers[0].price: 0: must be a number of iotas from 1 to 2779530283277761"},
 		{"price of everything", "price: 500", "price: 2779530283277762", "offers[0].price: 2779530283277762: must be a number of iotas from 1 to 2779530283277761"},
@@ -123,6 +125,8 @@ func TestConfigFaults(t *testing.T) {
 		{"pointer for a plug", `{address: "192.168.1.20:49153",`, `{pointer: /power,`, `plugs[0]: has pointer or scale: must have them beside topic only`},
 		{"scale", `{address: "192.168.1.20:49153",`, `{topic: a, scale: .inf,`, `plugs[0].scale: +Inf: must be a number above 0`},
 		{"hold", `{address: "192.168.1.20:49153",`, `{hold: 2h,`, `plugs[0].hold: 2h0m0s: must be a duration up to 1h`},
+		{"events of a Shelly", `{address: "192.168.1.20:49153",`, `{shelly: "192.168.1.21", events: true,`, `plugs[0].events: true: must be left out beside shelly and topic`},
+		{"hold beside events", `{address: "192.168.1.20:49153",`, `{events: true, hold: 2s,`, `plugs[0].hold: 2s: must be at least 5s, beside events`},
 		{"window", `{address: "192.168.1.20:49153",`, `{window: 1.5s,`, `plugs[0].window: 1.5s: must be whole seconds, at most 24h`},
 		{"no plug topic", ", average: sensor/1m", "", `plugs[0].average: is missing: must be the topic to publish to`},
 	} {

@@ -225,7 +225,7 @@ type plugState struct {
 }
 
 var (
-	_ wemo.Source    = (*plugMeter)(nil)
+	_ wemo.Runner    = (*plugMeter)(nil)
 	_ wemo.Publisher = (*plugMeter)(nil)
 )
 
@@ -255,7 +255,7 @@ func (m *plugMeter) Read(ctx context.Context) (wemo.Reading, error) {
 
 // Run runs what the source needs beside its reads, if anything.
 func (m *plugMeter) Run(ctx context.Context) error {
-	if r, ok := m.source.(interface{ Run(context.Context) error }); ok {
+	if r, ok := m.source.(wemo.Runner); ok {
 		return r.Run(ctx)
 	}
 	return nil

@@ -71,5 +71,5 @@ func (c *PlugConfig) source(b *BrokerConfig, pw secret, log logrus.FieldLogger) 
 	case c.Shelly != "":
 		return &wemo.Shelly{Address: c.Shelly, Switch: c.Switch}
 	}
-	return &wemo.Plug{Address: c.Address, UDN: c.UDN, Log: log}
+	return &wemo.Plug{Address: c.Address, UDN: c.UDN, Events: c.Events, Log: log}
 }
