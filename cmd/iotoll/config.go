@@ -85,6 +85,9 @@ type LedgerConfig struct {
 	// Agree is how many nodes have to say that a payment is confirmed; 1 if
 	// left out.
 	Agree int `yaml:"agree"`
+	// Events is the URL of a node's MQTT broker, such as tcp://127.0.0.1:1883,
+	// whose events have the ledger read before the next poll. May be left out.
+	Events string `yaml:"events"`
 	// FromStart also settles what was paid before the first start.
 	FromStart bool `yaml:"from_start"`
 }
@@ -383,6 +386,9 @@ func (c *LedgerConfig) validate(f *faults, needed bool) {
 	}
 	if c.Agree < 0 || c.Agree > max(1, len(c.Nodes)) {
 		f.add("ledger.agree", c.Agree, "a number from 1 to that of the nodes")
+	}
+	if c.Events != "" {
+		checkURL(f, "ledger.events", c.Events, "tcp://127.0.0.1:1883", "tcp", "mqtt", "mqtts")
 	}
 	if c.Poll < 50*time.Millisecond || c.Poll > time.Hour {
 		f.add("ledger.poll", c.Poll, "a duration from 50ms to 1h")
