@@ -26,8 +26,9 @@ const (
 	followInterval = 250 * time.Millisecond
 	// retryInterval is how long a component that failed waits.
 	retryInterval = time.Second
-	// keepChanges is how long the log of changes is kept. Who follows it and
-	// was away for longer reads everything anew.
+	// keepChanges is how long the log of changes is kept, and for how long grants
+	// that are over count as current. Who follows the log and was away for longer
+	// reads everything anew.
 	keepChanges  = 24 * time.Hour
 	trimInterval = time.Hour
 )
