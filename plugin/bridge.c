@@ -72,11 +72,12 @@ static void unmask_signals(void)
 #define WAYS 4
 
 struct iotoll_entry {
+	struct iotoll_entry *next; /* which one answered after this one did; a guess */
 	uint64_t hash, generation;
 	int64_t until_ms;
 	uint16_t name_len, topic_len;
 	uint8_t access, rc, reason;
-	char key[221]; /* the name, then the topic: the lengths say where it ends */
+	char key[213]; /* the name, then the topic: the lengths say where it ends */
 };
 
 static uint64_t mix(uint64_t a, uint64_t b)
@@ -98,22 +99,51 @@ static uint64_t hash_bytes(uint64_t h, const char *s, size_t n)
 	return mix(h ^ w, k ^ 0xff51afd7ed558ccdu);
 }
 
-static int64_t now_ms(void)
+static int64_t clock_ms(clockid_t clock)
 {
 	struct timespec t;
-	clock_gettime(CLOCK_REALTIME, &t);
+	clock_gettime(clock, &t);
 	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
-static bool holds(const struct iotoll_entry *e, uint64_t generation, int64_t *now)
+/* The coarse clock takes a fraction of the exact one's time, and is behind it by
+ * the milliseconds since the last timer tick: enough, but in the last seconds. */
+#define COARSE_MS 10000
+
+static bool holds(const struct iotoll_entry *e, uint64_t generation)
 {
 	if (e->generation != generation)
 		return false;
-	if (!e->until_ms)
-		return true;
-	if (!*now)
-		*now = now_ms();
-	return *now < e->until_ms;
+	return !e->until_ms || clock_ms(CLOCK_REALTIME_COARSE) < e->until_ms - COARSE_MS ||
+	       clock_ms(CLOCK_REALTIME) < e->until_ms;
+}
+
+/* key is what is asked about: who, what and how. */
+struct key {
+	const char *name, *topic;
+	size_t name_len, topic_len;
+	int access;
+};
+
+static bool is_for(const struct iotoll_entry *e, const struct key *k)
+{
+	return e->name_len == k->name_len && e->topic_len == k->topic_len && e->access == k->access &&
+	       !memcmp(e->key, k->name, k->name_len) && !memcmp(e->key + k->name_len, k->topic, k->topic_len);
+}
+
+/* Answers from an entry. A message goes to its subscribers in the same order each
+ * time: the entry that follows this one is probably the next, and is fetched
+ * while the broker delivers. */
+static int repeat(struct iotoll_instance *i, struct iotoll_entry *e)
+{
+	if (i->last)
+		i->last->next = e;
+	i->last = e;
+	__builtin_prefetch(e->next);
+	__builtin_prefetch((char *)e->next + 64);
+	i->hits++;
+	i->checks[e->reason]++;
+	return e->rc;
 }
 
 static int ask(struct iotoll_instance *i, struct mosquitto *client, const char *name, const char *topic, int access,
@@ -130,33 +160,35 @@ static int check(struct iotoll_instance *i, struct mosquitto *client, const char
 {
 	struct iotoll_answer a = {0};
 	const char *name = mosquitto_client_username(client);
-	size_t name_len = name ? strlen(name) : 0, topic_len = strlen(topic);
+	struct key k = {.name = name ? name : "", .topic = topic, .access = access};
+	k.name_len = strlen(k.name);
+	k.topic_len = strlen(topic);
 
-	if ((access != MOSQ_ACL_READ && access != MOSQ_ACL_WRITE) || name_len + topic_len > sizeof i->table->key)
+	if ((access != MOSQ_ACL_READ && access != MOSQ_ACL_WRITE) || k.name_len + k.topic_len > sizeof i->table->key)
 		return ask(i, client, name, topic, access, &a);
 
-	uint64_t h = hash_bytes(i->seed[0] ^ (uint64_t)access, name ? name : "", name_len);
-	h = hash_bytes(h ^ i->seed[1], topic, topic_len);
-	struct iotoll_entry *set = i->table + h % SETS * WAYS, *place = NULL;
 	uint64_t generation = __atomic_load_n(&i->generation, __ATOMIC_ACQUIRE);
-	int64_t now = 0;
+	struct iotoll_entry *guess = i->last ? i->last->next : NULL;
+	if (guess && is_for(guess, &k) && holds(guess, generation))
+		return repeat(i, guess);
+
+	uint64_t h = hash_bytes(i->seed[0] ^ (uint64_t)access, k.name, k.name_len);
+	h = hash_bytes(h ^ i->seed[1], topic, k.topic_len);
+	struct iotoll_entry *set = i->table + h % SETS * WAYS, *place = NULL;
 	for (struct iotoll_entry *e = set; e < set + WAYS; e++) {
-		if (e->hash != h || e->name_len != name_len || e->topic_len != topic_len || e->access != access ||
-		    memcmp(e->key, name ? name : "", name_len) || memcmp(e->key + name_len, topic, topic_len))
+		if (e->hash != h || !is_for(e, &k))
 			continue;
+		if (holds(e, generation))
+			return repeat(i, e);
 		place = e;
-		if (!holds(e, generation, &now))
-			break;
-		i->hits++;
-		i->checks[e->reason]++;
-		return e->rc;
+		break;
 	}
 	i->misses++;
 	ask(i, client, name, topic, access, &a);
 	if (!a.keep || a.reason >= IOTOLL_REASONS)
 		return a.rc;
 	for (struct iotoll_entry *e = set; !place && e < set + WAYS; e++)
-		if (!holds(e, generation, &now))
+		if (!holds(e, generation))
 			place = e;
 	if (!place) {
 		/* Any of them, by bits of the hash that have not chosen the set. */
@@ -168,13 +200,13 @@ static int check(struct iotoll_instance *i, struct mosquitto *client, const char
 	place->generation = generation;
 	place->hash = h;
 	place->until_ms = a.until_ms;
-	place->name_len = (uint16_t)name_len;
-	place->topic_len = (uint16_t)topic_len;
+	place->name_len = (uint16_t)k.name_len;
+	place->topic_len = (uint16_t)k.topic_len;
 	place->access = (uint8_t)access;
 	place->rc = a.rc;
 	place->reason = a.reason;
-	memcpy(place->key, name ? name : "", name_len);
-	memcpy(place->key + name_len, topic, topic_len);
+	memcpy(place->key, k.name, k.name_len);
+	memcpy(place->key + k.name_len, topic, k.topic_len);
 	return a.rc;
 }
 

@@ -36,6 +36,7 @@ struct iotoll_instance {
 	bool reloading; /* between RELOAD and the next TICK */
 	bool serving;   /* inside iotollService */
 	struct iotoll_entry *table;
+	struct iotoll_entry *last; /* which one answered last; NULL if none did yet */
 	uint64_t seed[2];
 	uint64_t checks[IOTOLL_REASONS]; /* answers by reason */
 	uint64_t hits, misses, evictions;
