@@ -151,9 +151,8 @@ func (p *Plug) pushed() (Reading, bool) {
 // answered or pushed. That this fails is no failure of the reading, but it
 // takes time from the next ones: it is not tried often.
 func (p *Plug) keepSubscribed(ctx context.Context) {
-	now := p.now()
 	moved := p.subscribed != nil && p.subscribed.plug != p.device.Addr
-	if !p.running || now.Before(p.due) && !moved {
+	if !p.running || p.now().Before(p.due) && !moved {
 		return
 	}
 	sctx, cancel := context.WithTimeout(ctx, subscribeTimeout)
@@ -164,12 +163,12 @@ func (p *Plug) keepSubscribed(ctx context.Context) {
 	}
 	if err != nil {
 		p.pause = min(max(2*p.pause, firstPause), lastPause)
-		p.due = now.Add(p.pause)
+		p.due = p.now().Add(p.pause)
 		p.note(err)
 		return
 	}
 	p.pause = 0
-	p.due = now.Add(max(min(granted, subscribeFor)*3/4, subscribeAtLeast))
+	p.due = p.now().Add(max(min(granted, subscribeFor)*3/4, subscribeAtLeast))
 }
 
 // errNoEvents says that a subscription was granted and brought nothing, not
