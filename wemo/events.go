@@ -151,8 +151,7 @@ func (p *Plug) pushed() (Reading, bool) {
 // answered or pushed. That this fails is no failure of the reading, but it
 // takes time from the next ones: it is not tried often.
 func (p *Plug) keepSubscribed(ctx context.Context) {
-	moved := p.subscribed != nil && p.subscribed.plug != p.device.Addr
-	if !p.running || p.now().Before(p.due) && !moved {
+	if !p.running || p.now().Before(p.due) {
 		return
 	}
 	sctx, cancel := context.WithTimeout(ctx, subscribeTimeout)
