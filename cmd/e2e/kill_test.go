@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -21,10 +20,8 @@ import (
 	"github.com/iotaledger/iota.go/address"
 	"github.com/iotaledger/iota.go/bundle"
 	"github.com/iotaledger/iota.go/consts"
-	"github.com/sirupsen/logrus"
 
 	"github.com/iotoll/iotoll/acl"
-	"github.com/iotoll/iotoll/acl/embedded"
 	"github.com/iotoll/iotoll/acl/mongostore"
 	"github.com/iotoll/iotoll/cmd/internal/rig"
 	"github.com/iotoll/iotoll/tangle"
@@ -60,18 +57,22 @@ type till struct {
 	dir    string
 	net    *devnet.Node
 	node   string // the URL of the tangle's API
+	where  string // which store it is, as in the configuration
 	store  string // the store's URI
+	client *mongostore.Store
 	seed   string // of who pays
 	shop   string // the deposit address
 	config string
 
-	paid map[string]int64 // amounts by payment
+	paid map[string]int64    // amounts by payment
+	told map[string]bool     // grants of which those learn who follow the store
+	at   mongostore.Position // up to which they were asked
 }
 
 // newTill prepares a till. Its store is that of serve, or else at uri.
 func newTill(t *testing.T, uri string) *till {
 	t.Helper()
-	tl := &till{t: t, dir: t.TempDir(), store: uri, seed: strings.Repeat("JOHN9", 16) + "9", paid: make(map[string]int64)}
+	tl := &till{t: t, dir: t.TempDir(), store: uri, seed: strings.Repeat("JOHN9", 16) + "9", paid: make(map[string]int64), told: make(map[string]bool)}
 	genesis, err := devnet.SeedGenesis(tl.seed, 1_000_000_000)
 	if err != nil {
 		t.Fatal(err)
@@ -81,11 +82,12 @@ func newTill(t *testing.T, uri string) *till {
 	}
 	server := httptest.NewServer(tl.net)
 	t.Cleanup(server.Close)
+	t.Cleanup(tl.hangUp)
 	tl.node = server.URL
 	if tl.shop, err = address.GenerateAddress(strings.Repeat("JANE9", 16)+"9", 0, consts.SecurityLevelMedium, true); err != nil {
 		t.Fatal(err)
 	}
-	where := fmt.Sprintf("uri_file: %q", filepath.Join(tl.dir, "uri"))
+	tl.where = fmt.Sprintf("uri_file: %q", filepath.Join(tl.dir, "uri"))
 	if uri == "" {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
@@ -93,23 +95,26 @@ func newTill(t *testing.T, uri string) *till {
 		}
 		defer l.Close()
 		tl.store = "mongodb://" + l.Addr().String() + "/"
-		where = fmt.Sprintf("embedded: {directory: %q, listen: %q}", filepath.Join(tl.dir, "store"), l.Addr())
+		tl.where = fmt.Sprintf("embedded: {directory: %q, listen: %q}", filepath.Join(tl.dir, "store"), l.Addr())
 	} else if err := os.WriteFile(filepath.Join(tl.dir, "uri"), []byte(uri), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	tl.config = tl.configure("iotoll.yaml", where, tl.node)
+	tl.config = tl.configure("iotoll.yaml", tl.where, tl.node)
 	return tl
 }
 
-// configure writes a configuration file and returns its name.
+// configure writes a configuration file and returns its name. Without a node,
+// nothing is for sale.
 func (tl *till) configure(name, store, node string) string {
 	tl.t.Helper()
 	path := filepath.Join(tl.dir, name)
-	text := fmt.Sprintf(`store: {%s}
-ledger: {nodes: [%q], poll: 50ms}
+	text := fmt.Sprintf("store: {%s}\n", store)
+	if node != "" {
+		text += fmt.Sprintf(`ledger: {nodes: [%q], poll: 50ms}
 offers:
   - {id: live, topics: [sensor/live], price: %d, period: %s, address: %s}
-`, store, node, tillPrice, tillPeriod, tl.shop)
+`, node, tillPrice, tillPeriod, tl.shop)
+	}
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		tl.t.Fatal(err)
 	}
@@ -146,23 +151,31 @@ func (tl *till) pay(user string, amounts ...int64) (ids []string) {
 	return ids
 }
 
-// open connects to the store: anew after each death, since the driver waits
-// before it tries a server again that was gone.
+// open returns a connection to the store.
 func (tl *till) open() *mongostore.Store {
 	tl.t.Helper()
-	s, err := mongostore.Open(tl.store, "mosquitto")
-	if err != nil {
-		tl.t.Fatal(err)
+	if tl.client == nil {
+		var err error
+		if tl.client, err = mongostore.Open(tl.store, "mosquitto"); err != nil {
+			tl.t.Fatal(err)
+		}
 	}
-	return s
+	return tl.client
+}
+
+// hangUp ends the connection to a store that has died: the driver would wait
+// before it tries the server again.
+func (tl *till) hangUp() {
+	if tl.client != nil {
+		tl.client.Close(context.Background())
+		tl.client = nil
+	}
 }
 
 // with calls do with the store.
 func (tl *till) with(do func(context.Context, *mongostore.Store) error) {
 	tl.t.Helper()
-	s := tl.open()
-	defer s.Close(context.Background())
-	if err := do(tl.t.Context(), s); err != nil {
+	if err := do(tl.t.Context(), tl.open()); err != nil {
 		tl.t.Fatal(err)
 	}
 }
@@ -260,7 +273,7 @@ func (s *server) said(texts ...string) (n int) {
 // await waits until happened.
 func (s *server) await(what string, happened func() bool) {
 	s.t.Helper()
-	for end := time.Now().Add(20 * time.Second); !happened(); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(20 * time.Second); !happened(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
 			s.t.Fatalf("waited in vain for: %s; serve said:\n%s", what, s.out.String())
 		}
@@ -281,22 +294,18 @@ func (s *server) struck() string {
 func (tl *till) check(users ...string) (lost, doubled int) {
 	tl.t.Helper()
 	times := make(map[string]int) // that a payment was entered
-	told := make(map[string]bool) // grants of which followers learn
 	tl.with(func(ctx context.Context, s *mongostore.Store) error {
-		for at := (mongostore.Position{}); ; {
-			changes, to, err := s.Changes(ctx, at)
+		for more := true; more; {
+			changes, to, err := s.Changes(ctx, tl.at)
 			if err != nil {
 				return err
 			}
 			for _, c := range changes {
 				if c.Grant != nil {
-					told[c.Grant.ID] = true
+					tl.told[c.Grant.ID] = true
 				}
 			}
-			if to.Seq == at.Seq {
-				break
-			}
-			at = to
+			more, tl.at = to.Seq > tl.at.Seq, to
 		}
 		for _, user := range users {
 			entries, err := s.Grants(ctx, user, "live")
@@ -319,8 +328,8 @@ func (tl *till) check(users ...string) (lost, doubled int) {
 					credit, end = 0, to
 				}
 				if g.Seq != int64(i+1) || g.Amount != tl.paid[g.Cause] || g.Credit != credit ||
-					!g.NotBefore.Equal(from) || !g.NotAfter.Equal(to) || !g.End.Equal(end) || !told[g.ID] {
-					tl.t.Errorf("%s: entry %d (followers are told: %t) is %+v, want [%s, %s), credit %d", user, i+1, told[g.ID], g.Grant, from, to, credit)
+					!g.NotBefore.Equal(from) || !g.NotAfter.Equal(to) || !g.End.Equal(end) || !tl.told[g.ID] {
+					tl.t.Errorf("%s: entry %d (followers are told: %t) is %+v, want [%s, %s), credit %d", user, i+1, tl.told[g.ID], g.Grant, from, to, credit)
 				}
 			}
 		}
@@ -411,6 +420,7 @@ func TestKilledAtEveryWrite(t *testing.T) {
 			}
 			tl.approach(near)
 			first.kill()
+			tl.hangUp()
 
 			var matrix strings.Builder
 			points, runs, lost, doubled := 0, 0, 0, 0
@@ -424,10 +434,8 @@ func TestKilledAtEveryWrite(t *testing.T) {
 					if created || s.said(held) == 0 {
 						return
 					}
-					store := tl.open()
-					defer store.Close(context.Background())
 					// It may die while we ask; then it is asked again.
-					err := store.AddUser(t.Context(), acl.User{Name: user})
+					err := tl.open().AddUser(t.Context(), acl.User{Name: user})
 					created = err == nil || errors.Is(err, mongostore.ErrExists)
 				}
 				victim := tl.serve(tl.config, fmt.Sprintf("kill %s %d", phase, n))
@@ -447,6 +455,7 @@ func TestKilledAtEveryWrite(t *testing.T) {
 					points++
 				}
 				victim.kill()
+				tl.hangUp()
 
 				again := tl.serve(tl.config, "")
 				again.await("serve to be ready again", func() bool { return again.said("iotoll is ready") > 0 })
@@ -461,6 +470,7 @@ func TestKilledAtEveryWrite(t *testing.T) {
 				}
 				tl.approach(near)
 				again.kill()
+				tl.hangUp()
 				return died
 			}
 			from, to := 1, 0
@@ -493,22 +503,10 @@ func TestKilledAtEveryWrite(t *testing.T) {
 // turn, and woken when the other has settled them: it adds nothing to that.
 func TestHaltedAtEveryWrite(t *testing.T) {
 	t.Parallel()
-	log := logrus.New()
-	log.SetOutput(io.Discard)
-	ferret, err := embedded.Open(filepath.Join(t.TempDir(), "store"), "127.0.0.1:0", log)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error)
-	go func() { ended <- ferret.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-	})
-	tl := newTill(t, ferret.URI())
+	store := newTill(t, "")
+	background := store.serve(store.configure("store.yaml", store.where, ""), "")
+	background.await("the store to be ready", func() bool { return background.said("iotoll is ready") > 0 })
+	tl := newTill(t, store.store)
 	// The one that is halted has a node of its own, whose requests tell how far
 	// it is.
 	var looks atomic.Int64
@@ -517,7 +515,7 @@ func TestHaltedAtEveryWrite(t *testing.T) {
 		tl.net.ServeHTTP(w, r)
 	}))
 	t.Cleanup(node.Close)
-	config := tl.configure("halted.yaml", fmt.Sprintf("uri_file: %q", filepath.Join(tl.dir, "uri")), node.URL)
+	config := tl.configure("halted.yaml", tl.where, node.URL)
 
 	other := tl.serve(tl.config, "")
 	other.await("serve to watch the address", func() bool { return other.said("deposit address is watched from now on") > 0 })
