@@ -2,14 +2,19 @@ package legacy
 
 import (
 	"context"
+	"errors"
+	"path/filepath"
+	"slices"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/iotaledger/iota.go/bundle"
 	"github.com/iotoll/iotoll/acl"
+	"github.com/iotoll/iotoll/acl/embedded"
+	"github.com/iotoll/iotoll/acl/mongostore"
 	"github.com/iotoll/iotoll/tangle"
 	"github.com/iotoll/iotoll/tangle/devnet"
-	"github.com/iotoll/iotoll/tangle/tangletest"
 	logtest "github.com/sirupsen/logrus/hooks/test"
 )
 
@@ -56,13 +61,19 @@ func BenchmarkIdle(b *testing.B) {
 				b.Fatal(err)
 			}
 			s.asked()
+			const polls = 200
 			for b.Loop() {
-				if _, _, err := l.Confirmed(b.Context()); err != nil {
-					b.Fatal(err)
+				for range polls {
+					if _, _, err := l.Confirmed(b.Context()); err != nil {
+						b.Fatal(err)
+					}
 				}
 			}
-			b.ReportMetric(float64(s.bytes)/float64(b.N), "answer-B/op")
-			b.ReportMetric(float64(len(s.asked()))/float64(b.N), "requests/op")
+			n := float64(b.N * polls)
+			b.ReportMetric(float64(b.Elapsed().Microseconds())/n, "µs/poll")
+			b.ReportMetric(float64(s.bytes)/n, "answer-B/poll")
+			b.ReportMetric(float64(len(s.asked()))/n, "requests/poll")
+			b.ReportMetric(0, "ns/op")
 		})
 	}
 }
@@ -104,55 +115,189 @@ func BenchmarkPayment(b *testing.B) {
 	}
 }
 
-// BenchmarkGranted is from a milestone to the grant in a store in memory, with a
-// poll every 250 ms.
-func BenchmarkGranted(b *testing.B) {
-	net, _, l := replayed(b, 1)
+// till is all that turns payments into grants: a simulated tangle, a ledger
+// that reads it over HTTP, a watcher with a poll every 250 ms, and the embedded
+// store, all in this process.
+type till struct {
+	net  *devnet.Node
+	jane string
+	paid int
+
+	confirmed chan time.Time // when a node's answers first showed a milestone
+	settled   chan time.Time // when a payment was settled, its grant being told of
+}
+
+func newTill(b *testing.B, events bool) *till {
+	b.Helper()
+	logger, _ := logtest.NewNullLogger()
+	tl := &till{jane: addressOf(b, janeSeed, 0), confirmed: make(chan time.Time, 1), settled: make(chan time.Time, 1000)}
+	publish := func(string, []byte) {}
+	cfg := devnet.Config{Genesis: bank(), Event: func(topic string, payload []byte) {
+		if topic == "lmi" {
+			select {
+			case tl.confirmed <- time.Now():
+			default:
+			}
+		}
+		publish(topic, payload)
+	}}
+	var err error
+	if tl.net, err = devnet.New(cfg); err != nil {
+		b.Fatal(err)
+	}
+	<-tl.confirmed
+	l, err := New(Config{Nodes: []string{serve(b, tl.net).URL}, Addresses: []string{tl.jane}, Log: logger})
+	if err != nil {
+		b.Fatal(err)
+	}
 	filter, err := acl.ParseFilter("sensor/live")
 	if err != nil {
 		b.Fatal(err)
 	}
 	offers, err := tangle.NewOffers(tangle.Offer{
-		ID: "live", Filters: []acl.Filter{filter}, Price: 1, Period: time.Millisecond, Address: l.deposits[0].address,
+		ID: "live", Filters: []acl.Filter{filter}, Price: 500, Period: time.Hour, Address: tl.jane,
 	})
 	if err != nil {
 		b.Fatal(err)
 	}
-	store := new(tangletest.Store)
-	store.AddUser("john")
+
+	ctx, cancel := context.WithCancel(context.Background())
+	ferret, err := embedded.Open(filepath.Join(b.TempDir(), "store"), "127.0.0.1:0", logger)
+	if err != nil {
+		b.Fatal(err)
+	}
+	stored := make(chan error, 1)
+	go func() { stored <- ferret.Run(ctx) }()
+	b.Cleanup(func() {
+		cancel()
+		if err := <-stored; err != nil {
+			b.Error(err)
+		}
+	})
+	store, err := mongostore.Open(ferret.URI(), "mosquitto")
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { store.Close(context.Background()) })
+	if err := errors.Join(store.Migrate(ctx), store.AddUser(ctx, acl.User{Name: "john"})); err != nil {
+		b.Fatal(err)
+	}
+
+	wake := make(chan struct{}, 1)
 	w := &tangle.Watcher{
-		Ledger: l, Store: store, Offers: offers, Interval: 250 * time.Millisecond, Timeout: 30 * time.Second, FromStart: true, Log: l.cfg.Log,
+		Ledger: l, Store: store, Offers: offers, Interval: 250 * time.Millisecond, Timeout: time.Minute, FromStart: true,
+		Wake: wake, Log: logger,
+		Observe: func(_ tangle.Payment, o tangle.Outcome, _ time.Duration) {
+			if o != tangle.Credited {
+				b.Errorf("a payment is %s", o)
+			}
+			tl.settled <- time.Now()
+		},
 	}
-	ctx, cancel := context.WithCancel(b.Context())
+	if events {
+		m := startMosquitto(b)
+		publish = m.publisher()
+		heard := make(chan struct{})
+		var once sync.Once
+		go func() {
+			e := &Events{URL: "tcp://" + m.addr, Addresses: []string{tl.jane}, Log: logger}
+			e.Run(ctx, func() {
+				once.Do(func() { close(heard) })
+				select {
+				case wake <- struct{}{}:
+				default:
+				}
+			})
+		}()
+		<-heard
+	}
+	watched, stop := context.WithCancel(ctx)
 	ended := make(chan error)
-	go func() { ended <- w.Run(ctx) }()
-	granted := func(count int) {
-		for len(store.Account("john", "live")) < count {
-			time.Sleep(time.Millisecond)
+	go func() { ended <- w.Run(watched) }()
+	b.Cleanup(func() {
+		stop()
+		if err := <-ended; err != nil {
+			b.Error(err)
+		}
+	})
+	return tl
+}
+
+// pay sends payments, each a bundle of its own; no milestone confirms them yet.
+func (tl *till) pay(b *testing.B, count int) {
+	b.Helper()
+	message, err := devnet.Message(fromJohn)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for range count {
+		tl.paid++
+		signed, err := devnet.Spend{
+			Seed: bankSeed, To: bundle.Transfers{{Address: tl.jane, Value: 500, Message: message}},
+			Time: time.Now().Add(time.Duration(tl.paid) * time.Second),
+		}.Sign()
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, err := tl.net.Send(signed); err != nil {
+			b.Fatal(err)
 		}
 	}
-	granted(1)
-	tail := store.Payments()[0].ID
-	count := 1
-	var worst time.Duration
+}
+
+// settle confirms what was paid and returns how long it takes until so many
+// payments are settled.
+func (tl *till) settle(b *testing.B, count int) time.Duration {
+	b.Helper()
+	if _, err := tl.net.Milestone(); err != nil {
+		b.Fatal(err)
+	}
+	at := <-tl.confirmed
+	var last time.Time
+	for range count {
+		select {
+		case last = <-tl.settled:
+		case <-time.After(time.Minute):
+			b.Fatal("a payment was not settled within a minute")
+		}
+	}
+	return last.Sub(at)
+}
+
+// BenchmarkGranted is the time from the confirmation of a payment at the node
+// until its grant is in the embedded store and told to those who follow it:
+// polled every 250 ms, and woken by the node's events. Of 20 payments each.
+func BenchmarkGranted(b *testing.B) {
+	for _, events := range []bool{false, true} {
+		b.Run(map[bool]string{false: "events=off", true: "events=on"}[events], func(b *testing.B) {
+			tl := newTill(b, events)
+			var took []time.Duration
+			for b.Loop() {
+				for i := range 20 {
+					tl.pay(b, 1)
+					time.Sleep(time.Duration(i*67%250) * time.Millisecond) // anywhere between two polls
+					took = append(took, tl.settle(b, 1))
+				}
+			}
+			slices.Sort(took)
+			b.ReportMetric(took[len(took)/2].Seconds()*1000, "median-ms")
+			b.ReportMetric(took[len(took)-1].Seconds()*1000, "max-ms")
+			b.ReportMetric(0, "ns/op") // of 20 payments with pauses: means nothing
+		})
+	}
+}
+
+// BenchmarkSettled is how many payments a second go from the node to grants in
+// the embedded store: 100 bundles, each with its signatures checked, that one
+// milestone confirms, all of one account.
+func BenchmarkSettled(b *testing.B) {
+	tl := newTill(b, false)
+	const count = 100
+	var took time.Duration
 	for b.Loop() {
-		b.StopTimer()
-		if _, err := net.Replay(tail); err != nil {
-			b.Fatal(err)
-		}
-		time.Sleep(time.Duration(count*37%250) * time.Millisecond) // anywhere between two polls
-		b.StartTimer()
-		at := time.Now()
-		if _, err := net.Milestone(); err != nil {
-			b.Fatal(err)
-		}
-		count++
-		granted(count)
-		worst = max(worst, time.Since(at))
+		tl.pay(b, count)
+		took += tl.settle(b, count)
 	}
-	b.ReportMetric(float64(worst.Milliseconds()), "worst-ms")
-	cancel()
-	if err := <-ended; err != nil {
-		b.Error(err)
-	}
+	b.ReportMetric(float64(b.N*count)/took.Seconds(), "payments/s")
+	b.ReportMetric(0, "ns/op")
 }
