@@ -29,7 +29,7 @@ type meters struct {
 	store   heartbeat
 	watcher *tangle.Watcher // nil if nothing is for sale
 	ledger  *legacy.Ledger  // that of watcher
-	poll    time.Duration   // between two looks at the ledger
+	reading LedgerConfig    // how that reads
 	plugs   []*plugMeter
 	offers  *wemo.Broker // which publishes the offers; nil if none does
 }

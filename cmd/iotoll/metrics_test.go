@@ -265,21 +265,24 @@ plugs:
 	}
 }
 
-// TestReadiness: of several nodes one is enough; without any, serve says that it
-// is not ready, but runs.
+// TestReadiness: of several nodes one is enough, unless several have to agree;
+// without enough, serve says that it is not ready, but runs.
 func TestReadiness(t *testing.T) {
 	t.Parallel()
 	node, _ := startTangle(t)
 	for _, test := range []struct {
 		nodes []string
+		agree int
 		code  int
 		away  string
 	}{
-		{[]string{node, "http://127.0.0.1:1"}, 200, ""},
-		{[]string{"http://127.0.0.1:1"}, 503, "connection refused"},
+		{[]string{node, "http://127.0.0.1:1"}, 1, 200, ""},
+		{[]string{node, "http://127.0.0.1:1"}, 2, 503, "1 of 2 nodes can be used, 2 are needed"},
+		{[]string{"http://127.0.0.1:1"}, 1, 503, "connection refused"},
 	} {
 		listen := freeAddress(t)
 		s := newSite(t, strings.Join(test.nodes, `","`), fmt.Sprintf("metrics: {listen: %q}\n", listen))
+		s.edit("poll: 50ms", "poll: 50ms, agree: "+strconv.Itoa(test.agree))
 		background(t, "", "--config", s.config, "serve")
 		url := "http://" + listen
 		var r readiness
@@ -292,11 +295,12 @@ func TestReadiness(t *testing.T) {
 			t.Errorf("GET /healthz: got %d", code)
 		}
 		families, _ := scrape(t, url)
+		here := test.nodes[0] == node
 		up := value(families, "iotoll_node_up", "0")
-		if last := value(families, "iotoll_ledger_last_success_timestamp_seconds", ""); (up == 1) != (test.code == 200) || (last > 0) != (up == 1) {
+		if last := value(families, "iotoll_ledger_last_success_timestamp_seconds", ""); (up == 1) != here || (last > 0) != here {
 			t.Errorf("nodes %q: got iotoll_node_up %g, last success %g", test.nodes, up, last)
 		}
-		if reads, fails := value(families, "iotoll_ledger_reads_total", ""), value(families, "iotoll_ledger_read_failures_total", ""); (fails == reads) != (test.code == 503) {
+		if reads, fails := value(families, "iotoll_ledger_reads_total", ""), value(families, "iotoll_ledger_read_failures_total", ""); (fails == reads) == here {
 			t.Errorf("nodes %q: got %g reads, %g failed", test.nodes, reads, fails)
 		}
 	}

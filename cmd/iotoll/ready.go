@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -44,7 +45,7 @@ type readiness struct {
 type dependency struct {
 	Name  string   `json:"name"`
 	Ready bool     `json:"ready"`
-	Spare bool     `json:"spare,omitempty"` // one of several, of which one is enough
+	Spare bool     `json:"spare,omitempty"` // one of several, not all of which are needed
 	Age   *float64 `json:"age_seconds"`     // of its last success; null if there was none
 	Error string   `json:"error,omitempty"`
 }
@@ -70,12 +71,28 @@ func (m *meters) readiness(now time.Time) readiness {
 	}
 	add(m.storeHealth(now))
 	if m.watcher != nil {
-		h := m.watcher.Health()
-		fresh := now.Sub(h.LastSuccess) <= m.poll+lookTimeout
-		add(newDependency("ledger", h.LedgerError == nil && fresh, h.LastSuccess, now, h.LedgerError))
+		var nodes []dependency
+		usable := 0
 		for _, n := range m.ledger.Health() {
-			d := newDependency("node "+n.Node, n.Err == nil && !n.LastSuccess.IsZero() && !n.Frozen, n.LastSuccess, now, n.Err)
+			err := n.Err
+			if err == nil && n.Frozen {
+				err = errors.New("no new milestone for five minutes")
+			}
+			d := newDependency("node "+n.Node, err == nil && !n.LastSuccess.IsZero(), n.LastSuccess, now, err)
 			d.Spare = true
+			nodes = append(nodes, d)
+			if d.Ready {
+				usable++
+			}
+		}
+		h := m.watcher.Health()
+		err := h.LedgerError
+		if needed := max(1, m.reading.Agree); err == nil && usable < needed {
+			err = fmt.Errorf("%d of %d nodes can be used, %d are needed", usable, len(nodes), needed)
+		}
+		fresh := now.Sub(h.LastSuccess) <= m.reading.Poll+lookTimeout
+		add(newDependency("ledger", err == nil && fresh, h.LastSuccess, now, err))
+		for _, d := range nodes {
 			add(d)
 		}
 	}

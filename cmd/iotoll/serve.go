@@ -177,7 +177,7 @@ func (d *daemon) watcher() (*tangle.Watcher, error) {
 	if err != nil {
 		return nil, err
 	}
-	d.meters.ledger, d.meters.poll = ledger, d.cfg.Ledger.Poll
+	d.meters.ledger, d.meters.reading = ledger, d.cfg.Ledger
 	d.meters.watcher = &tangle.Watcher{
 		Ledger: ledger, Offers: offers,
 		Interval: d.cfg.Ledger.Poll, Timeout: lookTimeout, FromStart: d.cfg.Ledger.FromStart,
@@ -229,8 +229,9 @@ type fatal struct{ error }
 
 func (f fatal) Unwrap() error { return f.error }
 
-// insist calls do, which needs the store, until it succeeds or ctx ends, and returns nil then. It logs
-// the beginning and the end of trouble. An error that is fatal ends it.
+// insist calls do, which needs the store, until it succeeds or ctx ends, and
+// returns nil then. It logs the beginning and the end of trouble. An error that
+// is fatal ends it.
 func (d *daemon) insist(ctx context.Context, failed, recovered string, do func() error) error {
 	trouble := false
 	for {
