@@ -43,8 +43,9 @@ test-brokers: build ## the tests against Mosquitto 2.0.21 and 2.1, in chroots (r
 test-compose: deps ## docker-compose up, on base images made from Debian packages
 	cmd/e2e/compose.sh
 
-bench: build ## the measured claims, as ratios and figures
+bench: build ## the measured claims: ratios to other plugins, latencies, costs
 	$(GO) test -run '^$$' -bench . -benchtime 1x ./...
+	$(GO) run ./cmd/bench -seconds 1.5
 
 fuzz: deps ## every fuzz target for FUZZTIME (1m)
 	@for pkg in $$($(GO) list ./...); do \
