@@ -40,7 +40,8 @@ const (
 	remindEvery  = time.Minute           // how often a failure that lasts is logged
 )
 
-// source is the store, as far as the gate reads it. It is used by one goroutine.
+// source is the store, as far as the gate reads it. Load and Changes may be called
+// at the same time.
 type source interface {
 	// CheckVersion returns an error wrapping mongostore.ErrVersion for a schema
 	// that this program does not know.
@@ -204,47 +205,102 @@ type follower struct {
 	gate   *gate
 	loaded bool
 	at     mongostore.Position
+	// again is where what reload asked for will come from: meanwhile changes are
+	// followed as before. It is nil at other times.
+	again chan image
+}
+
+// image is all users and grants, as they were read from a moment on.
+type image struct {
+	asOf   time.Time
+	users  []acl.User
+	grants []acl.Grant
+	at     mongostore.Position // from which Changes goes on
+	err    error
 }
 
 // refresh brings the snapshot up to date once.
 func (f *follower) refresh(ctx context.Context) error {
 	inject("refresh")
-	if !f.loaded || f.gate.reload.Swap(false) {
-		f.loaded = false
-		return f.load(ctx)
+	g := f.gate
+	if !f.loaded {
+		g.reload.Store(false)
+		all := g.load(ctx)
+		if all.err != nil {
+			return all.err
+		}
+		return f.adopt(ctx, all)
 	}
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	asOf := f.gate.now()
-	changes, at, err := f.gate.store.Changes(ctx, f.at)
+	if f.again == nil && g.reload.Swap(false) {
+		again := make(chan image, 1)
+		f.again = again
+		g.goes("reload", func() {
+			all := image{err: errors.New("panic, see the log")}
+			defer func() { again <- all }()
+			all = g.load(ctx)
+		})
+	}
+	select {
+	case all := <-f.again:
+		f.again = nil
+		if all.err != nil {
+			g.reload.Store(true)
+			return all.err
+		}
+		return f.adopt(ctx, all)
+	default:
+	}
+	asOf := g.now()
+	changes, at, err := g.changes(ctx, f.at)
 	if errors.Is(err, mongostore.ErrReload) {
 		f.loaded = false
-		return f.load(ctx)
+		return f.refresh(ctx)
 	}
 	if err != nil {
-		return fmt.Errorf("read changes: %w", err)
+		return err
 	}
-	f.gate.publish(f.gate.snapshot.Load().With(asOf, changes...), len(changes) > 0)
+	g.publish(g.snapshot.Load().With(asOf, changes...), len(changes) > 0)
 	f.at = at // last: after a panic the changes are applied again
 	return nil
 }
 
-func (f *follower) load(ctx context.Context) error {
+// adopt puts in force what was loaded, with the changes since.
+func (f *follower) adopt(ctx context.Context, all image) error {
+	f.loaded = false // if this fails
+	changes, at, err := f.gate.changes(ctx, all.at)
+	if err != nil {
+		return err
+	}
+	f.gate.publish(f.gate.snapshot.Load().Load(all.asOf, all.users, all.grants).With(all.asOf, changes...), true)
+	f.at, f.loaded = at, true
+	return nil
+}
+
+// changes reads what changed since a position.
+func (g *gate) changes(ctx context.Context, since mongostore.Position) ([]acl.Change, mongostore.Position, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	changes, at, err := g.store.Changes(ctx, since)
+	if err != nil {
+		return nil, at, fmt.Errorf("read changes: %w", err)
+	}
+	return changes, at, nil
+}
+
+// load reads all users and grants.
+func (g *gate) load(ctx context.Context) (all image) {
 	soon, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	if err := f.gate.store.CheckVersion(soon); err != nil {
-		return err
+	if err := g.store.CheckVersion(soon); err != nil {
+		return image{err: err}
 	}
 	ctx, cancel = context.WithTimeout(ctx, loadTimeout)
 	defer cancel()
-	asOf := f.gate.now()
-	users, grants, at, err := f.gate.store.Load(ctx)
-	if err != nil {
-		return fmt.Errorf("load users and grants: %w", err)
+	all.asOf = g.now()
+	if all.users, all.grants, all.at, all.err = g.store.Load(ctx); all.err != nil {
+		all.err = fmt.Errorf("load users and grants: %w", all.err)
 	}
-	f.gate.publish(f.gate.snapshot.Load().Load(asOf, users, grants), true)
-	f.at, f.loaded = at, true
-	return nil
+	return all
 }
 
 // publish puts a snapshot in force. differs says that it may answer otherwise

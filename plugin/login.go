@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -61,6 +62,7 @@ type logins struct {
 	key      [sha256.Size]byte // of the remembered logins; random for each process
 	decoy    string            // a hash that no password has, as costly as a user's
 	throttle throttle
+	putOffs  atomic.Uint64 // log-ins whose client had to try again
 
 	mu         sync.Mutex
 	remembered map[string][sha256.Size]byte // by username
@@ -263,6 +265,7 @@ func (l *logins) delay(g *gate, c credentials, wake func()) int {
 // It does not tell whether there is such a user.
 func (l *logins) putOffLogin(g *gate, c credentials, stored string) int {
 	attempt := &login{credentials: c, putOff: true, sum: l.mac(c, stored)}
+	l.putOffs.Add(1)
 	now := g.now()
 	l.mu.Lock()
 	if !l.putOff[attempt.sum] && l.enqueue(g, attempt, func() {}) {

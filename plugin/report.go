@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"runtime"
 	"time"
 
 	"github.com/iotoll/iotoll/acl"
@@ -54,7 +55,9 @@ func (g *gate) report(c counters, instance int) []message {
 	say("cache/hits", c.hits)
 	say("cache/misses", c.misses)
 	say("cache/evictions", c.evictions)
+	say("logins/put-off", g.logins.putOffs.Load())
 	say("panics", g.panics.count.Load())
+	say("goroutines", runtime.NumGoroutine())
 	return out
 }
 
