@@ -1,13 +1,21 @@
 package mongostore
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/iotaledger/iota.go/address"
+	"github.com/iotaledger/iota.go/consts"
+
 	"github.com/iotoll/iotoll/acl"
 	"github.com/iotoll/iotoll/tangle"
+	"github.com/iotoll/iotoll/tangle/devnet"
+	"github.com/iotoll/iotoll/tangle/legacy"
 )
 
 // fill puts grants into a store, as settled payments of as many subjects, each
@@ -90,6 +98,7 @@ func BenchmarkChanges(b *testing.B) {
 			}
 		})
 		b.Run(fmt.Sprintf("settle/grants=%d", grants), func(b *testing.B) { settle(b, s) })
+		b.Run(fmt.Sprintf("poll/grants=%d", grants), func(b *testing.B) { poll(b, s) })
 	}
 }
 
@@ -135,15 +144,20 @@ func settle(b *testing.B, s *Store) {
 		b.Fatal(err)
 	}
 	settler := &tangle.Settler{Store: s, Offers: offers}
+	const payments = 50
 	for b.Loop() {
-		p := payment(fmt.Sprintf("B%d", databases.Add(1)))
-		if _, err := s.Record(b.Context(), p, tangle.Unmatched); err != nil {
-			b.Fatal(err)
-		}
-		if r, err := settler.Settle(b.Context(), p); err != nil || r.Outcome != tangle.Credited {
-			b.Fatal(r, err)
+		for range payments {
+			p := payment(fmt.Sprintf("B%d", databases.Add(1)))
+			if _, err := s.Record(b.Context(), p, tangle.Unmatched); err != nil {
+				b.Fatal(err)
+			}
+			if r, err := settler.Settle(b.Context(), p); err != nil || r.Outcome != tangle.Credited {
+				b.Fatal(r, err)
+			}
 		}
 	}
+	b.ReportMetric(b.Elapsed().Seconds()*1000/float64(b.N*payments), "ms/payment")
+	b.ReportMetric(0, "ns/op")
 }
 
 // BenchmarkGet is one look-up by _id.
@@ -166,5 +180,49 @@ func BenchmarkAnnounce(b *testing.B) {
 	s := newStore(b)
 	for b.Loop() {
 		announceUser(b, s, "john")
+	}
+}
+
+// poll is one look at the ledger, over HTTP at a simulated node, when nothing is
+// new, and what the watcher then asks of the store.
+func poll(b *testing.B, s *Store) {
+	node, err := devnet.New(devnet.Config{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	server := httptest.NewServer(node)
+	defer server.Close()
+	deposit, err := address.GenerateAddress(strings.Repeat("JANE9", 16)+"9", 0, consts.SecurityLevelMedium, true)
+	if err != nil {
+		b.Fatal(err)
+	}
+	ledger, err := legacy.New(legacy.Config{Nodes: []string{server.URL}, Addresses: []string{deposit}, Log: s.Log})
+	if err != nil {
+		b.Fatal(err)
+	}
+	offers, err := tangle.NewOffers(tangle.Offer{ID: "live", Filters: filters(b, "sensor/live"), Price: 500, Period: time.Hour, Address: deposit})
+	if err != nil {
+		b.Fatal(err)
+	}
+	w := &tangle.Watcher{Ledger: ledger, Store: s, Offers: offers, Interval: time.Nanosecond, Timeout: time.Minute, Log: s.Log}
+	ctx, cancel := context.WithCancel(b.Context())
+	ended := make(chan error)
+	go func() { ended <- w.Run(ctx) }()
+	until := func(reads int64) {
+		for w.Health().LedgerReads < reads {
+			time.Sleep(time.Millisecond)
+		}
+	}
+	until(10) // the first ones have more to do
+	const polls = 1000
+	first, begun := w.Health().LedgerReads, time.Now()
+	for b.Loop() {
+		until(w.Health().LedgerReads + polls)
+	}
+	b.ReportMetric(float64(time.Since(begun).Microseconds())/float64(w.Health().LedgerReads-first), "µs/poll")
+	b.ReportMetric(0, "ns/op")
+	cancel()
+	if err := <-ended; err != nil {
+		b.Error(err)
 	}
 }
