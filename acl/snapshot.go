@@ -84,6 +84,14 @@ func NewSnapshot(public []Filter, maxAge time.Duration) *Snapshot {
 	}
 }
 
+// Configure returns a snapshot of the same users and grants with other public
+// filters and another maximum age.
+func (s *Snapshot) Configure(public []Filter, maxAge time.Duration) *Snapshot {
+	n := *s
+	n.public, n.maxAge = slices.Clone(public), maxAge
+	return &n
+}
+
 // Load returns a snapshot with the same public filters and maximum age, and with
 // exactly these users and grants. asOf is a moment not after the reading of the
 // first of them began. Grants that had ended by then are left out.

@@ -143,37 +143,47 @@ func (s *testStore) user(u acl.User) {
 // grant gives a user a filter from one instant to another, counted from now.
 func (s *testStore) grant(subject, offer, filter string, from, to time.Duration) {
 	s.t.Helper()
-	f, err := acl.ParseFilter(filter)
-	if err != nil {
+	now := time.Now().UTC().Truncate(time.Millisecond)
+	if err := s.grantFrom(subject, offer, filter, now.Add(from), now.Add(to)); err != nil {
 		s.t.Fatal(err)
 	}
-	now := time.Now().UTC().Truncate(time.Millisecond)
+}
+
+func (s *testStore) grantFrom(subject, offer, filter string, from, to time.Time) error {
+	f, err := acl.ParseFilter(filter)
+	if err != nil {
+		return err
+	}
 	last := s.account(subject, offer)
-	g := tangle.Grant{Subject: subject, Offer: offer, Seq: last.Seq + 1, Kind: tangle.Manual, Cause: fmt.Sprintf("manual/%s/%s/%d", offer, subject, last.Seq+1),
-		Filters: []acl.Filter{f}, NotBefore: now.Add(from), NotAfter: now.Add(to), End: now.Add(to), At: now}
-	s.write(g)
+	return s.write(tangle.Grant{Subject: subject, Offer: offer, Seq: last.Seq + 1, Kind: tangle.Manual, Cause: fmt.Sprintf("manual/%s/%s/%d", offer, subject, last.Seq+1),
+		Filters: []acl.Filter{f}, NotBefore: from, NotAfter: to, End: to, At: time.Now().UTC().Truncate(time.Millisecond)})
 }
 
 // revoke takes back what is left of a grant.
 func (s *testStore) revoke(subject, offer string) {
 	s.t.Helper()
-	now := time.Now().UTC().Truncate(time.Millisecond)
-	last := s.account(subject, offer)
-	s.write(tangle.Grant{Subject: subject, Offer: offer, Seq: last.Seq + 1, Kind: tangle.Revoked, Cause: fmt.Sprintf("manual/%s/%s/%d", offer, subject, last.Seq+1),
-		Filters: last.Filters, NotBefore: now, NotAfter: now, End: now, At: now})
+	if err := s.revokeAt(subject, offer, time.Now().UTC().Truncate(time.Millisecond)); err != nil {
+		s.t.Fatal(err)
+	}
 }
 
-func (s *testStore) write(g tangle.Grant) {
-	s.t.Helper()
+func (s *testStore) revokeAt(subject, offer string, at time.Time) error {
+	last := s.account(subject, offer)
+	return s.write(tangle.Grant{Subject: subject, Offer: offer, Seq: last.Seq + 1, Kind: tangle.Revoked, Cause: fmt.Sprintf("manual/%s/%s/%d", offer, subject, last.Seq+1),
+		Filters: last.Filters, NotBefore: at, NotAfter: at, End: at, At: at})
+}
+
+func (s *testStore) write(g tangle.Grant) error {
 	if err := s.Append(context.Background(), g); err != nil {
-		s.t.Fatalf("append: %v", err)
+		return fmt.Errorf("append: %w", err)
 	}
 	if err := s.Complete(context.Background(), g); err != nil {
-		s.t.Fatalf("complete: %v", err)
+		return fmt.Errorf("complete: %w", err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.accounts[g.Subject+"/"+g.Offer] = g
+	return nil
 }
 
 // account returns the last entry of an account.
@@ -221,7 +231,10 @@ func launch(t testing.TB, conf, plugin string, env ...string) *broker {
 	if os.Geteuid() == 0 {
 		conf = "user root\n" + conf // the plugin lies where only root can read
 	}
-	if err := os.WriteFile(b.conf, []byte("log_dest stderr\nlog_type all\n"+conf), 0o600); err != nil {
+	if !strings.Contains(conf, "log_type ") {
+		conf = "log_type all\n" + conf
+	}
+	if err := os.WriteFile(b.conf, []byte("log_dest stderr\n"+conf), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	path, err := exec.LookPath("mosquitto")
@@ -369,10 +382,11 @@ const nowhere = "mongodb://127.0.0.1:1/"
 func TestBrokerRefusesOptions(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ line, want string }{
-		{"plugin_opt_stroe_uri x", "Error: iotoll: plugin_opt_stroe_uri: unknown option; there are store_uri, store_uri_file, database, public, max_age, unknown_user"},
+		{"plugin_opt_stroe_uri x", "Error: iotoll: plugin_opt_stroe_uri: unknown option; there are store_uri, store_uri_file, database, public, max_age, unknown_user, settings_file"},
 		{"plugin_opt_public a#", `Error: iotoll: plugin_opt_public: topic filter "a#": # must be the whole last level, as in a/#`},
 		{"plugin_opt_max_age soon", `Error: iotoll: plugin_opt_max_age: got "soon", want a duration of a second or more, such as 90m or 24h`},
 		{"plugin_opt_unknown_user maybe", `Error: iotoll: plugin_opt_unknown_user: got "maybe", want deny or defer`},
+		{"plugin_opt_settings_file /none", "Error: iotoll: plugin_opt_settings_file: open /none: no such file or directory (the broker reads it as the user that it runs as)"},
 		{"plugin_opt_database a/b", "Error: iotoll: open the store that plugin_opt_store_uri and plugin_opt_database name: "},
 	} {
 		b := launch(t, "listener PORT 127.0.0.1\nplugin PLUGIN\nplugin_opt_store_uri "+nowhere+"\n"+c.line+"\n", build(t, ""))
@@ -384,6 +398,52 @@ func TestBrokerRefusesOptions(t *testing.T) {
 		case <-time.After(10 * time.Second):
 			t.Errorf("%s: the broker started", c.line)
 		}
+	}
+}
+
+// What is public can be changed while everybody is connected: the settings file is
+// read at HUP. If there is a mistake in it, the old settings stay.
+func TestBrokerSettingsFile(t *testing.T) {
+	t.Parallel()
+	s := startStore(t)
+	s.user(acl.User{Name: "jane", Rights: []acl.Right{{Pattern: "#", Access: acl.Write}}})
+	file := filepath.Join(t.TempDir(), "settings")
+	write := func(text string) {
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("public old\n")
+	b := startBroker(t, conf(s.uri, "plugin_opt_settings_file "+file))
+	b.waitLog("following the store")
+	jane := b.connect(connect{user: "jane", pass: "secret", id: "jane"})
+	anyone := b.connect(connect{anonymous: true, id: "anyone"})
+	anyone.subscribe("#", 0)
+	received := func() string {
+		for _, topic := range []string{"old", "new", "sensor/1m"} {
+			jane.publish(topic, "x", 1, false)
+		}
+		var topics []string
+		for anyone.sync(); len(anyone.inbox) > 0; {
+			topics = append(topics, (<-anyone.inbox).topic)
+		}
+		return strings.Join(topics, " ")
+	}
+	if got := received(); got != "old sensor/1m" {
+		t.Errorf("anyone received %s, want old sensor/1m", got)
+	}
+	for _, c := range []struct{ text, want string }{{"public new\n", "new sensor/1m"}, {"public old\npubilc new\n", "new sensor/1m"}, {"", "sensor/1m"}} {
+		write(c.text)
+		b.cmd.Process.Signal(syscall.SIGHUP)
+		if strings.Contains(c.text, "pubilc") {
+			b.waitLog("iotoll: settings not changed error=\"" + file + ", line 2: \\\"pubilc\\\": unknown setting; there are public, max_age, unknown_user\"")
+		}
+		eventually(t, "settings "+c.text, func() bool { return received() == c.want })
+	}
+	select {
+	case <-anyone.closed:
+		t.Error("a client was thrown out")
+	default:
 	}
 }
 

@@ -128,12 +128,13 @@ func iotollStop(h C.uintptr_t) (ended C.bool) {
 	return ended
 }
 
-// iotollReload has the store read anew.
+// iotollReload has the store and the settings file read anew.
 //
 //export iotollReload
 func iotollReload(h C.uintptr_t) {
 	guard(h, "reload", func(i *instance) {
 		inject("reload")
+		i.reread.Store(true)
 		i.reload.Store(true)
 	})
 }

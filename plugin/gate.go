@@ -68,11 +68,13 @@ type gate struct {
 	changed func()
 
 	snapshot atomic.Pointer[acl.Snapshot]
+	settings atomic.Pointer[settings]
 	logins   *logins
 	panics   *panics
 
 	health atomic.Pointer[health]
 	reload atomic.Bool // all is to be read anew: users may have been edited by hand
+	reread atomic.Bool // so are the settings
 
 	ctx  context.Context // ends with close
 	stop context.CancelFunc
@@ -88,13 +90,18 @@ type health struct {
 // newGate returns a gate that knows nobody and permits what is public. start sets
 // it going.
 func newGate(c config, s source, log logrus.FieldLogger, changed func()) (*gate, error) {
+	settings, err := c.readSettings()
+	if err != nil {
+		return nil, fmt.Errorf("plugin_opt_settings_file: %w", err)
+	}
 	logins, err := newLogins(log)
 	if err != nil {
 		return nil, err
 	}
 	g := &gate{config: c, store: s, log: log, now: time.Now, changed: changed, logins: logins, panics: &panics{log: log}}
 	g.ctx, g.stop = context.WithCancel(context.Background())
-	g.snapshot.Store(acl.NewSnapshot(c.public, c.maxAge))
+	g.snapshot.Store(acl.NewSnapshot(settings.public, settings.maxAge))
+	g.settings.Store(&settings)
 	g.health.Store(&health{err: errors.New("not reached yet"), since: g.now()})
 	return g, nil
 }
@@ -223,6 +230,9 @@ type image struct {
 func (f *follower) refresh(ctx context.Context) error {
 	inject("refresh")
 	g := f.gate
+	if g.reread.Swap(false) {
+		g.readSettings()
+	}
 	if !f.loaded {
 		g.reload.Store(false)
 		all := g.load(ctx)
@@ -262,6 +272,18 @@ func (f *follower) refresh(ctx context.Context) error {
 	g.publish(g.snapshot.Load().With(asOf, changes...), len(changes) > 0)
 	f.at = at // last: after a panic the changes are applied again
 	return nil
+}
+
+// readSettings puts the settings file in force as it is now, or else keeps what was
+// in force.
+func (g *gate) readSettings() {
+	s, err := g.config.readSettings()
+	if err != nil {
+		g.log.WithError(err).Error("settings not changed")
+		return
+	}
+	g.settings.Store(&s)
+	g.publish(g.snapshot.Load().Configure(s.public, s.maxAge), true)
 }
 
 // adopt puts in force what was loaded, with the changes since.
@@ -329,7 +351,7 @@ func (g *gate) decide(r acl.Request) answer {
 	switch {
 	case d.Permit:
 		a.code = codeSuccess
-	case g.config.deferUnknown && d.Reason == acl.UnknownUser:
+	case g.settings.Load().deferUnknown && d.Reason == acl.UnknownUser:
 		a.code = codeDefer
 	}
 	return a

@@ -182,7 +182,7 @@ func TestGateOutlivesTheStore(t *testing.T) {
 func TestGateRefusesUnknownVersion(t *testing.T) {
 	f := &fakeStore{version: fmt.Errorf("%w: 99", mongostore.ErrVersion)}
 	log, _ := newLogger(func() {})
-	g, err := newGate(config{maxAge: time.Hour}, f, log, func() {})
+	g, err := newGate(config{settings: settings{maxAge: time.Hour}}, f, log, func() {})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -258,6 +258,43 @@ func TestParseOptions(t *testing.T) {
 		if _, err := parseOptions(o.options); err == nil || !strings.Contains(err.Error(), "plugin_opt_"+o.want) || strings.Contains(err.Error(), "hidden") {
 			t.Errorf("parseOptions(%v): got %v, want an error that names %s", o.options, err, o.want)
 		}
+	}
+}
+
+func TestReadSettings(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "settings")
+	write := func(text string) {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	base := []option{{"store_uri", "x"}, {"public", "a"}, {"max_age", "1h"}, {"settings_file", file}}
+	c, err := parseOptions(base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write("# comment\n\npublic b/# \r\n  public a b\nunknown_user defer")
+	s, err := c.readSettings()
+	if err != nil || fmt.Sprint(s.public) != "[a b/# a b]" || s.maxAge != time.Hour || !s.deferUnknown {
+		t.Errorf("readSettings: got %+v, %v", s, err)
+	}
+	write("max_age 2h\nunknown_user deny\n")
+	if s, err = c.readSettings(); err != nil || fmt.Sprint(s.public) != "[a]" || s.maxAge != 2*time.Hour || s.deferUnknown {
+		t.Errorf("readSettings again: got %+v, %v", s, err)
+	}
+	for text, want := range map[string]string{
+		"\npubic a": `, line 2: "pubic": unknown setting; there are public, max_age, unknown_user`, "public": `, line 1: "public": has no value; want KEY VALUE`,
+		"public a\npublic b#": `, line 2: "public": topic filter "b#": `, "max_age 1h\nmax_age 1h": `, line 2: "max_age": is given twice`,
+		"store_uri mongodb://u:hidden@h/": `, line 1: "store_uri": unknown setting`, "max_age 0s": `, line 1: "max_age": got "0s"`, "unknown_user x": `, line 1: "unknown_user": got "x"`,
+	} {
+		write(text)
+		if _, err := c.readSettings(); err == nil || !strings.HasPrefix(err.Error(), file+want) || strings.Contains(err.Error(), "hidden") {
+			t.Errorf("readSettings of %q: got %v, want %s", text, err, file+want)
+		}
+	}
+	os.Remove(file)
+	if _, err := c.readSettings(); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("readSettings without a file: got %v", err)
 	}
 }
 

@@ -123,7 +123,7 @@ func (g *gate) login(c credentials, p patience, wake func()) int {
 	l, s, now := g.logins, g.snapshot.Load(), g.now()
 	u, known := s.User(c.username, now)
 	switch {
-	case !known && g.config.deferUnknown:
+	case !known && g.settings.Load().deferUnknown:
 		return codeDefer
 	case !s.Fresh(now), !c.hasPassword:
 		return codeAuth

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,6 +20,14 @@ type config struct {
 	// it is in no error and no log line.
 	storeURI string
 	database string
+	// settingsFile holds more settings, and is read again at every HUP: Mosquitto
+	// does not tell plugins of changed options. It may be empty.
+	settingsFile string
+	settings
+}
+
+// settings are what may change while the broker runs.
+type settings struct {
 	// public are the filters whose topics everyone may read.
 	public []acl.Filter
 	// maxAge is how long users and grants stay in force while the store cannot
@@ -31,12 +40,15 @@ type config struct {
 }
 
 // optionNames are all options, as an error lists them.
-const optionNames = "store_uri, store_uri_file, database, public, max_age, unknown_user"
+const optionNames = "store_uri, store_uri_file, database, public, max_age, unknown_user, settings_file"
+
+// settingNames are those of the settings file.
+const settingNames = "public, max_age, unknown_user"
 
 // parseOptions reads the plugin_opt_ lines. Every error names the option and says
 // what would be right.
 func parseOptions(options []option) (config, error) {
-	c := config{database: "mosquitto", maxAge: 24 * time.Hour}
+	c := config{database: "mosquitto", settings: settings{maxAge: 24 * time.Hour}}
 	seen := make(map[string]bool)
 	for _, o := range options {
 		if seen[o.key] && o.key != "public" {
@@ -73,26 +85,80 @@ func (c *config) set(key, value string) (err error) {
 		}
 	case "database":
 		c.database = value
-	case "public":
-		f, err := acl.ParseFilter(value)
-		if err != nil {
+	case "settings_file":
+		c.settingsFile = value
+	default:
+		if known, err := c.settings.set(key, value); known {
 			return err
 		}
-		c.public = append(c.public, f)
-	case "max_age":
-		if c.maxAge, err = time.ParseDuration(value); err != nil || c.maxAge < time.Second {
-			return fmt.Errorf("got %q, want a duration of a second or more, such as 90m or 24h", value)
-		}
-	case "unknown_user":
-		switch value {
-		case "deny":
-		case "defer":
-			c.deferUnknown = true
-		default:
-			return fmt.Errorf("got %q, want deny or defer", value)
-		}
-	default:
 		return fmt.Errorf("unknown option; there are %s", optionNames)
 	}
 	return nil
+}
+
+// set changes a setting. known tells whether there is one of that name.
+func (s *settings) set(key, value string) (known bool, err error) {
+	switch key {
+	case "public":
+		f, err := acl.ParseFilter(value)
+		if err != nil {
+			return true, err
+		}
+		s.public = append(slices.Clip(s.public), f)
+	case "max_age":
+		if s.maxAge, err = time.ParseDuration(value); err != nil || s.maxAge < time.Second {
+			return true, fmt.Errorf("got %q, want a duration of a second or more, such as 90m or 24h", value)
+		}
+	case "unknown_user":
+		if value != "deny" && value != "defer" {
+			return true, fmt.Errorf("got %q, want deny or defer", value)
+		}
+		s.deferUnknown = value == "defer"
+	default:
+		return false, nil
+	}
+	return true, nil
+}
+
+// readSettings returns the settings of the options, and over them those of the
+// settings file: a line for each, as "max_age 90m"; empty lines and those that
+// begin with # are left out. What is public in either is public. Every error names
+// the file, and the line and the key if it is about one.
+func (c config) readSettings() (settings, error) {
+	s := c.settings
+	if c.settingsFile == "" {
+		return s, nil
+	}
+	text, err := os.ReadFile(c.settingsFile)
+	if err != nil {
+		return s, fmt.Errorf("%w (the broker reads it as the user that it runs as)", err)
+	}
+	seen := make(map[string]bool)
+	number := 0
+	for line := range strings.Lines(string(text)) {
+		number++
+		line = strings.TrimSpace(line)
+		if line == "" || line[0] == '#' {
+			continue
+		}
+		key, value, _ := strings.Cut(line, " ")
+		value = strings.TrimSpace(value)
+		known, err := true, error(nil)
+		switch {
+		case value == "":
+			err = errors.New("has no value; want KEY VALUE")
+		case seen[key] && key != "public":
+			err = errors.New("is given twice")
+		default:
+			known, err = s.set(key, value)
+		}
+		if !known {
+			err = fmt.Errorf("unknown setting; there are %s", settingNames)
+		}
+		if err != nil {
+			return settings{}, fmt.Errorf("%s, line %d: %.80q: %w", c.settingsFile, number, key, err)
+		}
+		seen[key] = true
+	}
+	return s, nil
 }
