@@ -87,6 +87,9 @@ func (s *Server) Run(ctx context.Context) error {
 	return nil
 }
 
+// making is held while a store is made. There may be several in one process.
+var making sync.Mutex
+
 func start(directory, listen string, log logrus.FieldLogger) (*ferretdb.FerretDB, error) {
 	// FerretDB leaves its files open if it cannot listen: find that out before.
 	probe, err := net.Listen("tcp", listen)
@@ -96,6 +99,8 @@ func start(directory, listen string, log logrus.FieldLogger) (*ferretdb.FerretDB
 	if err := probe.Close(); err != nil {
 		return nil, fmt.Errorf("listen for the embedded store: %w", err)
 	}
+	making.Lock() // New writes to a variable of its package
+	defer making.Unlock()
 	ferret, err := ferretdb.New(&ferretdb.Config{
 		Listener:  ferretdb.ListenerConfig{TCP: listen},
 		Logger:    newLogger(log),
