@@ -60,8 +60,9 @@ type till struct {
 	where  string // which store it is, as in the configuration
 	store  string // the store's URI
 	client *mongostore.Store
-	seed   string // of who pays
-	shop   string // the deposit address
+	event  func(topic string, payload []byte) // what the tangle's node publishes; may be nil
+	seed   string                             // of who pays
+	shop   string                             // the deposit address
 	config string
 
 	paid map[string]int64    // amounts by payment
@@ -77,7 +78,11 @@ func newTill(t *testing.T, uri string) *till {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if tl.net, err = devnet.New(devnet.Config{Genesis: genesis}); err != nil {
+	if tl.net, err = devnet.New(devnet.Config{Genesis: genesis, Event: func(topic string, payload []byte) {
+		if tl.event != nil {
+			tl.event(topic, payload)
+		}
+	}}); err != nil {
 		t.Fatal(err)
 	}
 	server := httptest.NewServer(tl.net)
