@@ -296,7 +296,8 @@ func TestReadiness(t *testing.T) {
 		eventually(t, "the readiness to be "+strconv.Itoa(test.code), func() bool {
 			var code int
 			code, r = ready(t, url)
-			return code == test.code && r.Dependencies[0].Ready && strings.Contains(r.Dependencies[1].Error, test.away)
+			families, _ := scrape(t, url)
+			return code == test.code && r.Dependencies[0].Ready && strings.Contains(r.Dependencies[1].Error, test.away) && value(families, "iotoll_ledger_reads_total", "") > 0
 		})
 		if code, _ := get(t, url+"/healthz"); code != http.StatusOK {
 			t.Errorf("GET /healthz: got %d", code)
