@@ -187,7 +187,9 @@ func (c *client) properties() []byte {
 }
 
 func (c *client) id() []byte {
-	c.packet++
+	if c.packet++; c.packet == 0 {
+		c.packet = 1 // 0 is none
+	}
 	return binary.BigEndian.AppendUint16(nil, c.packet)
 }
 

@@ -63,6 +63,105 @@ func TestBrokerStaticRights(t *testing.T) {
 	}
 }
 
+// Nobody reaches a topic by clever characters. What MQTT forbids ends the
+// connection (-1) or is denied; the broker goes on.
+func TestBrokerCleverTopics(t *testing.T) {
+	t.Parallel()
+	s := startStore(t)
+	s.user(acl.User{Name: "jane", Superuser: true})
+	s.user(acl.User{Name: "all", Rights: []acl.Right{{Pattern: "#", Access: acl.Read | acl.Write}, {Pattern: "+/y", Access: acl.Read | acl.Write}}})
+	s.user(acl.User{Name: "some", Rights: []acl.Right{
+		{Pattern: "$x/y", Access: acl.Read | acl.Write}, {Pattern: "a//b", Access: acl.Read | acl.Write}, {Pattern: "/c", Access: acl.Read | acl.Write}, {Pattern: "\u00e9", Access: acl.Read | acl.Write}, {Pattern: "own/%u", Access: acl.Read | acl.Write},
+	}})
+	for _, name := range []string{"%u", "%c", "$SYS", "\u00e9", "some "} {
+		s.user(acl.User{Name: name, Rights: []acl.Right{{Pattern: "own/%u", Access: acl.Read | acl.Write}, {Pattern: "%u/#", Access: acl.Read}}})
+	}
+	b := startBroker(t, conf(s.uri))
+	b.waitLog("following the store")
+	const denied, closed = 0x87, -1
+	for _, c := range []struct {
+		user, topic string
+		want        int // of PUBLISH and of SUBSCRIBE
+	}{
+		{"all", "x/y", 0}, {"all", "$x/y", denied}, {"all", "$SYS/broker/uptime", denied}, {"some", "$x/y", 0}, {"some", "$x/z", denied}, {"some", "x/y", denied},
+		{"some", "a//b", 0}, {"some", "a/b", denied}, {"some", "a///b", denied}, {"some", "a//b/", denied}, {"some", "/a//b", denied},
+		{"some", "/c", 0}, {"some", "c", denied}, {"some", "//c", denied}, {"some", "/C", denied}, {"some", "/c ", denied},
+		{"some", "\u00e9", 0}, {"some", "e\u0301", denied}, {"some", "\u00c9", denied}, {"some", "own/some", 0}, {"some", "own/some ", denied}, {"some", "own/%u", denied}, {"some", "own/$SYS", denied},
+		{"%u", "own/%u", 0}, {"%u", "own/some", denied}, {"%c", "own/%c", 0}, {"%c", "own/id", denied}, {"$SYS", "own/$SYS", 0}, {"$SYS", "$SYS/broker/uptime", denied},
+		{"\u00e9", "own/\u00e9", 0}, {"\u00e9", "own/e\u0301", denied}, {"some ", "own/some ", 0}, {"some ", "own/some", denied},
+		{"some", "own/some\x00", closed}, {"some", "own/\xff", closed}, {"some", "own/\xed\xa0\x80", closed}, {"some", "own/\xc0\xaf", closed}, {"some", "", closed}, {"some", "own/\U0010ffff", closed}, {"some", "own/\u200bsome", denied},
+	} {
+		try := func(what string, do func(*client) int) {
+			client := b.connect(connect{user: c.user, pass: "secret", id: "id", version: 5})
+			got := do(client)
+			if got != c.want && !(c.want == closed && got == denied) {
+				t.Errorf("%q %s %q: got %#x, want %#x", c.user, what, c.topic, got, c.want)
+			}
+			client.drop()
+		}
+		try("publishes to", func(client *client) int {
+			client.send(0x32, append(append(str(c.topic), 0, 1, 0), 'x'))
+			return code(client.ack(0x40))
+		})
+		if c.user == "$SYS" && c.want == denied {
+			continue // he may read what his %u/# is for
+		}
+		try("subscribes to", func(client *client) int {
+			client.send(0x82, append(append([]byte{0, 1, 0}, str(c.topic)...), 0))
+			return code(client.ack(0x90))
+		})
+	}
+}
+
+// code is the last byte of an acknowledgement of MQTT 5 with one reason code, and
+// -1 if the connection was closed instead.
+func code(ack []byte, err error) int {
+	switch {
+	case err != nil || len(ack) < 2:
+		return -1
+	case len(ack) == 2:
+		return 0
+	case ack[2] != 0 && ack[2] != 0x10:
+		return int(ack[2])
+	case len(ack) > 3:
+		return int(ack[len(ack)-1])
+	}
+	return 0
+}
+
+// A retained message outlives its author's right to publish it only if the broker
+// is told not to ask.
+func TestBrokerRetainedWithoutAuthor(t *testing.T) {
+	t.Parallel()
+	for _, asks := range []bool{true, false} {
+		s := startStore(t)
+		s.user(acl.User{Name: "author", Rights: []acl.Right{{Pattern: "free/#", Access: acl.Write}}})
+		b := startBroker(t, fmt.Sprintf("check_retain_source %t\n", asks)+conf(s.uri))
+		b.waitLog("following the store")
+		b.connect(connect{user: "author", pass: "secret", id: "author"}).publish("free/a", "x", 1, true)
+		retained := func() bool {
+			c := b.connect(connect{anonymous: true, id: "anyone"})
+			defer c.disconnect()
+			c.subscribe("free/a", 0)
+			c.sync()
+			return len(c.inbox) == 1
+		}
+		if !retained() {
+			t.Errorf("check_retain_source %t: retained message of one who may publish: not delivered", asks)
+		}
+		for _, barred := range []bool{true, false} {
+			if err := s.SetDisabled(t.Context(), "author", barred); err != nil {
+				t.Fatal(err)
+			}
+			want := !barred || !asks
+			if want {
+				time.Sleep(500 * time.Millisecond) // until the broker knows, or it tells nothing
+			}
+			eventually(t, fmt.Sprintf("check_retain_source %t, author barred %t: delivered %t", asks, barred, want), func() bool { return retained() == want })
+		}
+	}
+}
+
 // Clients without a username are let in if allow_anonymous says so.
 func TestBrokerAnonymous(t *testing.T) {
 	t.Parallel()

@@ -432,7 +432,7 @@ func TestSoak(t *testing.T) {
 		store.user(acl.User{Name: fmt.Sprint("u", i)})
 		m.disabled[i].change = always
 	}
-	b := startBroker(t, conf(store.uri, "plugin_opt_public soak/free", "max_queued_messages 100000", "log_type error", "log_type warning", "log_type notice", "log_type information", "connection_messages false"))
+	b := startBroker(t, conf(store.uri, "plugin_opt_public soak/free", "max_queued_messages 100000", "log_type error", "log_type warning", "log_type notice", "log_type information"))
 	b.waitLog("following the store")
 	s := &soak{t: t, store: store, model: m, broker: b, publisher: b.connect(connect{user: "jane", pass: "secret", id: "publisher"}), random: rand.New(rand.NewPCG(seed, 0))}
 	for i := range soakUsers + 2 {
