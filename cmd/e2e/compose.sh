@@ -79,7 +79,7 @@ if [ -n "$early" ]; then
 fi
 timeout 60 mosquitto_sub -p "$IOTOLL_PORT" -u john -P "$password" -t 'sensor/#' -v > "$work/john" &
 address=$(inside iotoll iotoll offer list | sed 's/.*"address":"\([A-Z9]*\)".*/\1/')
-inside tangle iotoll pay --node http://127.0.0.1:14265 --seed-file /tangle/buyer.seed --mwm 5 \
+inside tangle iotoll pay --node http://127.0.0.1:14265 --seed-file /tangle/buyer.seed \
   --amount 500 --address "$address" --message '{"username": "john"}' --wait
 for _ in $(seq 20); do
   ! grep -q 'sensor/live' "$work/john" || break

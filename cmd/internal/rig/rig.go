@@ -166,7 +166,7 @@ func (r *Rig) Iotoll(ctx context.Context, args ...string) (string, error) {
 // unless the flag --wait makes it wait until the tangle has confirmed.
 func (r *Rig) Pay(ctx context.Context, iotas int64, message string, flags ...string) (string, error) {
 	return r.Iotoll(ctx, append([]string{"pay", "--node", r.NodeURL, "--seed-file", r.SeedFile,
-		"--address", r.Deposit, "--mwm", mwm, "--amount", strconv.FormatInt(iotas, 10), "--message", message}, flags...)...)
+		"--address", r.Deposit, "--amount", strconv.FormatInt(iotas, 10), "--message", message}, flags...)...)
 }
 
 // Client starts mosquitto_sub as a user, or anonymously if user is empty.
