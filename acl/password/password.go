@@ -163,7 +163,7 @@ func parseArgon2id(stored string) (p argon2id, err error) {
 	}
 	costs := strings.Split(parts[3], ",")
 	if len(costs) != 3 {
-		return p, fmt.Errorf("%w: want argon2id costs m=...,t=...,p=...", ErrFormat)
+		return p, fmt.Errorf("%w: want argon2id costs such as m=19456,t=2,p=1", ErrFormat)
 	}
 	var m, t, n int
 	for i, c := range []struct {
