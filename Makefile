@@ -7,9 +7,10 @@ SUDO  := $(if $(filter 0,$(shell id -u)),,sudo)
 DEPS  := gcc libc6-dev mosquitto mosquitto-clients mosquitto-dev libmosquitto-dev
 
 FUZZTIME ?= 1m
+SOAK     ?= 10m
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build demo run test test-brokers test-compose bench fuzz lint clean
+.PHONY: help deps build demo run test test-brokers test-compose bench soak fuzz lint clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +47,9 @@ test-compose: deps ## docker-compose up, on base images made from Debian package
 bench: build ## the measured claims: ratios to other plugins, latencies, costs
 	$(GO) test -run '^$$' -bench . -benchtime 1x ./...
 	$(GO) run ./cmd/bench -seconds 1.5
+
+soak: deps ## random users against a model on the real broker, for SOAK (10m)
+	IOTOLL_SOAK=$(SOAK) $(GO) test -count 1 -run '^TestSoak$$' -timeout 0 -v ./plugin
 
 fuzz: deps ## every fuzz target for FUZZTIME (1m)
 	@for pkg in $$($(GO) list ./...); do \
