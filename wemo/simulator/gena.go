@@ -19,6 +19,7 @@ type subscription struct {
 	service  string
 	callback *url.URL
 	expires  time.Time
+	told     Values      // by the event queued last
 	events   chan string // property sets to send; a slow subscriber misses some
 }
 
@@ -62,10 +63,12 @@ func (p *Plug) subscribe(ctx context.Context, req *http.Request, peer netip.Addr
 		}
 		id = "uuid:" + newUUID()
 		sub = &subscription{service: service, callback: callback, expires: expires, events: make(chan string, 16)}
+		first := p.Values()
+		sub.told = first
 		p.subs[id] = sub
 		after = func() {
 			wg.Go(func() { sub.send(ctx, id) })
-			p.offer(sub, p.Values())
+			p.offer(sub, first)
 		}
 	}
 	return response{"200 OK", []string{
@@ -108,6 +111,7 @@ func (p *Plug) offer(sub *subscription, v Values) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	sub.told = v
 	if p.fault.Mute {
 		return
 	}
@@ -131,7 +135,6 @@ func property(name, value string) string {
 func (p *Plug) sendEvents(ctx context.Context) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
-	last := p.Values()
 	defer func() {
 		p.mu.Lock()
 		defer p.mu.Unlock()
@@ -152,8 +155,8 @@ func (p *Plug) sendEvents(ctx context.Context) {
 			switch {
 			case now.After(s.expires):
 				p.drop(id)
-			case s.service == "insight" && v != last && (v.State != 0 || last.State != 0),
-				s.service == "basicevent" && v.State != last.State:
+			case s.service == "insight" && v != s.told && (v.State != 0 || s.told.State != 0),
+				s.service == "basicevent" && v.State != s.told.State:
 				due = append(due, s)
 			}
 		}
@@ -161,7 +164,6 @@ func (p *Plug) sendEvents(ctx context.Context) {
 		for _, s := range due {
 			p.offer(s, v)
 		}
-		last = v
 	}
 }
 
