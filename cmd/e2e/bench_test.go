@@ -65,7 +65,7 @@ func BenchmarkPaidStream(b *testing.B) {
 		b.Fatal(err)
 	}
 	var waits []time.Duration
-	for b.Loop() {
+	for range 8 { // one after another, whatever b.N is
 		out, err := r.Pay(b.Context(), r.Price, john)
 		if err != nil {
 			b.Fatalf("%v\n%s", err, out)
