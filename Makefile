@@ -49,7 +49,7 @@ bench: build ## the measured claims: ratios to other plugins, latencies, costs
 	$(GO) run ./cmd/bench -seconds 1.5
 
 soak: deps ## random users against a model on the real broker, for SOAK (10m)
-	IOTOLL_SOAK=$(SOAK) $(GO) test -count 1 -run '^TestSoak$$' -timeout 0 -v ./plugin
+	IOTOLL_SOAK=$(SOAK) $(GO) test -tags soak -count 1 -run '^TestSoak$$' -timeout 0 -v ./plugin
 
 fuzz: deps ## every fuzz target for FUZZTIME (1m)
 	@for pkg in $$($(GO) list ./...); do \

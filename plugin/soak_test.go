@@ -1,3 +1,5 @@
+//go:build soak
+
 package main
 
 import (
@@ -316,14 +318,18 @@ func (s *soak) connect(l *listener) {
 		now := s.model.may(l.user, w.index, t0, t1)
 		l.queued[i].at = verdict{w.at.surely && now.surely, w.at.perhaps && now.perhaps}
 	}
-	surely := 0
+	surely, perhaps := 0, 0
 	for _, w := range l.queued {
 		if w.at.surely {
 			surely++
 		}
+		if w.at.perhaps {
+			perhaps++
+		}
 	}
-	// They come by the twenty. What surely comes is waited for, and what may come.
-	for last, same := -1, 0; same < 5 || last < surely && time.Since(t1) < 5*time.Second; same++ {
+	// They come by the twenty, with a pause where what only may come is left out:
+	// as many as surely come need not be those.
+	for last, same := -1, 0; same < 5 || last < perhaps && same < 50 || last < surely && time.Since(t1) < 5*time.Second; same++ {
 		if last != len(l.inbox) {
 			last, same = len(l.inbox), 0
 		}
@@ -500,8 +506,12 @@ func TestSoak(t *testing.T) {
 	done.Store(true)
 	wg.Wait()
 	close(goroutines)
-	var g []string
-	for n := range goroutines {
+	var g []int
+	for text := range goroutines {
+		n, err := strconv.Atoi(text)
+		if err != nil {
+			t.Errorf("goroutines: got %q, want a number", text)
+		}
 		g = append(g, n)
 	}
 	t.Logf("in %v: %+v; goroutines %v; memory in KiB %v", length, s.counts, g, rss)
@@ -516,7 +526,8 @@ func TestSoak(t *testing.T) {
 	if after > before+8<<10 {
 		t.Errorf("memory: at least %d KiB in the last quarter, at most %d in the second", after, before)
 	}
-	if len(g) < 2 || len(g[len(g)-1]) > len(g[0]) {
-		t.Errorf("goroutines: got %v", g)
+	// A hash and the driver's own come and go as well.
+	if len(g) < 4 || slices.Min(g[len(g)/2:]) > slices.Max(g[:len(g)/2]) {
+		t.Errorf("goroutines: got %v, want no more in the second half than in the first", g)
 	}
 }
