@@ -96,9 +96,7 @@ func TestHeld(t *testing.T) {
 // TestRevoked: what the seller takes back ends at once, on the open connection.
 func TestRevoked(t *testing.T) {
 	r := newRig(t, rig.Options{})
-	c := client(t, r, "john", "john", "-t", "sensor/#")
-	pay(t, r, 500, john)
-	receives(t, c, "sensor/live", 2)
+	c := paidClient(t, r)
 	iotoll(t, r, "grant", "revoke", "john", "live", "--reason", "test")
 	time.Sleep(200 * time.Millisecond) // twice as long as it may take
 	silent(t, r, c, "sensor/live")
@@ -111,9 +109,7 @@ func TestRevoked(t *testing.T) {
 // reading what others publish; the broker lets everybody in whom it knows.
 func TestStoreAway(t *testing.T) {
 	r := newRig(t, rig.Options{})
-	c := client(t, r, "john", "john", "-t", "sensor/#")
-	pay(t, r, 500, john)
-	receives(t, c, "sensor/live", 2)
+	c := paidClient(t, r)
 	r.Serve.Kill()
 
 	before := count(c, "sensor/live")
@@ -165,9 +161,7 @@ func TestStartWithoutStore(t *testing.T) {
 // TestNodeAway: the node stops answering in the middle of a payment.
 func TestNodeAway(t *testing.T) {
 	r := newRig(t, rig.Options{})
-	c := client(t, r, "john", "john", "-t", "sensor/#")
-	pay(t, r, 500, john)
-	receives(t, c, "sensor/live", 2)
+	c := paidClient(t, r)
 
 	if out, err := r.Pay(t.Context(), 500, john); err != nil {
 		t.Fatalf("%v\n%s", err, out)
@@ -181,9 +175,7 @@ func TestNodeAway(t *testing.T) {
 // TestBrokerRestarted: an ordinary client reconnects and goes on.
 func TestBrokerRestarted(t *testing.T) {
 	r := newRig(t, rig.Options{})
-	c := client(t, r, "john", "john", "-t", "sensor/#")
-	pay(t, r, 500, john)
-	receives(t, c, "sensor/live", 2)
+	c := paidClient(t, r)
 	r.Broker.Stop()
 	if err := r.StartBroker(t.Context()); err != nil {
 		t.Fatal(err)

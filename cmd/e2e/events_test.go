@@ -12,6 +12,8 @@ import (
 	"time"
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
+
+	"github.com/iotoll/iotoll/cmd/internal/rig"
 )
 
 // TestWokenByEvents: serve that polls once an hour settles a payment at once
@@ -58,10 +60,6 @@ func nodeBroker(t *testing.T) string {
 		t.Fatal(err)
 	}
 	l.Close()
-	program, err := exec.LookPath("mosquitto")
-	if err != nil {
-		program = "/usr/sbin/mosquitto" // Debian keeps it where only root's PATH looks
-	}
 	conf := fmt.Sprintf("listener %d 127.0.0.1\nallow_anonymous true\n", l.Addr().(*net.TCPAddr).Port)
 	if os.Getuid() == 0 {
 		conf += "user root\n"
@@ -70,7 +68,7 @@ func nodeBroker(t *testing.T) string {
 	if err := os.WriteFile(path, []byte(conf), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(program, "-c", path)
+	cmd := exec.Command(rig.Mosquitto(), "-c", path)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

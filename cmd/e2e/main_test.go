@@ -113,6 +113,16 @@ func pay(t *testing.T, r *rig.Rig, iotas int64, message string) string {
 	return out
 }
 
+// paidClient starts John's client, on all that he may read, and pays: when it
+// returns, the client receives the live readings.
+func paidClient(t *testing.T, r *rig.Rig) *rig.Process {
+	t.Helper()
+	c := client(t, r, "john", "john", "-t", "sensor/#")
+	pay(t, r, 500, john)
+	receives(t, c, "sensor/live", 2)
+	return c
+}
+
 const john = `{"username": "john"}`
 
 // publish sends one message as the account that publishes readings.

@@ -43,7 +43,6 @@ allow_anonymous true
 {{end}}plugin {{.Bin}}/iotoll.so
 plugin_opt_store_uri mongodb://127.0.0.1:{{.StorePort}}/
 plugin_opt_public sensor/1m
-{{.Conf}}
 `))
 
 // Root reports whether we are root, as whom the broker would otherwise give

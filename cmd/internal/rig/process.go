@@ -18,7 +18,6 @@ import (
 // Process is a program that the rig started.
 type Process struct {
 	Name string // for messages, and the name of its log file
-	Args []string
 
 	cmd  *exec.Cmd
 	out  *Output
@@ -33,7 +32,7 @@ func start(dir, name string, args ...string) (*Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Process{Name: name, Args: args, out: &Output{}, done: make(chan struct{})}
+	p := &Process{Name: name, out: &Output{}, done: make(chan struct{})}
 	p.cmd = exec.Command(args[0], args[1:]...)
 	p.cmd.Dir = dir
 	w := &tee{p.out, log}

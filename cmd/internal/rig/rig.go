@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -20,12 +19,10 @@ type Options struct {
 	Bin       string        // the directory that holds iotoll and iotoll.so; required
 	Dir       string        // where configuration, data and logs go; must be empty; required
 	Server    string        // the program in Bin that runs "serve"; default iotoll
-	Mosquitto []string      // the command of the broker; default mosquitto from PATH
 	Price     int64         // of the offer "live", in iotas; default 500
 	Period    time.Duration // what the price buys; default 1 h
 	Minute    time.Duration // how much time an average covers; default 1 min
 	Milestone time.Duration // the simulated tangle confirms this often; default 1 s
-	Conf      string        // more lines for mosquitto.conf
 }
 
 // Rig is the running system. Its programs may be stopped and started again one
@@ -47,22 +44,12 @@ type Rig struct {
 	others []*Process // clients
 }
 
-// mwm is how much proof of work the simulated tangle wants: little.
-const mwm = "5"
-
 // Publisher is the account that the plug's readings are published with.
 const Publisher = "iotoll"
 
 // Start brings everything up and returns when the broker accepts clients and
 // serve is ready. If it fails, nothing is left running.
 func Start(ctx context.Context, o Options) (r *Rig, err error) {
-	if len(o.Mosquitto) == 0 {
-		o.Mosquitto = []string{"mosquitto"}
-		if _, err := exec.LookPath("mosquitto"); err != nil {
-			// Debian keeps it where only root's PATH looks.
-			o.Mosquitto = []string{"/usr/sbin/mosquitto"}
-		}
-	}
 	if o.Server == "" {
 		o.Server = "iotoll"
 	}
@@ -118,10 +105,11 @@ func Start(ctx context.Context, o Options) (r *Rig, err error) {
 	return r, r.Broker.waitFor(ctx, "following the store")
 }
 
-// StartTangle starts the simulated tangle, which forgets when it stops.
+// StartTangle starts the simulated tangle, which forgets when it stops. It wants
+// little proof of work.
 func (r *Rig) StartTangle(ctx context.Context) (err error) {
 	if r.Tangle, err = start(r.Dir, "tangle", r.iotoll("sim", "tangle", "--seed-file", r.SeedFile,
-		"--listen", strings.TrimPrefix(r.NodeURL, "http://"), "--milestone", r.Milestone.String(), "--mwm", mwm)...); err != nil {
+		"--listen", strings.TrimPrefix(r.NodeURL, "http://"), "--milestone", r.Milestone.String(), "--mwm", "5")...); err != nil {
 		return err
 	}
 	return r.Tangle.waitFor(ctx, "ready")
@@ -143,9 +131,17 @@ func (r *Rig) StartServe(ctx context.Context) (err error) {
 	return r.Serve.waitFor(ctx, "ready")
 }
 
+// Mosquitto returns the program to start as the broker.
+func Mosquitto() string {
+	if path, err := exec.LookPath("mosquitto"); err == nil {
+		return path
+	}
+	return "/usr/sbin/mosquitto" // Debian keeps it where only root's PATH looks
+}
+
 // StartBroker starts Mosquitto with the plugin.
 func (r *Rig) StartBroker(ctx context.Context) (err error) {
-	if r.Broker, err = start(r.Dir, "mosquitto", append(slices.Clone(r.Mosquitto), "-c", r.BrokerConf)...); err != nil {
+	if r.Broker, err = start(r.Dir, "mosquitto", Mosquitto(), "-c", r.BrokerConf); err != nil {
 		return err
 	}
 	return r.Broker.waitListening(ctx, fmt.Sprintf("127.0.0.1:%d", r.BrokerPort))
