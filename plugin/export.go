@@ -134,8 +134,7 @@ func iotollStop(h C.uintptr_t) (ended C.bool) {
 func iotollReload(h C.uintptr_t) {
 	guard(h, "reload", func(i *instance) {
 		inject("reload")
-		i.reread.Store(true)
-		i.reload.Store(true)
+		i.renew()
 	})
 }
 

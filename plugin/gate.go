@@ -32,6 +32,8 @@ const (
 
 const (
 	followEvery  = 50 * time.Millisecond // how often the store is asked what is new
+	followTold   = time.Second           // the same, while it tells by itself when something is
+	watchAgain   = 10 * time.Second      // how often a store that does not tell is asked to
 	retryAtMost  = time.Second           // the longest pause while the store is away
 	callTimeout  = 3 * time.Second       // for a question about what is new
 	loadTimeout  = 2 * time.Minute       // for reading all users and grants
@@ -53,6 +55,9 @@ type source interface {
 	// did. An error wrapping mongostore.ErrReload says that only a new Load can
 	// tell.
 	Changes(ctx context.Context, since mongostore.Position) ([]acl.Change, mongostore.Position, error)
+	// Watch calls news when the store begins to tell that something is new, and
+	// then whenever something is. It returns when the store cannot, or ceases to.
+	Watch(ctx context.Context, news func()) error
 	Close(ctx context.Context) error
 }
 
@@ -73,8 +78,10 @@ type gate struct {
 	panics   *panics
 
 	health atomic.Pointer[health]
-	reload atomic.Bool // all is to be read anew: users may have been edited by hand
-	reread atomic.Bool // so are the settings
+	told   atomic.Bool   // the store tells when something is new
+	news   chan struct{} // holds one if follow is to ask the store now
+	reload atomic.Bool   // all is to be read anew: users may have been edited by hand
+	reread atomic.Bool   // so are the settings
 
 	ctx  context.Context // ends with close
 	stop context.CancelFunc
@@ -98,7 +105,7 @@ func newGate(c config, s source, log logrus.FieldLogger, changed func()) (*gate,
 	if err != nil {
 		return nil, err
 	}
-	g := &gate{config: c, store: s, log: log, now: time.Now, changed: changed, logins: logins, panics: &panics{log: log}}
+	g := &gate{config: c, store: s, log: log, now: time.Now, changed: changed, logins: logins, panics: &panics{log: log}, news: make(chan struct{}, 1)}
 	g.ctx, g.stop = context.WithCancel(context.Background())
 	g.snapshot.Store(acl.NewSnapshot(settings.public, settings.maxAge))
 	g.settings.Store(&settings)
@@ -112,6 +119,7 @@ func newGate(c config, s source, log logrus.FieldLogger, changed func()) (*gate,
 func (g *gate) start() error {
 	first := make(chan error, 1)
 	g.goes("follow", func() { g.follow(g.ctx, first) })
+	g.goes("watch", func() { g.watch(g.ctx) })
 	select {
 	case err := <-first:
 		if errors.Is(err, mongostore.ErrVersion) {
@@ -171,6 +179,7 @@ func (g *gate) follow(ctx context.Context, first chan<- error) {
 	f := follower{gate: g}
 	pause, logged := followEvery, time.Time{}
 	for ctx.Err() == nil {
+		told := g.told.Load()
 		err := errors.New("panic, see the log")
 		g.panics.guard("refresh", func() { err = f.refresh(ctx) })
 		if ctx.Err() != nil {
@@ -188,7 +197,9 @@ func (g *gate) follow(ctx context.Context, first chan<- error) {
 				users, grants := g.snapshot.Load().Size()
 				g.log.WithFields(logrus.Fields{"users": users, "grants": grants}).Info("following the store")
 			}
-			pause, logged = followEvery, time.Time{}
+			if pause, logged = followEvery, (time.Time{}); told {
+				pause = followTold
+			}
 		default:
 			if now := g.now(); now.Sub(logged) >= remindEvery {
 				logged = now
@@ -202,9 +213,44 @@ func (g *gate) follow(ctx context.Context, first chan<- error) {
 		}
 		select {
 		case <-ctx.Done():
+		case <-g.news:
 		case <-time.After(pause):
 		}
 	}
+}
+
+// watch lets the store tell when something is new, if it can, until ctx ends.
+func (g *gate) watch(ctx context.Context) {
+	for ctx.Err() == nil {
+		g.panics.guard("watch", func() {
+			g.store.Watch(ctx, func() { // follow notices what is wrong with the store
+				g.told.Store(true)
+				g.ask()
+			})
+		})
+		if g.told.Swap(false) {
+			g.ask()
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(watchAgain):
+		}
+	}
+}
+
+// ask has follow ask the store now.
+func (g *gate) ask() {
+	select {
+	case g.news <- struct{}{}:
+	default: // it is going to, anyway
+	}
+}
+
+// renew has the settings, and all users and grants, read anew.
+func (g *gate) renew() {
+	g.reread.Store(true)
+	g.reload.Store(true)
+	g.ask()
 }
 
 // follower is how far the snapshot follows the store.
@@ -246,7 +292,10 @@ func (f *follower) refresh(ctx context.Context) error {
 		f.again = again
 		g.goes("reload", func() {
 			all := image{err: errors.New("panic, see the log")}
-			defer func() { again <- all }()
+			defer func() {
+				again <- all
+				g.ask()
+			}()
 			all = g.load(ctx)
 		})
 	}

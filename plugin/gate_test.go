@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/iotoll/iotoll/acl"
@@ -28,6 +29,7 @@ type fakeStore struct {
 	loads   int
 	asked   int
 	closed  bool
+	tells   chan chan struct{} // what Watch takes tells of news until it is closed; Watch cannot if nil
 }
 
 func (f *fakeStore) do(g func()) {
@@ -63,6 +65,22 @@ func (f *fakeStore) Changes(_ context.Context, since mongostore.Position) ([]acl
 		return nil, since, f.err
 	}
 	return f.log[since.Seq:], mongostore.Position{Seq: int64(len(f.log))}, nil
+}
+
+func (f *fakeStore) Watch(ctx context.Context, news func()) error {
+	if f.tells == nil {
+		return errors.New("no change streams")
+	}
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case told := <-f.tells:
+		news()
+		for range told {
+			news()
+		}
+		return errors.New("the stream has ended")
+	}
 }
 
 func (f *fakeStore) Close(context.Context) error {
@@ -138,8 +156,50 @@ func TestGateFollows(t *testing.T) {
 
 	// A user is edited by hand, and the operator sends HUP.
 	f.do(func() { f.users = nil })
-	g.reload.Store(true)
+	g.renew()
 	eventually(t, "reload on demand", func() bool { return g.decide(r).reason == acl.UnknownUser })
+}
+
+// A store that tells when something is new is asked then, and seldom otherwise.
+func TestGateIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fakeStore{users: []acl.User{{Name: "john"}}, tells: make(chan chan struct{})}
+		g, _, _ := newTestGate(t, f)
+		const length = 5 * time.Second
+		// polls counts how often the store is asked in a while.
+		polls := func() (n int) {
+			synctest.Wait()
+			f.do(func() { n = -f.asked })
+			time.Sleep(length)
+			f.do(func() { n += f.asked })
+			return n
+		}
+		if n, want := polls(), int(length/followEvery); n < want-1 || n > want {
+			t.Errorf("a store that does not tell was asked %d times in %v, want %d", n, length, want)
+		}
+		told := make(chan struct{})
+		f.tells <- told
+		if n, want := polls(), int(length/followTold); n < want-1 || n > want {
+			t.Errorf("a store that tells was asked %d times in %v, want %d", n, length, want)
+		}
+		f.do(func() { f.log = append(f.log, acl.Change{User: &acl.User{Name: "john", Superuser: true}}) })
+		told <- struct{}{}
+		synctest.Wait() // no time passes
+		if a := g.decide(read("john", "x")); a.code != codeSuccess {
+			t.Errorf("decide, once the store has told: got %+v, want success", a)
+		}
+		g.renew()
+		synctest.Wait()
+		f.do(func() {
+			if f.loads != 2 {
+				t.Errorf("the store was loaded %d times, want 2: at the start and when asked to", f.loads)
+			}
+		})
+		close(told)
+		if n, want := polls(), int(length/followEvery); n < want-1 || n > want {
+			t.Errorf("a store that has ceased to tell was asked %d times in %v, want %d", n, length, want)
+		}
+	})
 }
 
 func TestGateOutlivesTheStore(t *testing.T) {

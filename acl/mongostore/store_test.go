@@ -65,7 +65,13 @@ func newDatabase() string { return fmt.Sprintf("test%d", databases.Add(1)) }
 // openDatabase returns a Store on a database, as another process would have it.
 func openDatabase(t testing.TB, database string) *Store {
 	t.Helper()
-	s, err := Open(server, database)
+	return openAt(t, server, database)
+}
+
+// openAt returns a Store on a database of a server.
+func openAt(t testing.TB, uri, database string) *Store {
+	t.Helper()
+	s, err := Open(uri, database)
 	if err != nil {
 		t.Fatal(err)
 	}
