@@ -232,37 +232,39 @@ func (l *Ledger) worked(n *node) {
 }
 
 // agree tells which of the tails enough nodes call included. asked is the node
-// that did already.
+// that did already. The others are asked one after another, until enough agree on
+// every tail: one that does not know yet, or forgot, has no veto.
 func (l *Ledger) agree(ctx context.Context, asked *node, tails []trinary.Hash) map[trinary.Hash]bool {
 	votes := make(map[trinary.Hash]int)
 	for _, t := range tails {
 		votes[t] = 1
 	}
-	have := 1
+	agreed := func(t trinary.Hash) bool { return votes[t] >= l.cfg.Agree }
+	open := slices.DeleteFunc(slices.Clone(tails), agreed)
 	for _, n := range l.order() {
-		if have >= l.cfg.Agree || len(tails) == 0 {
+		if len(open) == 0 {
 			break
 		}
 		if n == asked {
 			continue
 		}
-		states, err := n.included(ctx, tails)
+		states, err := n.included(ctx, open)
 		if err != nil {
 			if ctx.Err() == nil {
 				l.failed(n, err)
 			}
 			continue
 		}
-		have++
-		for _, t := range tails {
+		for _, t := range open {
 			if states[t] {
 				votes[t]++
 			}
 		}
+		open = slices.DeleteFunc(open, agreed)
 	}
-	agreed := make(map[trinary.Hash]bool)
+	all := make(map[trinary.Hash]bool)
 	for _, t := range tails {
-		agreed[t] = votes[t] >= l.cfg.Agree
+		all[t] = agreed(t)
 	}
-	return agreed
+	return all
 }

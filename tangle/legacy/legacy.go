@@ -46,6 +46,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -159,14 +160,15 @@ func New(cfg Config) (*Ledger, error) {
 	urls := make(map[string]bool)
 	for _, address := range cfg.Nodes {
 		n, err := newNode(address, cfg.Client, cfg.Timeout)
-		if err == nil && urls[address] {
+		same := strings.TrimRight(address, "/") // it must not agree with itself
+		if err == nil && urls[same] {
 			err = fmt.Errorf("node %q is given twice", n.name)
 		}
 		if err != nil {
 			faults = append(faults, err)
 			continue
 		}
-		urls[address] = true
+		urls[same] = true
 		l.nodes = append(l.nodes, n)
 	}
 	if len(cfg.Addresses) == 0 {

@@ -511,6 +511,30 @@ func TestAgree(t *testing.T) {
 	}
 }
 
+// TestAgreeTwoOfThree: any two of three are enough, whichever the third is.
+func TestAgreeTwoOfThree(t *testing.T) {
+	for out := range 2 { // the one that is asked second, or third, does not know
+		w := newWorld(t)
+		peers := []*devnet.Node{w.net.Peer(), w.net.Peer()}
+		l := w.read(Config{Nodes: []string{w.node.URL, serve(t, peers[0]).URL, serve(t, peers[1]).URL}, Addresses: []string{w.jane}, Agree: 2})
+		w.ledger = l
+		w.confirmed()
+		peers[out].Isolate(true)
+		tail := w.pay(500, fromJohn)
+		w.milestone()
+		if got := w.confirmed(); len(got) != 1 || got[0].ID != tail {
+			t.Errorf("without peer %d: got %v, want the payment, on which two of three agree", out, got)
+		}
+		// With both away, one is not enough.
+		peers[1-out].Isolate(true)
+		w.pay(500, fromJohn)
+		w.milestone()
+		if got := w.confirmed(); len(got) != 0 {
+			t.Errorf("without both: got %v", got)
+		}
+	}
+}
+
 func TestNewRefuses(t *testing.T) {
 	good := Config{Nodes: []string{"http://127.0.0.1:14265"}, Addresses: []string{addressOf(t, janeSeed, 0)}}
 	address := good.Addresses[0]
@@ -527,6 +551,7 @@ func TestNewRefuses(t *testing.T) {
 		{func(c *Config) { c.Nodes = []string{"ftp://host"} }, "want a URL"},
 		{func(c *Config) { c.Nodes = []string{"http://"} }, "want a URL"},
 		{func(c *Config) { c.Nodes = []string{"http://a", "http://a"} }, "given twice"},
+		{func(c *Config) { c.Nodes = []string{"http://a", "http://a/"} }, "given twice"},
 		{func(c *Config) { c.Addresses = nil }, "addresses are missing"},
 		{func(c *Config) { c.Addresses = []string{address[:81]} }, "has no checksum"},
 		{func(c *Config) { c.Addresses = []string{slip} }, "checksum"},
