@@ -120,10 +120,11 @@ type Ledger interface {
 	// Confirmed returns the payments to our deposit addresses that the ledger
 	// has confirmed and that no earlier call returned. It may return one again,
 	// but never leaves one out for good: what comes with an error counts as
-	// returned. It makes one cheap request when nothing is new. complete tells
-	// that what was returned since the process started covers all that the
-	// ledger holds for every address, as the first call tries to.
-	Confirmed(ctx context.Context) (payments []Payment, complete bool, err error)
+	// returned. It makes one cheap request when nothing is new. partial are the
+	// addresses of which the ledger may hold more than was returned since the
+	// process started: the first call tries to return everything. Beside an
+	// error that is all of them, whatever partial is.
+	Confirmed(ctx context.Context) (payments []Payment, partial []string, err error)
 }
 
 // Store remembers payments, whose they are, and what they bought.

@@ -3,6 +3,7 @@ package tangle
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -49,8 +50,8 @@ type Watcher struct {
 	settler *Settler
 	// baselined are the addresses known to have a baseline.
 	baselined map[string]bool
-	// complete tells that the ledger was read as a whole.
-	complete bool
+	// whole are the addresses of which the ledger has returned everything.
+	whole map[string]bool
 	// fresh are the payments that the ledger returned and that are not yet
 	// recorded and either settled or held, in order.
 	fresh []*waiting
@@ -69,7 +70,8 @@ type Watcher struct {
 // waiting is a payment on its way into the store.
 type waiting struct {
 	payment  Payment
-	history  bool // it came before the ledger had been read as a whole
+	history  bool // it came before everything on its address had been read
+	late     bool // it came after an earlier look all the same
 	recorded bool
 	fails    int
 	at       time.Time // of the next attempt
@@ -108,6 +110,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 	}
 	w.settler = &Settler{Store: w.Store, Offers: w.Offers, Now: w.Now}
 	w.baselined = make(map[string]bool)
+	w.whole = make(map[string]bool)
 	w.held = make(map[string]string)
 	w.ledger = trouble{base: w.Interval}
 	w.store = trouble{base: w.Interval}
@@ -167,9 +170,9 @@ func (w *Watcher) look(ctx context.Context) {
 	}
 	callCtx, cancel := context.WithTimeout(ctx, w.Timeout)
 	defer cancel()
-	payments, complete, err := w.Ledger.Confirmed(callCtx)
+	payments, partial, err := w.Ledger.Confirmed(callCtx)
 	for _, p := range payments {
-		w.fresh = append(w.fresh, &waiting{payment: p, history: !w.complete})
+		w.fresh = append(w.fresh, &waiting{payment: p, history: !w.whole[p.Address], late: !w.health.LastSuccess.IsZero()})
 	}
 	if ctx.Err() != nil {
 		return
@@ -182,7 +185,9 @@ func (w *Watcher) look(ctx context.Context) {
 		w.health.LedgerFails++
 		return
 	}
-	w.complete = w.complete || complete
+	for address := range w.Offers.byAddress {
+		w.whole[address] = w.whole[address] || !slices.Contains(partial, address)
+	}
 	w.health.LastSuccess = time.Now()
 }
 
@@ -216,10 +221,11 @@ func (w *Watcher) settleFresh(ctx context.Context) (tried bool, err error) {
 		}
 	}
 	w.fresh = left
-	if !w.complete && !w.FromStart || len(w.baselined) == len(w.Offers.byAddress) || time.Now().Before(w.store.until) {
+	due := w.withoutBaseline()
+	if len(due) == 0 || time.Now().Before(w.store.until) {
 		return tried, err
 	}
-	if baseErr := w.baseline(ctx); baseErr != nil {
+	if baseErr := w.baseline(ctx, due); baseErr != nil {
 		err = baseErr
 	}
 	return true, err
@@ -252,6 +258,10 @@ func (w *Watcher) settleOne(ctx context.Context, f *waiting) (done bool, err err
 		}
 		if outcome == Historic {
 			w.observe(p, Historic, 0)
+			if f.late {
+				w.fields(p).WithField("address", p.Address).
+					Warn("payment may be older than the first start, since its address cannot be read as a whole: assign it, or change to a new deposit address")
+			}
 			return true, nil
 		}
 		f.recorded = true
@@ -283,9 +293,21 @@ func (w *Watcher) recordAs(ctx context.Context, f *waiting) (Outcome, error) {
 	return Unmatched, nil
 }
 
-// baseline notes for each address, once all its history is recorded, that from
-// now on payments count.
-func (w *Watcher) baseline(ctx context.Context) error {
+// withoutBaseline returns the addresses that are not known to have one, and may
+// have one now.
+func (w *Watcher) withoutBaseline() []string {
+	var due []string
+	for address := range w.Offers.byAddress {
+		if !w.baselined[address] && (w.FromStart || w.whole[address]) {
+			due = append(due, address)
+		}
+	}
+	return due
+}
+
+// baseline notes for each of the addresses, once all its history is recorded,
+// that from now on payments count.
+func (w *Watcher) baseline(ctx context.Context, addresses []string) error {
 	ctx, cancel := context.WithTimeout(ctx, w.Timeout)
 	defer cancel()
 	open := make(map[string]bool)
@@ -293,10 +315,7 @@ func (w *Watcher) baseline(ctx context.Context) error {
 		open[f.payment.Address] = open[f.payment.Address] || f.history
 	}
 	var last error
-	for address := range w.Offers.byAddress {
-		if w.baselined[address] {
-			continue
-		}
+	for _, address := range addresses {
 		ok, err := w.Store.Baselined(ctx, w.Ledger.Name(), address)
 		if err != nil {
 			last = fmt.Errorf("read baseline of %s: %w", address, err)

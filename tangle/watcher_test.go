@@ -160,13 +160,13 @@ func TestWatcherFirstLook(t *testing.T) {
 			}
 			return nil
 		}
-		s.ledger.Partial(true)
+		s.ledger.Partial("JANE")
 		s.ledger.Confirm(payment("old1", fromJohn, 500))
 		s.ledger.Fail(errors.New("node is away"))
 		s.open(t)
 		time.Sleep(5 * time.Second)
 		s.ledger.Confirm(payment("old2", fromJohn, 500))
-		s.ledger.Partial(false)
+		s.ledger.Partial()
 		// The store goes away before it knows of the second one.
 		away.Store(true)
 		time.Sleep(time.Minute)
@@ -183,6 +183,49 @@ func TestWatcherFirstLook(t *testing.T) {
 		if h := s.Health(); h.Waiting != 0 || h.StoreError != nil {
 			t.Errorf("Health with the store back: got %+v", h)
 		}
+		s.close(t)
+	})
+}
+
+// TestWatcherPartialAddress: an address that cannot be read as a whole, since it
+// is flooded, holds up no other one. That is how a seller gets away from it.
+func TestWatcherPartialAddress(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShop(t)
+		o := live(t)
+		o.Former = []string{"FLOODED"}
+		s.Offers = newOffers(t, o)
+		on := func(address, id string) tangle.Payment {
+			p := payment(id, fromJohn, 500)
+			p.Address = address
+			return p
+		}
+		s.ledger.Partial("FLOODED")
+		s.ledger.Confirm(on("JANE", "old"), on("FLOODED", "flooded"))
+		s.open(t)
+		time.Sleep(time.Second)
+		s.want(t, "old", tangle.Historic)
+		s.want(t, "flooded", tangle.Historic)
+		if got := s.logged("cannot be read as a whole"); got != 0 {
+			t.Errorf("the first look: got %d warnings, want none", got)
+		}
+		s.ledger.Confirm(on("JANE", "new"), on("FLOODED", "doubtful"))
+		time.Sleep(time.Second)
+		s.want(t, "new", tangle.Credited)
+		s.want(t, "doubtful", tangle.Historic)
+		if got := s.logged("cannot be read as a whole"); got != 1 {
+			t.Errorf("got %d warnings, want one, about the payment that is not credited", got)
+		}
+		calls := s.store.Calls("Baselined")
+		time.Sleep(10 * time.Second)
+		if got := s.store.Calls("Baselined") - calls; got != 0 {
+			t.Errorf("with nothing new the store was asked %d times in 10 s", got)
+		}
+		s.ledger.Partial()
+		time.Sleep(time.Second)
+		s.ledger.Confirm(on("FLOODED", "late"))
+		time.Sleep(time.Second)
+		s.want(t, "late", tangle.Credited)
 		s.close(t)
 	})
 }

@@ -45,7 +45,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -113,6 +112,7 @@ type deposit struct {
 
 	done      map[trinary.Hash]bool      // transactions that were dealt with for good
 	seen      map[trinary.Hash]time.Time // when unconfirmed ones were seen first
+	whole     bool                       // everything was found, at some time
 	cut       bool                       // the node has more transactions than it shows, and some may be missing
 	gap       bool                       // some older than those read by milestone
 	tracked   bool                       // everything was found that is not older than the gap
@@ -206,7 +206,7 @@ func (l *Ledger) Name() string { return "legacy" }
 // have pruned what others still have.
 //
 // It is for one goroutine at a time.
-func (l *Ledger) Confirmed(ctx context.Context) (payments []tangle.Payment, complete bool, err error) {
+func (l *Ledger) Confirmed(ctx context.Context) (payments []tangle.Payment, partial []string, err error) {
 	now := time.Now()
 	first := !l.looked
 	sweep := first || !now.Before(l.sweepAt)
@@ -216,12 +216,12 @@ func (l *Ledger) Confirmed(ctx context.Context) (payments []tangle.Payment, comp
 	}
 	var faults []error
 	read := 0
-	all := true // of the nodes read gave everything that they have
+	whole := make(map[*deposit]int) // of how many nodes everything was found
 	for _, n := range l.order() {
 		if ctx.Err() != nil {
 			break
 		}
-		found, whole, nodeErr := l.poll(ctx, n, sweep)
+		found, all, nodeErr := l.poll(ctx, n, sweep)
 		payments = append(payments, found...)
 		if nodeErr != nil {
 			if ctx.Err() == nil {
@@ -232,18 +232,20 @@ func (l *Ledger) Confirmed(ctx context.Context) (payments []tangle.Payment, comp
 		}
 		l.worked(n)
 		read++
-		all = all && whole
+		for _, d := range all {
+			whole[d]++
+		}
 		if !first {
 			break
 		}
 	}
 	if err := ctx.Err(); err != nil {
-		return payments, false, fmt.Errorf("read the tangle: %w", err)
+		return payments, nil, fmt.Errorf("read the tangle: %w", err)
 	}
 	if read == 0 {
 		l.sweepAt = time.Time{} // examine the nodes again at the next call
 		l.hurry()
-		return payments, false, l.nobody(faults)
+		return payments, nil, l.nobody(faults)
 	}
 	if first {
 		// A node that cannot be read now may have history of its own, but could
@@ -256,17 +258,13 @@ func (l *Ledger) Confirmed(ctx context.Context) (payments []tangle.Payment, comp
 			l.lookAt = time.Time{}
 		}
 	}
-	return payments, all, nil
-}
-
-// cut tells whether an address has more transactions than a node shows.
-func (l *Ledger) cut() bool {
-	return slices.ContainsFunc(l.deposits, func(d *deposit) bool { return d.cut })
-}
-
-// based tells whether everything was found, at some time, for each address.
-func (l *Ledger) based() bool {
-	return !slices.ContainsFunc(l.deposits, func(d *deposit) bool { return !d.based })
+	for _, d := range l.deposits {
+		d.whole = d.whole || whole[d] == read
+		if !d.whole {
+			partial = append(partial, d.address)
+		}
+	}
+	return payments, partial, nil
 }
 
 // nobody returns the error that no node could be read.

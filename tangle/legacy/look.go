@@ -14,12 +14,13 @@ import (
 	"github.com/sirupsen/logrus"
 )
 
-// poll reads from one node what is new. whole tells whether everything that the
-// node has was found. Payments that come with an error are good.
-func (l *Ledger) poll(ctx context.Context, n *node, sweep bool) (payments []tangle.Payment, whole bool, err error) {
+// poll reads from one node what is new. whole are the addresses that were looked
+// at and of which everything was found that the node has. Payments that come with
+// an error are good.
+func (l *Ledger) poll(ctx context.Context, n *node, sweep bool) (payments []tangle.Payment, whole []*deposit, err error) {
 	balances, index, err := n.getBalances(ctx, l.hashes)
 	if err != nil {
-		return nil, false, err
+		return nil, nil, err
 	}
 	l.mu.Lock()
 	n.advance(index, time.Now())
@@ -41,21 +42,22 @@ func (l *Ledger) poll(ctx context.Context, n *node, sweep bool) (payments []tang
 		}
 	}
 	if len(look) == 0 {
-		return nil, !l.cut() && l.based(), nil
+		return nil, nil, nil
 	}
-	whole = true
 	for _, d := range look {
 		found, all, err := l.look(ctx, n, d, index)
 		payments = append(payments, found...)
 		if err != nil {
-			return payments, false, err
+			return payments, nil, err
 		}
-		whole = whole && all
+		if all {
+			whole = append(whole, d)
+		}
 	}
 	// Only if no milestone came in between do balances and payments belong together.
 	after, indexAfter, err := n.getBalances(ctx, l.hashes)
 	if err != nil {
-		return payments, false, err
+		return payments, nil, err
 	}
 	if same := indexAfter == index && slices.Equal(after, balances); same && !behind {
 		l.compare(look)
@@ -64,7 +66,7 @@ func (l *Ledger) poll(ctx context.Context, n *node, sweep bool) (payments []tang
 	if sweep && !now.Before(l.spentAt) {
 		l.warnSpent(ctx, n)
 	}
-	return payments, whole && !l.cut(), nil
+	return payments, whole, nil
 }
 
 // explained tells whether the balance is what the bundles found add up to.

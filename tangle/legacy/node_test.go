@@ -138,7 +138,7 @@ func TestRecorded(t *testing.T) {
 		t.Run(test.set, func(t *testing.T) {
 			w := &world{t: t, node: serve(t, recordedNode(t, test.set))}
 			l := w.read(Config{Nodes: []string{w.node.URL}, Addresses: []string{deposit}})
-			got, complete, err := l.Confirmed(t.Context())
+			got, complete, err := everything(t.Context(), l)
 			if !errors.Is(err, test.err) || complete != (test.err == nil) {
 				t.Errorf("got complete %t, %v, want %v", complete, err, test.err)
 			}
@@ -251,7 +251,7 @@ func TestBadAnswers(t *testing.T) {
 				answer(a)
 				return true
 			})
-			got, complete, err := l.Confirmed(t.Context())
+			got, complete, err := everything(t.Context(), l)
 			w.node.setFault(nil)
 			if name == "empty lists" && command == "findTransactions" { // that is how a node says that there is nothing
 				continue
@@ -331,7 +331,7 @@ func TestLies(t *testing.T) {
 		json.NewEncoder(a).Encode(map[string]any{"trytes": nines})
 		return true
 	})
-	if got, complete, err := l.Confirmed(t.Context()); err != nil || len(got) != 0 || l.deposits[0].based || complete {
+	if got, complete, err := everything(t.Context(), l); err != nil || len(got) != 0 || l.deposits[0].based || complete {
 		t.Errorf("all nines: got %v, %t, %v", got, complete, err)
 	}
 	w.node.setFault(nil)

@@ -298,7 +298,7 @@ func TestPruned(t *testing.T) {
 		t.Errorf("after pruning: got %v, %+v", got, w.ledger.deposits[0])
 	}
 	w.ledger = w.read(w.ledger.cfg)
-	if got, complete, err := w.ledger.Confirmed(t.Context()); err != nil || !complete || len(got) != 0 {
+	if got, complete, err := everything(t.Context(), w.ledger); err != nil || !complete || len(got) != 0 {
 		t.Errorf("another process: got %v, %t, %v", got, complete, err)
 	}
 	if !w.logged("older than what the nodes still have") {
@@ -321,7 +321,7 @@ func TestFirstLookReadsAllNodes(t *testing.T) {
 	full := serve(t, w.net.Peer())
 	w.net.Prune(w.net.Index())
 	w.ledger = w.read(Config{Nodes: []string{w.node.URL, full.URL}, Addresses: []string{w.jane}})
-	got, complete, err := w.ledger.Confirmed(t.Context())
+	got, complete, err := everything(t.Context(), w.ledger)
 	if err != nil || !complete || len(got) != 1 || got[0].ID != tail {
 		t.Errorf("first look: got %v, %t, %v, want the payment that only the second node has", got, complete, err)
 	}
@@ -468,7 +468,7 @@ func TestFloodedFromStart(t *testing.T) {
 		}
 		return hide(command, body, a)
 	})
-	if _, complete, err := w.ledger.Confirmed(t.Context()); err != nil || complete {
+	if _, complete, err := everything(t.Context(), w.ledger); err != nil || complete {
 		t.Errorf("refused: got complete %t, %v, want not complete", complete, err)
 	}
 	if !w.logged("nearly as many transactions as a node shows") {
@@ -476,7 +476,7 @@ func TestFloodedFromStart(t *testing.T) {
 	}
 	w.node.asked()
 	for range 20 {
-		if _, complete, err := w.ledger.Confirmed(t.Context()); err != nil || complete {
+		if _, complete, err := everything(t.Context(), w.ledger); err != nil || complete {
 			t.Errorf("refused: got complete %t, %v, want not complete", complete, err)
 		}
 	}
@@ -485,7 +485,7 @@ func TestFloodedFromStart(t *testing.T) {
 	}
 	refuse.Store(false)
 	w.settledNow()
-	if _, complete, err := w.ledger.Confirmed(t.Context()); err != nil || !complete {
+	if _, complete, err := everything(t.Context(), w.ledger); err != nil || !complete {
 		t.Errorf("all milestones since the first: got complete %t, %v, want complete", complete, err)
 	}
 
@@ -494,16 +494,42 @@ func TestFloodedFromStart(t *testing.T) {
 		w.milestone()
 	}
 	w.ledger = w.read(w.ledger.cfg)
-	if _, complete, err := w.ledger.Confirmed(t.Context()); err != nil || complete {
+	if _, complete, err := everything(t.Context(), w.ledger); err != nil || complete {
 		t.Errorf("another process: got complete %t, %v, want not complete", complete, err)
 	}
 	tail := w.pay(500, fromJohn)
 	w.milestone()
-	got, complete, err := w.ledger.Confirmed(t.Context())
+	got, complete, err := everything(t.Context(), w.ledger)
 	if err != nil || complete || len(got) != 1 || got[0].ID != tail {
 		t.Errorf("a new payment: got %v, complete %t, %v", got, complete, err)
 	}
 	w.node.setFault(nil)
+}
+
+// TestFloodedFormerAddress: who leaves a flooded address for a new one is paid
+// there at once.
+func TestFloodedFormerAddress(t *testing.T) {
+	fresh := addressOf(t, janeSeed, 1)
+	w := newWorld(t, addressOf(t, janeSeed, 0), fresh)
+	if err := w.net.Flood(w.jane, 1000, devnet.Unconfirmable); err != nil {
+		t.Fatal(err)
+	}
+	w.node.setFault(func(command string, _ []byte, a http.ResponseWriter) bool {
+		if command == "getLedgerDiffExt" {
+			a.WriteHeader(http.StatusForbidden)
+		}
+		return command == "getLedgerDiffExt"
+	})
+	for range 3 {
+		if _, partial, err := w.ledger.Confirmed(t.Context()); err != nil || !slices.Equal(partial, []string{w.jane}) {
+			t.Errorf("got partial %q, %v, want the flooded address alone", partial, err)
+		}
+	}
+	tail := w.send(w.spend(devnet.Spend{To: bundle.Transfers{w.transfer(fresh, 500, fromJohn)}}))
+	w.milestone()
+	if got := w.confirmed(); !slices.Equal(ids(got), []string{tail}) {
+		t.Errorf("got %v, want the payment to the new address", got)
+	}
 }
 
 // hide answers findTransactions by address with a thousand transactions that do
@@ -542,7 +568,7 @@ func TestManyReplays(t *testing.T) {
 		json.NewEncoder(w).Encode(all)
 		return true
 	})
-	got, complete, err := l.Confirmed(t.Context())
+	got, complete, err := everything(t.Context(), l)
 	if err != nil || !complete || len(slices.Compact(ids(got))) != count {
 		t.Fatalf("got %d payments, %t, %v, want %d", len(got), complete, err, count)
 	}
@@ -580,7 +606,7 @@ func TestOutOfTime(t *testing.T) {
 			}
 			return false
 		})
-		got, complete, err := l.Confirmed(ctx)
+		got, complete, err := everything(ctx, l)
 		cancel()
 		for _, p := range got {
 			if found[p.ID] {

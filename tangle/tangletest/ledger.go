@@ -14,7 +14,7 @@ type Ledger struct {
 	mu       sync.Mutex
 	pending  []tangle.Payment
 	errs     []error
-	partial  bool
+	partial  []string
 	requests int
 }
 
@@ -35,11 +35,11 @@ func (l *Ledger) Fail(errs ...error) {
 	l.errs = append(l.errs, errs...)
 }
 
-// Partial says whether calls answer that they do not cover the whole ledger.
-func (l *Ledger) Partial(partial bool) {
+// Partial says of which addresses calls answer that there may be more.
+func (l *Ledger) Partial(addresses ...string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.partial = partial
+	l.partial = addresses
 }
 
 // Requests returns how often Confirmed was called.
@@ -50,21 +50,21 @@ func (l *Ledger) Requests() int {
 }
 
 // Confirmed implements tangle.Ledger.
-func (l *Ledger) Confirmed(ctx context.Context) ([]tangle.Payment, bool, error) {
+func (l *Ledger) Confirmed(ctx context.Context) ([]tangle.Payment, []string, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.requests++
 	if err := ctx.Err(); err != nil {
-		return nil, false, err
+		return nil, nil, err
 	}
 	if len(l.errs) > 0 {
 		err := l.errs[0]
 		l.errs = l.errs[1:]
 		if err != nil {
-			return nil, false, err
+			return nil, nil, err
 		}
 	}
 	payments := l.pending
 	l.pending = nil
-	return payments, !l.partial, nil
+	return payments, l.partial, nil
 }
