@@ -96,17 +96,17 @@ func (l *Ledger) compare(look []*deposit) {
 	now := time.Now()
 	for _, d := range look {
 		switch {
-		case !d.based:
+		case !d.based && d.tracked:
 			// What the node has forgotten is not missing.
-			if d.tracked {
-				d.based, d.offset, d.apart = true, d.balance-d.accounted, time.Time{}
-				if d.offset != 0 {
-					l.log(d).WithFields(logrus.Fields{"balance": d.balance, "found": d.accounted}).
-						Info("part of the balance is older than what the nodes still have")
-				}
+			d.based, d.offset, d.apart = true, d.balance-d.accounted, time.Time{}
+			if d.offset != 0 {
+				l.log(d).WithFields(logrus.Fields{"balance": d.balance, "found": d.accounted}).
+					Info("part of the balance is older than what the nodes still have")
 			}
 			continue
-		case d.explained():
+		case !d.based && !d.doubted:
+			continue
+		case d.based && d.explained():
 			if !d.reminded.IsZero() {
 				l.log(d).WithField("balance", d.balance).Info("balance and payments agree again")
 			}
@@ -124,7 +124,7 @@ func (l *Ledger) compare(look []*deposit) {
 			"balance": d.balance, "explained": d.accounted + d.offset,
 			"missing": d.balance - d.accounted - d.offset, "cut": d.cut,
 		}
-		if d.balance < d.accounted+d.offset {
+		if d.based && d.balance < d.accounted+d.offset {
 			l.log(d).WithFields(fields).Warn("balance is lower than payments say, was the address spent from elsewhere?")
 			continue
 		}

@@ -511,6 +511,28 @@ func TestAgree(t *testing.T) {
 	}
 }
 
+// TestAgreeOnHistory: if a node has forgotten what another still has, both never
+// agree on it, and the seller is told.
+func TestAgreeOnHistory(t *testing.T) {
+	w := newWorld(t)
+	w.pay(500, fromJohn)
+	w.milestone()
+	w.milestone()
+	pruned := w.net.Peer()
+	pruned.Prune(w.net.Index())
+	w.ledger = w.read(Config{Nodes: []string{w.node.URL, serve(t, pruned).URL}, Addresses: []string{w.jane}, Agree: 2})
+	for range 2 {
+		if got, complete, err := everything(t.Context(), w.ledger); err != nil || complete || len(got) != 0 {
+			t.Errorf("got %v, complete %t, %v, want nothing, and not complete", got, complete, err)
+		}
+		w.settledNow()
+		w.ledger.deposits[0].apart = time.Now().Add(-time.Minute)
+	}
+	if !w.logged("wait until enough nodes") {
+		t.Error("the seller was not told")
+	}
+}
+
 // TestAgreeTwoOfThree: any two of three are enough, whichever the third is.
 func TestAgreeTwoOfThree(t *testing.T) {
 	for out := range 2 { // the one that is asked second, or third, does not know
