@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"text/tabwriter"
@@ -139,7 +138,6 @@ type grantJSON struct {
 }
 
 func printGrantsJSON(c console, entries []mongostore.Entry, now time.Time) error {
-	encoder := json.NewEncoder(c.out)
 	for _, e := range entries {
 		j := grantJSON{
 			ID: e.ID, User: e.Subject, Offer: e.Offer, Number: e.Seq, Kind: string(e.Kind),
@@ -153,7 +151,7 @@ func printGrantsJSON(c console, entries []mongostore.Entry, now time.Time) error
 			j.From, j.Until = instant(e.NotBefore), instant(end)
 		}
 		j.RevokedAt = instant(e.RevokedAt)
-		if err := encoder.Encode(j); err != nil {
+		if err := printJSON(c, j); err != nil {
 			return err
 		}
 	}
@@ -183,8 +181,8 @@ func newGrantAdd(c console, load loader) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "add USER OFFER TIME --reason TEXT",
 		Aliases: []string{"extend"},
-		Short:   "Give a user time, after what the user has already",
-		Example: `  iotoll grant add john live 30m --reason 'the plug was away'`,
+		Short:   "Give a user time, after what the user has already (or: extend)",
+		Example: `  iotoll grant extend john live 30m --reason 'the plug was away'`,
 		Args:    exactly("USER", "OFFER", "TIME"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			d, err := time.ParseDuration(args[2])

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode/utf16"
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
@@ -182,13 +183,33 @@ func newPaymentJSON(b mongostore.Booking) paymentJSON {
 }
 
 func printPaymentsJSON(c console, bookings []mongostore.Booking) error {
-	e := json.NewEncoder(c.out)
 	for _, b := range bookings {
-		if err := e.Encode(newPaymentJSON(b)); err != nil {
+		if err := printJSON(c, newPaymentJSON(b)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// printJSON prints a value on a line. Characters that a terminal may obey, some
+// of which JSON allows as they are, are escaped; to a program it is the same.
+func printJSON(c console, value any) error {
+	line, err := json.Marshal(value)
+	if err != nil {
+		return err
+	}
+	var safe strings.Builder
+	for _, r := range string(line) {
+		if strconv.IsPrint(r) {
+			safe.WriteRune(r)
+			continue
+		}
+		for _, unit := range utf16.Encode([]rune{r}) {
+			fmt.Fprintf(&safe, `\u%04x`, unit)
+		}
+	}
+	_, err = fmt.Fprintln(c.out, safe.String())
+	return err
 }
 
 func printPaymentsCSV(c console, bookings []mongostore.Booking) error {
@@ -204,7 +225,7 @@ func printPaymentsCSV(c console, bookings []mongostore.Booking) error {
 	for _, b := range bookings {
 		j := newPaymentJSON(b)
 		w.Write([]string{j.Payment, j.Ledger, j.Reference, j.Address, strconv.FormatInt(j.Iotas, 10), cell(j.Message),
-			strconv.FormatInt(j.Position, 10), at(j.Claimed), at(j.Seen), at(j.Confirmed), j.Outcome, cell(j.Reason), cell(j.User), j.Offer,
+			strconv.FormatInt(j.Position, 10), at(j.Claimed), at(j.Seen), at(j.Confirmed), j.Outcome, cell(j.Reason), cell(j.User), cell(j.Offer),
 			cell(j.By), at(j.Settled), cell(j.Grant), at(j.From), at(j.Until), strconv.FormatInt(j.Credit, 10)})
 	}
 	w.Flush()
@@ -212,9 +233,16 @@ func printPaymentsCSV(c console, bookings []mongostore.Booking) error {
 }
 
 // cell is text of strangers as it can be put into a spreadsheet, where a cell
-// that begins with one of these characters is a formula.
+// that begins with one of these characters is a formula (OWASP, "CSV Injection"),
+// and on a terminal. --json has it as it is.
 func cell(s string) string {
-	if s != "" && strings.ContainsRune("=+-@\t\r", rune(s[0])) {
+	s = strings.Map(func(r rune) rune {
+		if r == '\n' || r == '\t' || strconv.IsPrint(r) {
+			return r
+		}
+		return utf8.RuneError
+	}, s)
+	if first, _ := utf8.DecodeRuneInString(s); s != "" && strings.ContainsRune("=+-@\t\n＝＋－＠", first) {
 		return "'" + s
 	}
 	return s
@@ -237,7 +265,7 @@ func booking(ctx context.Context, store *mongostore.Store, id string) (mongostor
 	case 1:
 		return all[0], nil
 	}
-	return b, fmt.Errorf("payment %q: %d payments begin like that", id, len(all))
+	return b, hint(fmt.Errorf("payment %q: %d payments begin like that", id, len(all)), `"iotoll payment list --json" shows all of their names`)
 }
 
 func newPaymentShow(c console, load loader) *cobra.Command {
@@ -257,7 +285,11 @@ func newPaymentShow(c console, load loader) *cobra.Command {
 			row("reference", b.Reference)
 			row("address", b.Address)
 			row("iotas", strconv.FormatInt(b.Amount, 10))
-			row("message", printable(string(b.Message)))
+			message := printable(string(b.Message))
+			if !utf8.Valid(b.Message) {
+				message = strconv.Quote(string(b.Message))
+			}
+			row("message", message)
 			row("milestone", strconv.FormatInt(b.Position, 10))
 			row("sender says", clock(b.Claimed))
 			row("seen", clock(b.Seen))

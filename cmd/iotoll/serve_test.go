@@ -232,9 +232,13 @@ func TestStory(t *testing.T) {
 	if out := s.must("", "grant", "add", "jane", "live", "30m", "--reason", "the plug was away"); !strings.HasPrefix(out, "jane has live from ") {
 		t.Errorf("grant add: got %q", out)
 	}
+	if out := s.must("", "grant", "extend", "jane", "live", "15m", "--reason", "and once more"); !strings.HasPrefix(out, "jane has live from ") {
+		t.Errorf("grant extend: got %q", out)
+	}
+	s.refuses(2, `required flag(s) "reason" not set`, "", "grant", "extend", "jane", "live", "15m")
 	s.must("", "grant", "revoke", "jane", "live", "--reason", "asked for it")
 	s.answers("deny: grant ended live/00000000000000000001/jane", "jane", "read", "sensor/live")
-	if out := s.must("", "grant", "list", "--user", "jane"); strings.Count(out, "\n") != 4 || strings.Count(out, " revoked ") != 3 {
+	if out := s.must("", "grant", "list", "--user", "jane"); strings.Count(out, "\n") != 5 || strings.Count(out, " revoked ") != 4 {
 		t.Errorf("grant list: got\n%s", out)
 	}
 	if out := s.must("", "grant", "list", "--live"); strings.Count(out, "\n") != 2 || !strings.Contains(out, "john  live   2   paid  live ") {
@@ -246,7 +250,7 @@ func TestStory(t *testing.T) {
 			t.Fatalf("grant list --json: got %+v, %v", g, err)
 		}
 	}
-	if out := s.must("", "audit"); strings.Count(out, "\n") != 6 || !strings.Contains(out, "grant revoke") || !strings.Contains(out, "asked for it") {
+	if out := s.must("", "audit"); strings.Count(out, "\n") != 7 || !strings.Contains(out, "grant revoke") || !strings.Contains(out, "asked for it") {
 		t.Errorf("audit: got\n%s", out)
 	}
 }
