@@ -4,11 +4,11 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/tls"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"net"
 	"net/url"
+	"strings"
 	"sync"
 	"time"
 
@@ -30,7 +30,6 @@ type Broker struct {
 	URL      string      // mqtt://host:port, or mqtts:// with TLS
 	Username string      // empty: anonymous
 	Password []byte      // never logged
-	ClientID string      // empty: a random one
 	TLS      *tls.Config // for mqtts://; nil is the system's defaults
 	Status   string      // topic of the last will; empty: no will
 	Log      logrus.FieldLogger
@@ -255,7 +254,7 @@ func await(ctx context.Context, t mqtt.Token) error {
 }
 
 func (b *Broker) options() *mqtt.ClientOptions {
-	o := connection{b.URL, b.Username, b.Password, b.ClientID, b.TLS}.options()
+	o := connection{b.URL, b.Username, b.Password, b.TLS}.options()
 	if b.Status != "" {
 		o.SetBinaryWill(b.Status, Status{Reason: lost}.payload(), 1, true)
 	}
@@ -270,7 +269,6 @@ type connection struct {
 	url      string
 	username string
 	password []byte
-	clientID string
 	tls      *tls.Config
 }
 
@@ -299,15 +297,9 @@ func (c connection) options() *mqtt.ClientOptions {
 	if u.Port() != "" {
 		port = u.Port()
 	}
-	id := c.clientID
-	if id == "" {
-		var r [8]byte
-		rand.Read(r[:]) // never fails
-		id = "iotoll-" + hex.EncodeToString(r[:])
-	}
 	o := mqtt.NewClientOptions().
 		AddBroker(scheme + "://" + net.JoinHostPort(u.Hostname(), port)).
-		SetClientID(id).
+		SetClientID("iotoll-" + strings.ToLower(rand.Text()[:16])).
 		SetProtocolVersion(4).
 		SetCleanSession(true).
 		SetAutoReconnect(false).

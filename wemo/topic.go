@@ -18,7 +18,7 @@ import (
 )
 
 // Topic is a Source: what somebody else publishes on an MQTT broker. It takes
-// readings from Tasmota (tele/+/SENSOR, /ENERGY/Power), Shelly
+// readings from Tasmota (tele/…/SENSOR, /ENERGY/Power), Shelly
 // (…/status/switch:0, /apower), zigbee2mqtt (/power), Home Assistant's
 // statestream (a plain number) and the like.
 //
@@ -30,7 +30,6 @@ type Topic struct {
 	URL      string      // mqtt://host:port, or mqtts:// with TLS
 	Username string      // empty: anonymous
 	Password []byte      // never logged
-	ClientID string      // empty: a random one
 	TLS      *tls.Config // for mqtts://; nil is the system's defaults
 	Topic    string
 	// Pointer says where in a JSON message the power is (RFC 6901), such as
@@ -114,7 +113,7 @@ func (s *Topic) connect(ctx context.Context) error {
 	// Each connection has channels of its own: a late message of an earlier
 	// one goes nowhere.
 	messages, lost := make(chan message, 1), make(chan error, 1)
-	o := connection{s.URL, s.Username, s.Password, s.ClientID, s.TLS}.options()
+	o := connection{s.URL, s.Username, s.Password, s.TLS}.options()
 	o.SetConnectionLostHandler(func(_ mqtt.Client, err error) { lost <- err })
 	client := mqtt.NewClient(o)
 	err := await(ctx, client.Connect())
