@@ -29,7 +29,8 @@ type Client struct {
 const (
 	connectTimeout = 2 * time.Second
 	requestTimeout = 3 * time.Second // connecting included
-	maxBody        = 64 << 10        // the largest recorded document has 20,836 bytes
+	maxHead        = 8 << 10
+	maxBody        = 64 << 10 // the largest recorded document has 20,836 bytes
 )
 
 var (
@@ -80,7 +81,7 @@ func parseDescription(doc []byte) (Device, error) {
 	if err != nil {
 		return Device{}, fmt.Errorf("%w: parse description: %w", ErrNotInsight, err)
 	}
-	field := func(name string) string { return clip(strings.TrimSpace(v[name])) }
+	field := func(name string) string { return plain(v[name]) }
 	if t := field("deviceType"); !strings.HasPrefix(t, "urn:Belkin:device:insight:") {
 		return Device{}, fmt.Errorf("%w: device type is %q, want urn:Belkin:device:insight:1", ErrNotInsight, t)
 	}
@@ -242,8 +243,9 @@ func (c *Client) init() {
 	}
 	c.http = &http.Client{
 		Transport: &http.Transport{
-			DisableKeepAlives:  true,
-			DisableCompression: true,
+			DisableKeepAlives:      true,
+			DisableCompression:     true,
+			MaxResponseHeaderBytes: maxHead,
 			DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
 				dctx, cancel := context.WithTimeout(ctx, connectTimeout)
 				defer cancel()

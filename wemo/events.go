@@ -225,7 +225,7 @@ func (p *Plug) subscribe(ctx context.Context) (time.Duration, error) {
 		Handler:        s,
 		ReadTimeout:    requestTimeout,
 		WriteTimeout:   2 * requestTimeout,
-		MaxHeaderBytes: 8 << 10,
+		MaxHeaderBytes: maxHead,
 		ErrorLog:       log.New(io.Discard, "", 0),
 	}
 	s.server.SetKeepAlivesEnabled(false)

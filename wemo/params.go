@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 )
 
 // ErrParams is wrapped by every error about an InsightParams string that does
@@ -119,4 +120,15 @@ func clip(s string) string {
 		return s[:80] + "…"
 	}
 	return s
+}
+
+// plain is what a device says of itself, clipped and without what would steer
+// the terminal or forge lines of the log on which it ends up unquoted.
+func plain(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return unicode.ReplacementChar
+	}, clip(strings.TrimSpace(s)))
 }

@@ -42,10 +42,10 @@ func soapValue(envelope []byte, name string) (string, error) {
 		if err != nil {
 			return "", fmt.Errorf("parse SOAP fault: error code is %q, want an integer", clip(s))
 		}
-		return "", &Fault{Code: code, Description: clip(strings.TrimSpace(v["errorDescription"]))}
+		return "", &Fault{Code: code, Description: plain(v["errorDescription"])}
 	}
 	if s, ok := v["faultstring"]; ok {
-		return "", &Fault{Description: clip(strings.TrimSpace(s))}
+		return "", &Fault{Description: plain(s)}
 	}
 	return "", fmt.Errorf("parse SOAP envelope: %w: %s", errNoElement, name)
 }

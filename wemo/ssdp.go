@@ -355,7 +355,7 @@ func parseSSDP(b []byte) (ssdpAnswer, error) {
 			a.gone = strings.EqualFold(value, "ssdp:byebye")
 		}
 	}
-	if len(a.udn) > 200 || !strings.HasPrefix(a.udn, "uuid:") || a.udn == "uuid:" {
+	if a.udn != plain(a.udn) || !strings.HasPrefix(a.udn, "uuid:") || a.udn == "uuid:" {
 		return ssdpAnswer{}, fmt.Errorf("SSDP message with USN %q, want uuid:…", clip(a.udn))
 	}
 	u, err := url.Parse(location)
