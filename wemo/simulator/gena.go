@@ -29,32 +29,54 @@ const defaultTimeout = 1801
 // maxSubscriptions bounds what strangers on the network can make us keep.
 const maxSubscriptions = 100
 
+// eventService is the service whose events a path is about; empty if none.
+func eventService(path string) string {
+	service := strings.TrimSuffix(strings.TrimPrefix(path, "/upnp/event/"), "1")
+	if services[service] == "" {
+		return ""
+	}
+	return service
+}
+
+// grant reads a TIMEOUT: for how long a subscription holds, and how the answer
+// says so.
+func grant(timeout string) (time.Duration, string) {
+	number, ok := strings.CutPrefix(strings.ToLower(timeout), "second-")
+	n, err := strconv.Atoi(number)
+	switch {
+	case ok && number == "infinite":
+		return 100 * 365 * 24 * time.Hour, "Second-infinite"
+	case !ok || err != nil || n <= 0:
+		n = defaultTimeout
+	}
+	n = min(n, 86400)
+	return time.Duration(n) * time.Second, "Second-" + strconv.Itoa(n)
+}
+
 // subscribe answers SUBSCRIBE (UPnP Device Architecture 1.0, section 4.1).
 // After the answer, after sends the first event.
 func (p *Plug) subscribe(ctx context.Context, req *http.Request, peer netip.Addr, wg *sync.WaitGroup) (res response, after func()) {
-	service := strings.TrimSuffix(strings.TrimPrefix(req.URL.Path, "/upnp/event/"), "1")
-	if services[service] == "" {
+	service := eventService(req.URL.Path)
+	if service == "" {
 		return page("404 Not Found"), nil
 	}
 	now := p.config.Now()
-	seconds := defaultTimeout
-	if n, err := strconv.Atoi(strings.TrimPrefix(strings.ToLower(req.Header.Get("TIMEOUT")), "second-")); err == nil && n > 0 &&
-		strings.HasPrefix(strings.ToLower(req.Header.Get("TIMEOUT")), "second-") {
-		seconds = min(n, 86400)
-	}
-	expires := now.Add(time.Duration(seconds) * time.Second)
+	lasts, granted := grant(req.Header.Get("TIMEOUT"))
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	id := req.Header.Get("SID")
+	id, nt, callback := req.Header.Get("SID"), req.Header.Get("NT"), req.Header.Get("CALLBACK")
+	if id != "" && (nt != "" || callback != "") || id == "" && nt == "" {
+		return page("400 Bad Request"), nil
+	}
 	sub := p.subs[id]
 	if id != "" {
-		if sub == nil || sub.service != service || now.After(sub.expires) || req.Header.Get("CALLBACK") != "" || req.Header.Get("NT") != "" {
+		if sub == nil || sub.service != service || now.After(sub.expires) {
 			return p.precondition(), nil
 		}
-		sub.expires = expires
+		sub.expires = now.Add(lasts)
 	} else {
-		callback, err := url.Parse(strings.Trim(req.Header.Get("CALLBACK"), "<>"))
-		if err != nil || callback.Scheme != "http" || req.Header.Get("NT") != "upnp:event" || len(p.subs) >= maxSubscriptions {
+		callback, err := url.Parse(strings.Trim(callback, "<>"))
+		if err != nil || callback.Scheme != "http" || nt != "upnp:event" || len(p.subs) >= maxSubscriptions {
 			return p.precondition(), nil
 		}
 		// Unlike a plug: events go to who asked, not to whomever he names.
@@ -62,7 +84,7 @@ func (p *Plug) subscribe(ctx context.Context, req *http.Request, peer netip.Addr
 			return p.precondition(), nil
 		}
 		id = "uuid:" + newUUID()
-		sub = &subscription{service: service, callback: callback, expires: expires, events: make(chan string, 16)}
+		sub = &subscription{service: service, callback: callback, expires: now.Add(lasts), events: make(chan string, 16)}
 		first := p.Values()
 		sub.told = first
 		p.subs[id] = sub
@@ -72,7 +94,7 @@ func (p *Plug) subscribe(ctx context.Context, req *http.Request, peer netip.Addr
 		}
 	}
 	return response{"200 OK", []string{
-		date(now), serverLine, "CONTENT-LENGTH: 0", userAgentLine, "SID: " + id, "TIMEOUT: Second-" + strconv.Itoa(seconds),
+		date(now), serverLine, "CONTENT-LENGTH: 0", userAgentLine, "SID: " + id, "TIMEOUT: " + granted,
 	}, ""}, after
 }
 
@@ -85,7 +107,7 @@ func (p *Plug) unsubscribe(req *http.Request) response {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	id := req.Header.Get("SID")
-	if p.subs[id] == nil {
+	if sub := p.subs[id]; sub == nil || sub.service != eventService(req.URL.Path) {
 		return p.precondition()
 	}
 	p.drop(id)

@@ -136,17 +136,13 @@ func (p *Plug) Run(ctx context.Context) error {
 	p.mu.Unlock()
 	for _, c := range []net.PacketConn{p.direct, p.group} {
 		if c != nil {
-			wg.Go(func() { p.answerSearches(c) })
+			wg.Go(func() { p.answerSearches(ctx, c, &wg) })
 		}
 	}
 	wg.Go(func() { p.sendEvents(ctx) })
-	if p.config.Multicast {
-		p.announce("ssdp:alive")
-	}
+	p.announce("ssdp:alive")
 	<-ctx.Done()
-	if p.config.Multicast {
-		p.announce("ssdp:byebye")
-	}
+	p.announce("ssdp:byebye")
 	p.mu.Lock()
 	p.accept = nil // no Restart starts anything from here on
 	p.mu.Unlock()
@@ -183,10 +179,18 @@ func (p *Plug) Values() Values { return p.meter.values(p.config.Now()) }
 // Freeze makes the plug say v from now on, whatever the time and the load are.
 func (p *Plug) Freeze(v Values) { p.meter.freeze(v) }
 
-// Restart boots the plug: subscriptions are forgotten, and a fault ends. With
-// move it comes back on another port, and the old one goes on accepting
-// without ever answering, as real ones do.
+// Restart boots the plug: subscriptions are forgotten, a fault ends, and it
+// announces itself. With move it comes back on another port, and the old one
+// goes on accepting without ever answering, as real ones do.
 func (p *Plug) Restart(move bool) error {
+	if err := p.reboot(move); err != nil {
+		return err
+	}
+	p.announce("ssdp:alive")
+	return nil
+}
+
+func (p *Plug) reboot(move bool) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.fault = Fault{}

@@ -3,12 +3,14 @@ package simulator
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/netip"
 	"strconv"
+	"sync"
 	"time"
 
 	"golang.org/x/net/ipv4"
@@ -46,53 +48,65 @@ func joinGroup() (net.PacketConn, error) {
 	return c, nil
 }
 
-// answerSearches answers until c is closed.
-func (p *Plug) answerSearches(c net.PacketConn) {
+// answerSearches answers until c is closed. It gives up answers that are not
+// due yet when ctx ends.
+func (p *Plug) answerSearches(ctx context.Context, c net.PacketConn, wg *sync.WaitGroup) {
 	buf := make([]byte, 4096)
 	for {
 		n, from, err := c.ReadFrom(buf)
 		if err != nil {
 			return
 		}
-		p.search(buf[:n], from.(*net.UDPAddr))
+		st, delay, ok := p.search(buf[:n])
+		switch {
+		case !ok:
+		case delay == 0:
+			p.answer(st, from.(*net.UDPAddr))
+		default:
+			wg.Go(func() {
+				select {
+				case <-ctx.Done():
+				case <-time.After(delay):
+					p.answer(st, from.(*net.UDPAddr))
+				}
+			})
+		}
 	}
 }
 
-// search answers one M-SEARCH as libupnp does: MAN must be quoted and MX be
-// there; the answer comes from a port of its own, after a random part of MX in
-// whole seconds.
-func (p *Plug) search(b []byte, from *net.UDPAddr) {
+// search reads an M-SEARCH as libupnp does: MAN must be quoted and MX be there;
+// the answer is due after a random part of MX in whole seconds. ok is false
+// where a plug does not answer.
+func (p *Plug) search(b []byte) (st string, delay time.Duration, ok bool) {
 	req, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(b)))
 	if err != nil || req.Method != "M-SEARCH" || req.Header.Get("MAN") != `"ssdp:discover"` {
-		return
+		return "", 0, false
 	}
 	mx, err := strconv.Atoi(req.Header.Get("MX"))
-	st := req.Header.Get("ST")
-	usn, ok := p.usn(st)
-	if err != nil || mx < 1 || !ok {
-		return
+	st = req.Header.Get("ST")
+	if _, ok := p.usn(st); !ok || err != nil || mx < 1 {
+		return "", 0, false
 	}
 	mx = min(mx, 120)
-	delay := time.Duration(rand.IntN(max(1, mx-max(1, mx/10)))) * time.Second
-	send := func() {
-		c, err := net.DialUDP("udp", nil, from)
-		if err != nil {
-			return
-		}
-		defer c.Close()
-		location := p.location(c.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap())
-		p.mu.Lock()
-		boot := p.boot
-		p.mu.Unlock()
-		fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nCACHE-CONTROL: max-age=86400\r\n%s\r\nEXT:\r\nLOCATION: %s\r\n"+
-			"OPT: \"http://schemas.upnp.org/upnp/1/0/\"; ns=01\r\n01-NLS: %s\r\n%s\r\n%s\r\nST: %s\r\nUSN: %s\r\n\r\n",
-			date(p.config.Now()), location, boot, serverLine, userAgentLine, st, usn)
+	return st, time.Duration(rand.IntN(max(1, mx-max(1, mx/10)))) * time.Second, true
+}
+
+// answer answers a search, from a port of its own on the address where the
+// plug serves.
+func (p *Plug) answer(st string, to *net.UDPAddr) {
+	var from net.UDPAddr // any, as long as it reaches who asks
+	if a := p.Addr().Addr(); !a.IsUnspecified() {
+		from.IP = a.AsSlice()
 	}
-	if delay == 0 {
-		send()
-	} else {
-		time.AfterFunc(delay, send)
+	c, err := net.DialUDP("udp", &from, to)
+	if err != nil {
+		return
 	}
+	defer c.Close()
+	usn, _ := p.usn(st)
+	fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nCACHE-CONTROL: max-age=86400\r\n%s\r\nEXT:\r\nLOCATION: %s\r\n"+
+		"OPT: \"http://schemas.upnp.org/upnp/1/0/\"; ns=01\r\n01-NLS: %s\r\n%s\r\n%s\r\nST: %s\r\nUSN: %s\r\n\r\n",
+		date(p.config.Now()), p.location(c.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap()), p.booted(), serverLine, userAgentLine, st, usn)
 }
 
 // usn is the name under which a plug answers a search for st. It does not
@@ -122,11 +136,36 @@ func (p *Plug) location(local netip.Addr) string {
 	return "http://" + a.String() + "/setup.xml"
 }
 
-// announce says on every network that the plug is there, or that it goes.
-func (p *Plug) announce(nts string) {
+// booted is the UUID of this boot.
+func (p *Plug) booted() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.boot
+}
+
+// announcements are what the plug says at local of itself and of its services,
+// each twice: ssdp:alive when it is there, and ssdp:byebye when it goes.
+func (p *Plug) announcements(nts string, local netip.Addr) []string {
 	types := []string{"upnp:rootdevice", p.UDN(), "urn:Belkin:device:insight:1"}
 	for _, s := range serviceOrder {
 		types = append(types, "urn:Belkin:service:"+s+":1")
+	}
+	var all []string
+	for range 2 {
+		for _, t := range types {
+			usn, _ := p.usn(t)
+			all = append(all, fmt.Sprintf("NOTIFY * HTTP/1.1\r\nHOST: 239.255.255.250:1900\r\nCACHE-CONTROL: max-age=86400\r\nLOCATION: %s\r\n"+
+				"OPT: \"http://schemas.upnp.org/upnp/1/0/\"; ns=01\r\n01-NLS: %s\r\nNT: %s\r\nNTS: %s\r\n%s\r\n%s\r\nUSN: %s\r\n\r\n",
+				p.location(local), p.booted(), t, nts, serverLine, userAgentLine, usn))
+		}
+	}
+	return all
+}
+
+// announce sends the announcements on every network, if the plug is on one.
+func (p *Plug) announce(nts string) {
+	if !p.config.Multicast {
+		return
 	}
 	ifaces, err := net.Interfaces()
 	if err != nil {
@@ -150,23 +189,10 @@ func (p *Plug) announce(nts string) {
 			pc := ipv4.NewPacketConn(c)
 			pc.SetMulticastInterface(&i)
 			pc.SetMulticastTTL(4)
-			for range 2 {
-				for _, t := range types {
-					usn, _ := p.usn(t)
-					p.mu.Lock()
-					boot := p.boot
-					p.mu.Unlock()
-					fmt.Fprintf(writerTo{c}, "NOTIFY * HTTP/1.1\r\nHOST: 239.255.255.250:1900\r\nCACHE-CONTROL: max-age=86400\r\nLOCATION: %s\r\n"+
-						"OPT: \"http://schemas.upnp.org/upnp/1/0/\"; ns=01\r\n01-NLS: %s\r\nNT: %s\r\nNTS: %s\r\n%s\r\n%s\r\nUSN: %s\r\n\r\n",
-						p.location(local), boot, t, nts, serverLine, userAgentLine, usn)
-				}
+			for _, m := range p.announcements(nts, local) {
+				c.WriteTo([]byte(m), &ssdpGroup)
 			}
 			c.Close()
 		}
 	}
 }
-
-// writerTo sends each write to the group.
-type writerTo struct{ c *net.UDPConn }
-
-func (w writerTo) Write(b []byte) (int, error) { return w.c.WriteTo(b, &ssdpGroup) }
