@@ -128,6 +128,7 @@ func (p *Plug) locate(ctx context.Context, announced *netip.AddrPort) (Device, e
 		udn = p.device.UDN
 	}
 	var places []netip.AddrPort
+	var errs []error
 	add := func(a netip.AddrPort) {
 		// All ports of an address are tried, so once is enough.
 		if !slices.ContainsFunc(places, func(b netip.AddrPort) bool { return b.Addr() == a.Addr() }) {
@@ -141,13 +142,12 @@ func (p *Plug) locate(ctx context.Context, announced *netip.AddrPort) (Device, e
 		add(p.device.Addr)
 	}
 	if p.Address != "" {
-		a, err := ResolveAddress(ctx, p.Address)
-		if err != nil {
-			return Device{}, err
+		if a, err := ResolveAddress(ctx, p.Address); err == nil {
+			add(a)
+		} else {
+			errs = append(errs, err) // the plug may still be where it was
 		}
-		add(a)
 	}
-	var errs []error
 	for _, a := range places {
 		d, err := p.Client.Locate(ctx, a, udn)
 		if err == nil {

@@ -58,6 +58,20 @@ func TestPlugIsFoundAgainWhenItMoves(t *testing.T) {
 	}
 }
 
+// A plug that gets another IP address is found by its UDN.
+func TestPlugIsFoundAtANewAddress(t *testing.T) {
+	t.Parallel()
+	old, stop := simulateUntil(t, simulator.Config{Search: "127.0.0.1:0"})
+	p := &Plug{Address: old.Addr().String(), Search: Search{Group: old.SearchAddr()}, Log: quiet()}
+	readUntil(t, p, 1)
+	stop()
+	moved := simulate(t, simulator.Config{Address: "127.0.0.2:0", Search: old.SearchAddr().String()})
+	readUntil(t, p, 1)
+	if p.device.Addr != moved.Addr() {
+		t.Errorf("after a new lease: plug is at %s, want %s", p.device.Addr, moved.Addr())
+	}
+}
+
 func TestPlugSurvivesFaults(t *testing.T) {
 	t.Parallel()
 	for _, fault := range []string{"refuse", "silent 1", "reset 1", "half 1", "fault 501 1", "fault -111 1", "fault 401 1", "status 500 1", "status 404 1", "slow 200ms 1"} {
@@ -206,39 +220,72 @@ func TestLocateProbesPorts(t *testing.T) {
 	})
 }
 
+// nowhere is a search in a bubble, where there is no network.
+var nowhere = Search{listener: func() ([]*net.UDPConn, error) { return nil, errors.New("no network") }}
+
+// A plug that answers 500 is asked ever more seldom, and looked for anew after
+// its second failure. Then all is as before.
 func TestPlugBacksOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := &network{answers: map[string]func(net.Conn){"192.0.2.1:49153": insight("A", func() string { return "1|0|0|0|0|0|0|5000" })}}
-		p := &Plug{Address: "192.0.2.1", Client: Client{Dial: n.dial}, Log: quiet()}
+		const addr = "192.0.2.1:49153"
+		well := insight("A", func() string { return "1|0|0|0|0|0|0|5000" })
+		n := &network{answers: map[string]func(net.Conn){addr: well}}
+		p := &Plug{Address: "192.0.2.1", Client: Client{Dial: n.dial}, Search: nowhere, Log: quiet()}
 		if r, err := p.Read(t.Context()); err != nil || r.MilliWatts != 5000 || !r.At.Equal(time.Now()) {
 			t.Fatalf("Read: got %+v, %v, want 5000 mW now", r, err)
 		}
-		// It is searched for by SSDP from the second failure on; in a bubble
-		// that cannot work, so the host answers 500, which ends a read.
-		n.answers["192.0.2.1:49153"] = func(c net.Conn) {
-			readRequest(c)
+		start := time.Now()
+		var asked []string
+		n.answers[addr] = func(c net.Conn) {
+			req, err := readRequest(c)
+			if err != nil {
+				return
+			}
+			asked = append(asked, fmt.Sprintf("%s after %s", req.Method, time.Since(start)))
 			fmt.Fprint(c, plugAnswer("500 Internal Server Error", ""))
 		}
-		p.UDN = ""
-		p.Search.Group = netip.MustParseAddrPort("127.0.0.1:9")
-		p.backoff = backoff{}
-		var waits []time.Duration
-		for range 2 {
-			start := time.Now()
-			if _, err := p.Read(t.Context()); err == nil {
-				t.Error("Read: got no error")
+		for range 7 {
+			var status *StatusError
+			if r, err := p.Read(t.Context()); !errors.As(err, &status) || r != (Reading{}) {
+				t.Errorf("Read: got %+v, %v, want HTTP status 500", r, err)
 			}
-			waits = append(waits, time.Since(start))
 		}
-		if got := fmt.Sprint(waits); got != "[0s 1s]" {
-			t.Errorf("waits before the first attempts: got %s, want [0s 1s]", got)
+		// GET asks who is there, POST what it measures.
+		const want = "POST after 0s, POST after 1s, GET after 3s, GET after 8s, GET after 23s, GET after 1m23s, GET after 2m23s"
+		if got := strings.Join(asked, ", "); got != want {
+			t.Errorf("requests: got %s, want %s", got, want)
 		}
 		// Canceled while it waits: at once, and it is not counted.
 		ctx, cancel := context.WithCancel(t.Context())
 		time.AfterFunc(100*time.Millisecond, cancel)
-		start := time.Now()
-		if _, err := p.Read(ctx); !errors.Is(err, context.Canceled) || time.Since(start) != 100*time.Millisecond || p.backoff.failures != 2 {
-			t.Errorf("canceled Read: got %v after %s, %d failures, want 2", err, time.Since(start), p.backoff.failures)
+		start = time.Now()
+		if _, err := p.Read(ctx); !errors.Is(err, context.Canceled) || time.Since(start) != 100*time.Millisecond || p.backoff.failures != 7 {
+			t.Errorf("canceled Read: got %v after %s, %d failures, want 7", err, time.Since(start), p.backoff.failures)
+		}
+		n.answers[addr] = well
+		for _, want := range []time.Duration{time.Minute, time.Minute} {
+			if r, err := p.Read(t.Context()); err != nil || r.MilliWatts != 5000 || time.Since(start) != want {
+				t.Errorf("Read afterwards: got %+v, %v after %s, want 5000 mW after %s", r, err, time.Since(start), want)
+			}
+		}
+	})
+}
+
+// While its name cannot be looked up, a plug is looked for where it was.
+func TestPlugSurvivesNameService(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		well := insight("A", func() string { return "1|0|0|0|0|0|0|5000" })
+		n := &network{answers: map[string]func(net.Conn){"192.0.2.1:49153": well}}
+		p := &Plug{Address: "192.0.2.1", Client: Client{Dial: n.dial}, Search: nowhere, Log: quiet()}
+		readUntil(t, p, 1)
+		p.Address = "plug..home" // no name, and so nobody is asked for it
+		n.answers = map[string]func(net.Conn){"192.0.2.1:49154": well}
+		if errs := readUntil(t, p, 1); len(errs) != 2 || p.device.Addr.Port() != 49154 {
+			t.Errorf("plug that moved: found at %s after %v, want it on port 49154 after two failures", p.device.Addr, errs)
+		}
+		p.device = Device{}
+		if _, err := p.Read(t.Context()); err == nil || !strings.Contains(err.Error(), "look up plug address") {
+			t.Errorf("Read of a plug never seen: got %v, want what is wrong with its name", err)
 		}
 	})
 }

@@ -447,7 +447,7 @@ func TestPollerAndPlugUnderFaults(t *testing.T) {
 			}
 		}()
 		// No network to search in: the plug stays at its address.
-		p := &Plug{Address: "192.0.2.1", Client: Client{Dial: n.dial}, Search: Search{listener: func() ([]*net.UDPConn, error) { return nil, errors.New("no network") }}, Log: quiet()}
+		p := &Plug{Address: "192.0.2.1", Client: Client{Dial: n.dial}, Search: nowhere, Log: quiet()}
 		m := poll(t, 2*time.Hour, &Poller{Source: p})
 		cancel()
 		live := m.on("sensor/live")

@@ -81,6 +81,13 @@ func FuzzSSDP(f *testing.F) {
 // simulate runs a plug until the test ends.
 func simulate(t testing.TB, c simulator.Config) *simulator.Plug {
 	t.Helper()
+	p, _ := simulateUntil(t, c)
+	return p
+}
+
+// simulateUntil runs a plug until the test ends or stop is called.
+func simulateUntil(t testing.TB, c simulator.Config) (p *simulator.Plug, stop func()) {
+	t.Helper()
 	p, err := simulator.Listen(c)
 	if err != nil {
 		t.Fatal(err)
@@ -91,11 +98,12 @@ func simulate(t testing.TB, c simulator.Config) *simulator.Plug {
 		defer close(done)
 		p.Run(ctx)
 	}()
-	t.Cleanup(func() {
+	stop = func() {
 		cancel()
 		<-done
-	})
-	return p
+	}
+	t.Cleanup(stop)
+	return p, stop
 }
 
 func TestDiscover(t *testing.T) {
