@@ -168,6 +168,7 @@ func TestBrokerManyFirstLogins(t *testing.T) {
 	}
 	s.user(acl.User{Name: "jane", Rights: []acl.Right{{Pattern: "#", Access: acl.Read | acl.Write}}})
 	s.user(acl.User{Name: "sub", Rights: []acl.Right{{Pattern: "#", Access: acl.Read}}})
+	began := time.Now()
 	b := startBroker(t, conf(s.uri))
 	b.waitLog("following the store")
 	jane := b.connect(connect{user: "jane", pass: "secret", id: "jane"})
@@ -185,7 +186,7 @@ func TestBrokerManyFirstLogins(t *testing.T) {
 	if b.is21() != (len(putOff) == 0) {
 		t.Errorf("put off: got %d of %d; only Mosquitto 2.0 has to", len(putOff), n)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	sub := exec.CommandContext(ctx, "mosquitto_sub", "-p", fmt.Sprint(b.port), "-u", "sub", "-P", "secret", "-t", "a", "-C", "1")
 	received := make(chan string, 1)
@@ -207,8 +208,8 @@ func TestBrokerManyFirstLogins(t *testing.T) {
 		case <-time.After(100 * time.Millisecond):
 		}
 	}
-	if log := b.log.String(); len(putOff) > 0 && strings.Count(log, "many first log-ins at once") != 1 {
-		t.Errorf("the log does not say once that log-ins are put off:\n%s", log)
+	if len(putOff) > 0 {
+		wantReminders(t, b.log.String(), time.Since(began))
 	}
 }
 
@@ -243,7 +244,7 @@ func TestBrokerHUPWithAThousandClients(t *testing.T) {
 	}
 	clients[n-1].sync()
 	t.Logf("a message published at the HUP took %v", stall)
-	if stall > time.Second {
+	if stall > 10*time.Second { // verifying them takes 20 s and more, not a hundredth of that
 		t.Errorf("the HUP stalled the broker for %v", stall)
 	}
 }
