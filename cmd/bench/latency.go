@@ -18,6 +18,9 @@ const (
 	messageRate    = 200 // messages a second
 	loginRate      = 20  // log-ins a second
 	warmUp         = 300 * time.Millisecond
+	// beforehand is for how long others have logged in when "later" log-ins begin:
+	// iotoll lets Mosquitto 2.0 stand still for them at first, and hardly later.
+	beforehand = 3 * time.Second
 )
 
 // latency is how long deliveries took in one phase, in milliseconds.
@@ -27,13 +30,14 @@ type latency struct{ p50, p99, max float64 }
 type latencies struct {
 	alone  latency // nothing else going on
 	logins latency // while others logged in
-	login  float64 // p50 of these log-ins, each the user's first
+	later  latency // the same, when others had done so for a while
+	login  float64 // p50 of the log-ins meanwhile, each the user's first
 	again  float64 // p50 of the same users' second log-in
 }
 
 // measureLatency publishes at a rate far from the broker's limits and times
 // each delivery: for a while alone, and as long again while users who were
-// never there before log in.
+// never there before log in, and later still do.
 func measureLatency(ctx context.Context, b *broker, f *fixture, d time.Duration) (latencies, error) {
 	pub, subs, err := connectAll(ctx, b.address, f, latencyReaders)
 	defer closeAll(append(subs, pub))
@@ -51,10 +55,17 @@ func measureLatency(ctx context.Context, b *broker, f *fixture, d time.Duration)
 	if result.alone, err = m.phase(ctx, subs, d); err != nil {
 		return latencies{}, fmt.Errorf("deliver: %w", err)
 	}
-	callers := f.callers[:int(d.Seconds()*loginRate)]
+	callers := f.callers[:loginsIn(d)]
 	times := make(chan loginTimes, 1)
 	go func() { times <- logIn(ctx, b.address, callers) }()
-	result.logins, err = m.phase(ctx, subs, d)
+	for _, phase := range []struct {
+		length time.Duration
+		into   *latency
+	}{{d, &result.logins}, {beforehand, new(latency)}, {d, &result.later}} {
+		var phaseErr error
+		*phase.into, phaseErr = m.phase(ctx, subs, phase.length)
+		err = errors.Join(err, phaseErr)
+	}
 	first := <-times
 	if err := errors.Join(err, first.err); err != nil {
 		return latencies{}, fmt.Errorf("deliver during log-ins: %w", err)
@@ -71,6 +82,10 @@ func measureLatency(ctx context.Context, b *broker, f *fixture, d time.Duration)
 	result.again = quantile(again, 0.5)
 	return result, nil
 }
+
+// loginsIn returns how many users log in in all three phases, of which the first
+// and the last take d.
+func loginsIn(d time.Duration) int { return int((2*d + beforehand).Seconds() * loginRate) }
 
 // metronome publishes at a steady rate; each message carries its time.
 type metronome struct {

@@ -78,8 +78,7 @@ func run(ctx context.Context, args []string, stdout, progress io.Writer) (err er
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(b.dir)) }()
-	callers := int(b.length.Seconds() * loginRate)
-	b.fixture = newFixture(max(latencyReaders, slices.Max(b.subscribers)), callers)
+	b.fixture = newFixture(max(latencyReaders, slices.Max(b.subscribers)), loginsIn(b.length))
 	b.confs = make(map[string]string)
 	defer func() {
 		if b.store != nil {
@@ -177,7 +176,7 @@ type contestant struct {
 // round makes each measurement of each configuration once, on brokers that were
 // freshly started. Only the one that is measured runs.
 func (b *bench) round(ctx context.Context, round int, r *results) (err error) {
-	ctx, cancel := context.WithTimeout(ctx, time.Duration(len(b.names))*(time.Duration(len(b.subscribers)+2)*b.length+time.Minute))
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(len(b.names))*(time.Duration(len(b.subscribers)+3)*b.length+beforehand+time.Minute))
 	defer cancel()
 	var all []*contestant
 	defer func() {
@@ -266,6 +265,9 @@ func (b *bench) latency(ctx context.Context, all []*contestant, r *results) erro
 			r.add(c.name, measure{"delivery p50 during log-ins, ms", false}, l.logins.p50)
 			r.add(c.name, measure{"delivery p99 during log-ins, ms", false}, l.logins.p99)
 			r.add(c.name, measure{"delivery max during log-ins, ms", false}, l.logins.max)
+			r.add(c.name, measure{"delivery p50 during later log-ins, ms", false}, l.later.p50)
+			r.add(c.name, measure{"delivery p99 during later log-ins, ms", false}, l.later.p99)
+			r.add(c.name, measure{"delivery max during later log-ins, ms", false}, l.later.max)
 			r.add(c.name, measure{"first log-in p50, ms", false}, l.login)
 			r.add(c.name, measure{"second log-in p50, ms", false}, l.again)
 			return err

@@ -67,8 +67,8 @@ func TestRun(t *testing.T) {
 			t.Errorf("run: the output lacks %q:\n%s", want, out.String())
 		}
 	}
-	if n := strings.Count(out.String(), "\n  iotoll "); n != 10 {
-		t.Errorf("run: got %d rows for iotoll, want 10:\n%s", n, out.String())
+	if n := strings.Count(out.String(), "\n  iotoll "); n != 13 {
+		t.Errorf("run: got %d rows for iotoll, want 13:\n%s", n, out.String())
 	}
 }
 
