@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"text/template"
+
+	"github.com/iotoll/iotoll/acl/password"
 )
 
 // The configuration is written here rather than by "iotoll init", because
@@ -68,8 +70,8 @@ func (r *Rig) configure(ctx context.Context) error {
 			return err
 		}
 	}
-	// serve creates this account.
-	return os.WriteFile(r.PasswordFile(Publisher), []byte(rand.Text()), 0o600)
+	// serve creates this account, with a password as init writes it.
+	return os.WriteFile(r.PasswordFile(Publisher), []byte(password.Generate()), 0o600)
 }
 
 // AddUser creates an account with a random password, kept in PasswordFile.
