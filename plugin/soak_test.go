@@ -460,8 +460,7 @@ func TestSoak(t *testing.T) {
 		store.user(acl.User{Name: fmt.Sprint("u", i)})
 		m.disabled[i].change = always
 	}
-	// No limit on what is in flight: Mosquitto counts against it what was in flight
-	// when a session went and is denied when it comes back, for ever.
+	// No limit on what is in flight, for the reason that mosquitto.conf gives.
 	b := startBroker(t, conf(store.uri, "max_inflight_messages 0", "plugin_opt_public soak/free", "plugin_opt_public mark/+", "max_queued_messages 100000", "log_type error", "log_type warning", "log_type notice", "log_type information"))
 	b.waitLog("following the store")
 	s := &soak{t: t, store: store, model: m, broker: b, publisher: b.connect(connect{user: "jane", pass: "secret", id: "publisher"}), random: rand.New(rand.NewPCG(seed, 0))}

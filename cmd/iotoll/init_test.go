@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -34,6 +35,23 @@ func TestInit(t *testing.T) {
 	}
 	if want := "\nplugin_opt_store_uri mongodb://" + c.Store.Embedded.Listen + "/\n"; !strings.Contains(string(broker), want) {
 		t.Errorf("mosquitto.conf has no %q", want)
+	}
+
+	// Nor does it differ in anything else from the one that is there to be copied.
+	copied, err := os.ReadFile("../../mosquitto.conf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	directives := func(conf []byte) (lines []string) {
+		for line := range strings.Lines(string(conf)) {
+			if line = strings.TrimSpace(line); line != "" && line[0] != '#' && !strings.HasPrefix(line, "plugin /") {
+				lines = append(lines, line)
+			}
+		}
+		return lines
+	}
+	if got, want := directives(broker), directives(copied); !slices.Equal(got, want) {
+		t.Errorf("mosquitto.conf: got %q, want %q as in the one that is there to be copied", got, want)
 	}
 
 	path := filepath.Join(dir, "broker-password")

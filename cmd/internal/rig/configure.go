@@ -41,6 +41,7 @@ plugs:
 
 var brokerConfig = template.Must(template.New("mosquitto.conf").Parse(`listener {{.BrokerPort}} 127.0.0.1
 allow_anonymous true
+max_inflight_messages 0
 {{if .Root}}user root
 {{end}}plugin {{.Bin}}/iotoll.so
 plugin_opt_store_uri mongodb://127.0.0.1:{{.StorePort}}/
