@@ -61,6 +61,17 @@ static void unmask_signals(void)
 	masked = false;
 }
 
+/* ---- Threads ----
+ *
+ * The broker asks on one thread, which alone uses an instance's table and counters
+ * and calls the broker's functions. The exception is the web interface of Mosquitto
+ * 2.1 ("protocol http_api"): its thread asks about log-ins and URLs while the
+ * broker goes on. It hears what Go says, and nothing is remembered. */
+
+static pthread_t broker_thread;
+
+static bool on_broker_thread(void) { return pthread_equal(pthread_self(), broker_thread); }
+
 /* ---- The table of decisions ----
  *
  * A bounded set of answers by username, topic and access, each with the instant
@@ -146,11 +157,19 @@ static int repeat(struct iotoll_instance *i, struct iotoll_entry *e)
 	return e->rc;
 }
 
+/* Asks Go, on any thread. */
 static int ask(struct iotoll_instance *i, struct mosquitto *client, const char *name, const char *topic, int access,
                struct iotoll_answer *a)
 {
-	a->rc = MOSQ_ERR_ACL_DENIED;
+	*a = (struct iotoll_answer){.rc = MOSQ_ERR_ACL_DENIED};
 	iotollDecide(i->gate, (char *)name, (char *)mosquitto_client_id(client), (char *)topic, access, a);
+	return a->rc;
+}
+
+static int ask_and_count(struct iotoll_instance *i, struct mosquitto *client, const char *name, const char *topic, int access,
+                         struct iotoll_answer *a)
+{
+	ask(i, client, name, topic, access, a);
 	if (a->reason < IOTOLL_REASONS)
 		i->checks[a->reason]++;
 	return a->rc;
@@ -158,14 +177,14 @@ static int ask(struct iotoll_instance *i, struct mosquitto *client, const char *
 
 static int check(struct iotoll_instance *i, struct mosquitto *client, const char *topic, int access)
 {
-	struct iotoll_answer a = {0};
+	struct iotoll_answer a;
 	const char *name = mosquitto_client_username(client);
 	struct key k = {.name = name ? name : "", .topic = topic, .access = access};
 	k.name_len = strlen(k.name);
 	k.topic_len = strlen(topic);
 
 	if ((access != MOSQ_ACL_READ && access != MOSQ_ACL_WRITE) || k.name_len + k.topic_len > sizeof i->table->key)
-		return ask(i, client, name, topic, access, &a);
+		return ask_and_count(i, client, name, topic, access, &a);
 
 	uint64_t generation = __atomic_load_n(&i->generation, __ATOMIC_ACQUIRE);
 	struct iotoll_entry *guess = i->last ? i->last->next : NULL;
@@ -184,7 +203,7 @@ static int check(struct iotoll_instance *i, struct mosquitto *client, const char
 		break;
 	}
 	i->misses++;
-	ask(i, client, name, topic, access, &a);
+	ask_and_count(i, client, name, topic, access, &a);
 	if (!a.keep || a.reason >= IOTOLL_REASONS)
 		return a.rc;
 	for (struct iotoll_entry *e = set; !place && e < set + WAYS; e++)
@@ -233,6 +252,10 @@ static int on_acl_check(int event, void *event_data, void *userdata)
 	(void)event;
 	if (!e || !i || !e->topic)
 		return MOSQ_ERR_ACL_DENIED;
+	if (!on_broker_thread()) {
+		struct iotoll_answer a;
+		return ask(i, e->client, mosquitto_client_username(e->client), e->topic, e->access, &a);
+	}
 	int rc = check(i, e->client, e->topic, e->access);
 	if (e->access == MOSQ_ACL_SUBSCRIBE) {
 		/* Stands in for TICK, which 2.0.11 lacks with per_listener_settings. */
@@ -250,9 +273,11 @@ static int on_basic_auth(int event, void *event_data, void *userdata)
 	(void)event;
 	if (!e || !i)
 		return MOSQ_ERR_AUTH;
+	bool ours = on_broker_thread();
 	int rc = iotollLogin(i->gate, e->username, e->password, (char *)mosquitto_client_id(e->client),
-	                     (char *)mosquitto_client_address(e->client), mosquitto_complete_basic_auth != NULL, i->reloading);
-	service(i);
+	                     (char *)mosquitto_client_address(e->client), ours && mosquitto_complete_basic_auth, !ours || i->reloading);
+	if (ours)
+		service(i);
 	return rc;
 }
 
@@ -283,7 +308,6 @@ static int on_tick(int event, void *event_data, void *userdata)
 
 /* ---- For Go ---- */
 
-static pthread_t broker_thread;
 static int wake_signal;
 
 static void woken(int sig) { (void)sig; }

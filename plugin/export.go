@@ -159,10 +159,11 @@ func iotollDecide(h C.uintptr_t, name, clientID, topic *C.char, access C.int, ou
 }
 
 // iotollLogin answers a BASIC_AUTH. later says that the broker can hear the answer
-// later, connected that the client is, and is thrown out by any answer but yes.
+// later, final that it can not, and that any answer but yes costs the client what it
+// has: a connection, or a page of the web interface.
 //
 //export iotollLogin
-func iotollLogin(h C.uintptr_t, username, password, clientID, address *C.char, later, connected C.bool) (code C.int) {
+func iotollLogin(h C.uintptr_t, username, password, clientID, address *C.char, later, final C.bool) (code C.int) {
 	code = codeAuth
 	guard(h, "login", func(i *instance) {
 		c := credentials{
@@ -172,7 +173,7 @@ func iotollLogin(h C.uintptr_t, username, password, clientID, address *C.char, l
 		}
 		p := waits
 		switch {
-		case bool(connected):
+		case bool(final):
 			p = waitsLong
 		case bool(later) && clientID != nil:
 			p = delays

@@ -106,7 +106,7 @@ type patience int
 
 const (
 	waits     patience = iota // 2.0: with all its clients
-	waitsLong                 // the same, but whoever is refused now loses a connection
+	waitsLong                 // the same, however long: whoever is refused now is not asked again
 	delays                    // 2.1: it goes on, and hears the answer by takeAnswers
 )
 
