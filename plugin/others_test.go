@@ -207,15 +207,10 @@ func TestBrokerPerListenerSettings(t *testing.T) {
 	}
 }
 
-// Before and after the dynamic-security plugin, each with users of its own.
-func TestBrokerLivesWithDynamicSecurity(t *testing.T) {
-	t.Parallel()
-	s := startStore(t)
-	s.user(acl.User{Name: "john"})
-	s.user(acl.User{Name: "jane", Rights: []acl.Right{{Pattern: "sensor/#", Access: acl.Write}}})
-	s.grant("john", "live", "sensor/live", 0, time.Hour)
-	// A configuration of that plugin with the user carl, who may do everything but
-	// $CONTROL, and whose deliveries are denied by default.
+// dynamicSecurity configures the dynamic-security plugin with the user carl, who may
+// do everything, and who alone may.
+func dynamicSecurity(t *testing.T) string {
+	t.Helper()
 	dynsec := filepath.Join(t.TempDir(), "dynsec.json")
 	if out, err := exec.Command("mosquitto_ctrl", "dynsec", "init", dynsec, "carl", "secret").CombinedOutput(); err != nil {
 		t.Fatalf("mosquitto_ctrl dynsec init: %v\n%s", err, out)
@@ -237,7 +232,17 @@ func TestBrokerLivesWithDynamicSecurity(t *testing.T) {
 	if found, _ := filepath.Glob("/usr/lib/*/mosquitto_dynamic_security.so"); len(found) > 0 {
 		so = found[0]
 	}
-	theirs := "plugin " + so + "\nplugin_opt_config_file " + dynsec + "\n"
+	return "plugin " + so + "\nplugin_opt_config_file " + dynsec + "\n"
+}
+
+// Before and after the dynamic-security plugin, each with users of its own.
+func TestBrokerLivesWithDynamicSecurity(t *testing.T) {
+	t.Parallel()
+	s := startStore(t)
+	s.user(acl.User{Name: "john"})
+	s.user(acl.User{Name: "jane", Rights: []acl.Right{{Pattern: "sensor/#", Access: acl.Write}}})
+	s.grant("john", "live", "sensor/live", 0, time.Hour)
+	theirs := dynamicSecurity(t)
 	ours := "plugin PLUGIN\nplugin_opt_store_uri " + s.uri + "\nplugin_opt_public sensor/1m\nplugin_opt_unknown_user defer\n"
 	for order, plugins := range map[string]string{"ours first": ours + theirs, "theirs first": theirs + ours} {
 		b := startBroker(t, "listener PORT 127.0.0.1\nallow_anonymous true\n"+plugins)
@@ -278,6 +283,69 @@ func TestBrokerLivesWithDynamicSecurity(t *testing.T) {
 		}
 		b.stop()
 	}
+}
+
+// Who is kicked loses those subscriptions of his lasting session to which he has no
+// right then, and keeps the others.
+func TestBrokerKick(t *testing.T) {
+	t.Parallel()
+	s := startStore(t)
+	s.user(acl.User{Name: "john"})
+	s.user(acl.User{Name: "jane", Rights: []acl.Right{{Pattern: "sensor/#", Access: acl.Write}}})
+	s.grant("john", "live", "sensor/live", 0, time.Hour)
+	b := startBroker(t, "listener PORT 127.0.0.1\nplugin PLUGIN\nplugin_opt_store_uri "+s.uri+"\nplugin_opt_public sensor/1m\nplugin_opt_unknown_user defer\n"+dynamicSecurity(t))
+	b.waitLog("following the store")
+	control := func(args ...string) {
+		t.Helper()
+		args = append([]string{"-p", fmt.Sprint(b.port), "-u", "carl", "-P", "secret", "dynsec"}, args...)
+		if out, err := exec.Command("mosquitto_ctrl", args...).CombinedOutput(); err != nil {
+			t.Fatalf("mosquitto_ctrl %v: %v\n%s", args, err, out)
+		}
+	}
+	// Their john is another one; but it is the name that is kicked.
+	control("createClient", "john", "-p", "other")
+	jane := b.connect(connect{user: "jane", pass: "secret", id: "jane"})
+	sessions := map[string]*client{"sensor/live": nil, "sensor/#": nil, "$share/g/sensor/live": nil}
+	for filter := range sessions {
+		c := b.connect(connect{user: "john", pass: "secret", id: filter, keepSession: true})
+		if code := c.subscribe(filter, 1); code != 1 {
+			t.Fatalf("subscribe to %s: got %#x, want 1", filter, code)
+		}
+		sessions[filter] = c
+	}
+	s.revoke("john", "live")
+	eventually(t, "revocation", func() bool {
+		c := b.connect(connect{user: "john", pass: "secret", id: "other"})
+		defer c.disconnect()
+		return c.subscribe("sensor/live", 1) == 0x80
+	})
+	control("disableClient", "john")
+	for filter, c := range sessions {
+		select {
+		case <-c.closed:
+		case <-time.After(5 * time.Second):
+			t.Fatalf("john's client with %s was not kicked", filter)
+		}
+	}
+	s.grant("john", "live", "sensor/live", 0, time.Hour)
+	eventually(t, "second grant", func() bool {
+		c := b.connect(connect{user: "john", pass: "secret", id: "other"})
+		defer c.disconnect()
+		return c.subscribe("sensor/live", 1) == 1
+	})
+	for filter := range sessions {
+		sessions[filter] = b.connect(connect{user: "john", pass: "secret", id: filter, keepSession: true})
+	}
+	jane.publish("sensor/live", "x", 1, false)
+	for filter, c := range sessions {
+		c.sync()
+		if got, want := len(c.inbox) == 1, filter == "sensor/#"; got != want {
+			t.Errorf("%s after the kick: delivered %t, want %t", filter, got, want)
+		}
+	}
+	jane.publish("sensor/1m", "x", 1, false)
+	sessions["sensor/#"].want("sensor/live", "x")
+	sessions["sensor/#"].want("sensor/1m", "x")
 }
 
 // The plugin reports itself, and deliveries that repeat stay out of Go.
