@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 
 	"github.com/iotoll/iotoll/acl"
@@ -53,6 +54,52 @@ func TestBrokerAnyOrder(t *testing.T) {
 				c.want(topics[k], fmt.Sprint(n))
 			}
 			c.wantNothing()
+		}
+	}
+}
+
+// Names and topics of any length, also those that the table of decisions has no
+// room for: each is told from those that differ in their last byte.
+func TestBrokerAnyLength(t *testing.T) {
+	t.Parallel()
+	s := startStore(t)
+	var topics []string
+	for _, n := range []int{1, 100, 180, 200, 204, 205, 206, 207, 208, 209, 210, 211, 212, 213, 214, 215, 216, 256, 1000, 65_535} {
+		topics = append(topics, strings.Repeat("x", n-1)+"y", strings.Repeat("x", n-1)+"z")
+	}
+	names := []string{"john", strings.Repeat("j", 112) + "y", strings.Repeat("j", 112) + "z"}
+	may := func(i, k int) bool { return (i+k)%2 == 0 }
+	for i, name := range names {
+		var rights []acl.Right
+		for k, topic := range topics {
+			if may(i, k) {
+				rights = append(rights, acl.Right{Pattern: topic, Access: acl.Read})
+			}
+		}
+		s.user(acl.User{Name: name, Rights: rights})
+	}
+	s.user(acl.User{Name: "jane", Superuser: true})
+	b := startBroker(t, conf(s.uri))
+	jane := b.connect(connect{user: "jane", pass: "secret", id: "jane"})
+	clients := make([]*client, len(names))
+	for i, name := range names {
+		clients[i] = b.connect(connect{user: name, pass: "secret", id: fmt.Sprint(i)})
+		if code := clients[i].subscribe("#", 0); code != 0 {
+			t.Fatalf("user %d subscribes to #: got %#x, want 0", i, code)
+		}
+	}
+	for range 3 { // asked, remembered, guessed
+		for k, topic := range topics {
+			jane.publish(topic, "x", 1, false)
+			for i, c := range clients {
+				c.sync()
+				if got := len(c.inbox) > 0; got != may(i, k) {
+					t.Errorf("user %d, topic of %d bytes ending in %s: delivered %t, want %t", i, len(topic), topic[len(topic)-1:], got, may(i, k))
+				}
+				for len(c.inbox) > 0 {
+					<-c.inbox
+				}
+			}
 		}
 	}
 }
