@@ -35,6 +35,7 @@ type Broker struct {
 	Log      logrus.FieldLogger
 
 	mu       sync.Mutex
+	id       string // the client ID of every connection
 	online   bool
 	took     time.Time          // when the broker last took something
 	pending  map[string]message // by topic
@@ -101,6 +102,7 @@ func (b *Broker) Run(ctx context.Context, work func(context.Context) error) erro
 // init makes what Publish needs. b.mu is held.
 func (b *Broker) init() {
 	if b.wake == nil {
+		b.id = newClientID()
 		b.wake = make(chan struct{}, 1)
 		b.pending = map[string]message{}
 		b.retained = map[string]message{}
@@ -255,6 +257,10 @@ func await(ctx context.Context, t mqtt.Token) error {
 
 func (b *Broker) options() *mqtt.ClientOptions {
 	o := connection{b.URL, b.Username, b.Password, b.TLS}.options()
+	// The broker ends the old connection of a client ID, and publishes its will,
+	// before it lets in the new one. Of another ID it would do so later, when it
+	// misses the old one, over the status that the new one has published.
+	o.SetClientID(b.id)
 	if b.Status != "" {
 		o.SetBinaryWill(b.Status, Status{Reason: lost}.payload(), 1, true)
 	}
@@ -262,6 +268,10 @@ func (b *Broker) options() *mqtt.ClientOptions {
 }
 
 func (b *Broker) log() logrus.FieldLogger { return b.Log.WithField("broker", b.URL) }
+
+// newClientID returns an ID that nobody else has or guesses: whoever connects
+// with it ends our connection.
+func newClientID() string { return "iotoll-" + strings.ToLower(rand.Text()[:16]) }
 
 // connection is what it takes to connect to a broker. The fields are those of
 // Broker.
@@ -299,7 +309,7 @@ func (c connection) options() *mqtt.ClientOptions {
 	}
 	o := mqtt.NewClientOptions().
 		AddBroker(scheme + "://" + net.JoinHostPort(u.Hostname(), port)).
-		SetClientID("iotoll-" + strings.ToLower(rand.Text()[:16])).
+		SetClientID(newClientID()).
 		SetProtocolVersion(4).
 		SetCleanSession(true).
 		SetAutoReconnect(false).

@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -237,7 +238,8 @@ func TestBrokerPublishes(t *testing.T) {
 type proxy struct {
 	l     net.Listener
 	mu    sync.Mutex
-	conns []net.Conn
+	conns []net.Conn // in pairs: the client's, and that to the broker
+	left  []net.Conn // to the broker, which knows of no end
 }
 
 func (m *mosquitto) proxy() *proxy {
@@ -246,7 +248,13 @@ func (m *mosquitto) proxy() *proxy {
 		m.t.Fatal(err)
 	}
 	p := &proxy{l: l}
-	m.t.Cleanup(func() { l.Close(); p.cut() })
+	m.t.Cleanup(func() {
+		l.Close()
+		p.cut()
+		for _, c := range p.left {
+			c.Close()
+		}
+	})
 	go func() {
 		for {
 			a, err := l.Accept()
@@ -262,8 +270,8 @@ func (m *mosquitto) proxy() *proxy {
 			p.conns = append(p.conns, a, b)
 			p.mu.Unlock()
 			pipe := func(dst, src net.Conn) {
-				defer dst.Close()
-				defer src.Close()
+				defer p.close(dst)
+				defer p.close(src)
 				buf := make([]byte, 4096)
 				for {
 					n, err := src.Read(buf)
@@ -289,6 +297,48 @@ func (p *proxy) cut() {
 		c.Close()
 	}
 	p.conns = nil
+}
+
+// close closes a connection, but none that was left.
+func (p *proxy) close(c net.Conn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !slices.Contains(p.left, c) {
+		c.Close()
+	}
+}
+
+// lose is what a network does that goes away in between: the client finds out,
+// the broker does not.
+func (p *proxy) lose() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i := 0; i < len(p.conns); i += 2 {
+		p.left = append(p.left, p.conns[i+1])
+		p.conns[i].Close()
+	}
+	p.conns = nil
+}
+
+// A broker that still waits for the old connection when the new one is there
+// must not publish the old one's last will over the status of the new one.
+func TestBrokerLateLastWill(t *testing.T) {
+	t.Parallel()
+	m := startMosquitto(t)
+	l := m.listen("sensor/status")
+	p := m.proxy()
+	b := writer(m)
+	b.URL = "mqtt://" + p.l.Addr().String()
+	publish(t, b, &Poller{Source: readings, Window: 24 * time.Hour})
+	l.wait(t, "sensor/status", func(p published) bool { return status(p).Online })
+	lost := time.Now()
+	p.lose()
+	l.wait(t, "sensor/status", func(p published) bool { return status(p).Online && p.at.After(lost) })
+	time.Sleep(3 * brokerKeepAlive) // the broker looks every 5 s for who was silent for one and a half
+	all := l.on("sensor/status")
+	if last := status(all[len(all)-1]); !last.Online {
+		t.Errorf("status after the reconnect: got %v, want online in the end", all)
+	}
 }
 
 // When the connection breaks, the broker publishes the last will; when it is
