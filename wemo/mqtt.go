@@ -145,16 +145,16 @@ func (b *Broker) Health() (connected bool, last time.Time) {
 func (b *Broker) keep(ctx context.Context) {
 	const first, last = 250 * time.Millisecond, 10 * time.Second
 	pause := first
-	failing := false
+	failing := "" // why there is no connection
 	for ctx.Err() == nil {
 		connected := time.Now()
 		err := b.session(ctx, func() {
-			if failing {
+			if failing != "" {
 				b.log().Info("connected to the broker again")
 			} else {
 				b.log().Info("connected to the broker")
 			}
-			failing = false
+			failing = ""
 		})
 		if ctx.Err() != nil {
 			return
@@ -162,10 +162,10 @@ func (b *Broker) keep(ctx context.Context) {
 		if time.Since(connected) > last {
 			pause = first
 		}
-		if !failing {
+		if text := err.Error(); text != failing {
 			b.log().WithError(err).Warn("no connection to the broker, trying again")
+			failing = text
 		}
-		failing = true
 		t := time.NewTimer(pause)
 		select {
 		case <-ctx.Done():

@@ -341,6 +341,37 @@ func TestBrokerLateLastWill(t *testing.T) {
 	}
 }
 
+// A broker that is back and refuses us is another matter than one that is
+// away, and the seller is told.
+func TestBrokerTellsAnotherReason(t *testing.T) {
+	t.Parallel()
+	m := startMosquitto(t)
+	m.kill()
+	var buf bytes.Buffer
+	var mu sync.Mutex
+	log := logrus.New()
+	log.SetOutput(lockedWriter{&mu, &buf})
+	b := writer(m)
+	b.Password, b.Log = []byte("wrong"), log
+	publish(t, b, &Poller{Source: readings})
+	await := func(text string) {
+		t.Helper()
+		for range 200 {
+			mu.Lock()
+			got := strings.ToLower(buf.String())
+			mu.Unlock()
+			if strings.Contains(got, text) {
+				return
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+		t.Fatalf("the log does not say %q: %s", text, buf.String())
+	}
+	await("connection refused")
+	m.start()
+	await("not authorized")
+}
+
 // When the connection breaks, the broker publishes the last will; when it is
 // back, the status is what it was.
 func TestBrokerLastWill(t *testing.T) {
