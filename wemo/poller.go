@@ -206,8 +206,8 @@ func (r *polling) take(a result) {
 	if now.Sub(a.reading.At) > r.mean.hold {
 		return // too old to be called live
 	}
-	if !a.reading.At.Before(r.boundary) {
-		r.endWindow() // its timer is late
+	if !a.reading.At.Before(r.boundary) || r.boundary.Sub(a.reading.At) > r.window {
+		r.endWindow() // its timer is late, or the clock was set back
 	}
 	r.mean.add(a.reading)
 	at := a.reading.At.UTC().Round(0).Truncate(time.Millisecond)

@@ -234,6 +234,40 @@ func TestPollerClockIsSet(t *testing.T) {
 	})
 }
 
+// A mean is of one window, also of that in which the clock was set back.
+func TestPollerClockIsSetBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		set := 2*time.Minute + 20*time.Second
+		now := func() time.Time {
+			if time.Since(start) < set {
+				return time.Now()
+			}
+			return time.Now().Add(30*time.Second - time.Hour) // ten seconds to the full minute
+		}
+		m := poll(t, 5*time.Minute, &Poller{Now: now, Format: JSON, Source: sourceFunc(func(ctx context.Context) (Reading, error) {
+			if time.Since(start) < set+10*time.Second {
+				return Reading{now(), 1000}, nil
+			}
+			return Reading{now(), 2000}, nil
+		})})
+		var got []string
+		for _, p := range m.on("sensor/1m") {
+			got = append(got, p.at.Sub(start).String()+" "+p.payload)
+		}
+		want := []string{
+			`1m0s {"t":"2000-01-01T00:01:00Z","mW":1000}`,
+			`2m0s {"t":"2000-01-01T00:02:00Z","mW":1000}`,
+			`2m30s {"t":"1999-12-31T23:03:00Z","mW":null}`,
+			`3m30s {"t":"1999-12-31T23:04:00Z","mW":2000}`,
+			`4m30s {"t":"1999-12-31T23:05:00Z","mW":2000}`,
+		}
+		if fmt.Sprint(got) != fmt.Sprint(want) {
+			t.Errorf("means:\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+		}
+	})
+}
+
 func TestPollerValidate(t *testing.T) {
 	for want, p := range map[string]Poller{
 		`live topic "": want a topic`:                               {Average: "a"},
