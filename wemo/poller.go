@@ -256,6 +256,9 @@ func (r *polling) setStatus(s Status) {
 
 func (r *polling) publish(topic string, payload []byte, retained bool) {
 	err := r.Publisher.Publish(topic, payload, retained)
+	if err == nil && retained {
+		return // it may wait for a connection
+	}
 	if (err != nil) == r.unheard {
 		return
 	}

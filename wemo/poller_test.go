@@ -1,6 +1,7 @@
 package wemo
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -15,6 +16,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/sirupsen/logrus"
 )
 
 // published is a message and when it was handed over.
@@ -266,6 +269,40 @@ func TestPollerClockIsSetBack(t *testing.T) {
 			t.Errorf("means:\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 		}
 	})
+}
+
+// The log says that publishing works once a reading went out, and not because
+// a status was kept for the next connection.
+func TestPollerSaysWhenPublishingWorks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		logger := logrus.New()
+		logger.SetOutput(&log)
+		start := time.Now()
+		away := publisherFunc(func(_ string, _ []byte, retained bool) error {
+			if retained || time.Since(start) > 150*time.Second {
+				return nil
+			}
+			return ErrOffline
+		})
+		p := &Poller{Source: readings, Publisher: away, Live: "sensor/live", Average: "sensor/1m", Log: logger}
+		ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+		defer cancel()
+		if err := p.Run(ctx); err != nil {
+			t.Fatal(err)
+		}
+		failed, works := strings.Count(log.String(), "publishing failed"), strings.Count(log.String(), "publishing works again")
+		if failed != 1 || works != 1 {
+			t.Errorf("got %d times that publishing failed and %d times that it works, want one outage:\n%s", failed, works, log.String())
+		}
+	})
+}
+
+// publisherFunc makes a Publisher of a function.
+type publisherFunc func(topic string, payload []byte, retained bool) error
+
+func (f publisherFunc) Publish(topic string, payload []byte, retained bool) error {
+	return f(topic, payload, retained)
 }
 
 func TestPollerValidate(t *testing.T) {
