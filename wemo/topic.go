@@ -46,7 +46,7 @@ type Topic struct {
 	absent   bool // no need to say (again) that a message lacks the power
 }
 
-var _ Source = (*Topic)(nil)
+var _ Runner = (*Topic)(nil)
 
 // Validate reports everything that keeps the source from being read.
 func (s *Topic) Validate() error {
@@ -64,7 +64,8 @@ func (s *Topic) Validate() error {
 }
 
 // Read implements Source: it waits for the next message. The connection that
-// it needs for that stays until it fails or ctx ends.
+// it needs for that stays until it fails, or ctx ends while Read waits, or Run
+// ends.
 func (s *Topic) Read(ctx context.Context) (Reading, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -104,6 +105,18 @@ func (s *Topic) Read(ctx context.Context) (Reading, error) {
 			return Reading{At: m.at, MilliWatts: mw}, nil
 		}
 	}
+}
+
+// Run waits until ctx ends, and then for the end of the connection. A Poller
+// runs it.
+func (s *Topic) Run(ctx context.Context) error {
+	<-ctx.Done()
+	s.mu.Lock() // reads have ended with ctx
+	defer s.mu.Unlock()
+	if s.client != nil {
+		s.disconnect()
+	}
+	return nil
 }
 
 func (s *Topic) connect(ctx context.Context) error {

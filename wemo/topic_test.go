@@ -148,6 +148,31 @@ func TestTopic(t *testing.T) {
 	}
 }
 
+// A poller that ends leaves no connection behind, also one that ends between
+// two reads.
+func TestTopicEndsWithItsPoller(t *testing.T) {
+	t.Parallel()
+	m := startMosquitto(t)
+	l := m.listen("sensor/#")
+	s := &Topic{URL: m.url(), Topic: "tele/power", Scale: 1}
+	stop := publish(t, writer(m), &Poller{Source: s, Interval: 5 * time.Second})
+	out := writer(m)
+	out.Status, out.Log = "", quiet()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	go out.Run(ctx, func(ctx context.Context) error { <-ctx.Done(); return nil })
+	for end := time.Now().Add(10 * time.Second); len(l.on("sensor/live")) == 0; time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("no reading within 10 s")
+		}
+		out.Publish("tele/power", []byte("4155"), false)
+	}
+	stop()
+	if s.client != nil {
+		t.Error("the connection is still there")
+	}
+}
+
 func TestTopicValidate(t *testing.T) {
 	for want, s := range map[string]*Topic{
 		`broker URL ""`:                     {Topic: "a"},
