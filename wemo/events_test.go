@@ -648,6 +648,7 @@ func TestPollerWithEvents(t *testing.T) {
 	m := &memory{}
 	p := &Poller{
 		Publisher: m, Live: "sensor/live", Average: "sensor/1m", Log: log,
+		Window: 24 * time.Hour, // the end of one has the status said again
 		Source: &Plug{
 			Address: s.Addr().String(), Events: true, Log: log,
 			Search: Search{joiner: func() ([]*net.UDPConn, error) { return nil, nil }},
