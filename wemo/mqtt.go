@@ -99,6 +99,20 @@ func (b *Broker) Run(ctx context.Context, work func(context.Context) error) erro
 	return err
 }
 
+// Try connects once, without a last will, and disconnects. Its error says why
+// that fails.
+func (b *Broker) Try(ctx context.Context) error {
+	if err := b.Validate(); err != nil {
+		return err
+	}
+	client := mqtt.NewClient(connection{b.URL, b.Username, b.Password, b.TLS}.options())
+	defer client.Disconnect(100)
+	if err := await(ctx, client.Connect()); err != nil {
+		return fmt.Errorf("connect to %s: %w", b.URL, err)
+	}
+	return nil
+}
+
 // init makes what Publish needs. b.mu is held.
 func (b *Broker) init() {
 	if b.wake == nil {

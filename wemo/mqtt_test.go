@@ -510,6 +510,36 @@ func TestBrokerKeepsThePassword(t *testing.T) {
 	}
 }
 
+// Try says whether the broker lets us in.
+func TestBrokerTry(t *testing.T) {
+	t.Parallel()
+	m := startMosquitto(t)
+	l := m.listen("#")
+	b := writer(m)
+	if err := b.Try(t.Context()); err != nil {
+		t.Errorf("Try: %v", err)
+	}
+	b.Password = []byte("wrong-s3cret")
+	if err := b.Try(t.Context()); err == nil || !strings.Contains(strings.ToLower(err.Error()), "not authorized") || strings.Contains(err.Error(), "s3cret") {
+		t.Errorf("Try with a wrong password: got %v, want the reason and not the password", err)
+	}
+	m.kill()
+	if err := b.Try(t.Context()); err == nil || !strings.Contains(err.Error(), m.url()) {
+		t.Errorf("Try without a broker: got %v, want an error with the URL", err)
+	}
+	if all := l.on("sensor/status"); len(all) > 0 {
+		t.Errorf("Try published %v", all)
+	}
+	if err := (&Broker{URL: "http://h"}).Try(t.Context()); err == nil {
+		t.Error("Try with a wrong URL: no error")
+	}
+	for url, want := range map[string]string{"mqtt://h": "tcp://h:1883", "mqtts://h": "ssl://h:8883", "mqtt://[::1]:7/": "tcp://[::1]:7"} {
+		if got := (connection{url: url}).options().Servers[0].String(); got != want {
+			t.Errorf("connection to %s: got %s, want %s", url, got, want)
+		}
+	}
+}
+
 // Over TLS a certificate must be one that the caller trusts.
 func TestBrokerTLS(t *testing.T) {
 	t.Parallel()

@@ -12,7 +12,6 @@ import (
 	"strings"
 	"time"
 
-	mqtt "github.com/eclipse/paho.mqtt.golang"
 	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
 
@@ -20,6 +19,7 @@ import (
 	"github.com/iotoll/iotoll/acl/mongostore"
 	"github.com/iotoll/iotoll/tangle"
 	"github.com/iotoll/iotoll/tangle/legacy"
+	"github.com/iotoll/iotoll/wemo"
 )
 
 // examineTimeout bounds each thing that doctor tries.
@@ -48,7 +48,7 @@ Each line begins with ok, warn or FAIL. The exit code is 1 if anything failed.`,
 				e.brokerConf(brokerConf)
 			}
 			e.store(cmd.Context())
-			e.broker()
+			e.broker(cmd.Context())
 			e.plugs(cmd.Context())
 			if e.failed > 0 {
 				return fmt.Errorf("%d checks failed", e.failed)
@@ -258,7 +258,7 @@ func received(ctx context.Context, store *mongostore.Store) (map[string]int64, e
 }
 
 // broker logs in to the broker as serve does.
-func (e *examination) broker() {
+func (e *examination) broker(ctx context.Context) {
 	b := &e.cfg.Broker
 	if b.URL == "" {
 		return
@@ -268,19 +268,12 @@ func (e *examination) broker() {
 		e.say(fail, "broker: %v", err)
 		return
 	}
-	options := mqtt.NewClientOptions().AddBroker(b.URL).SetUsername(b.Username).SetPassword(pw.reveal()).
-		SetAutoReconnect(false).SetConnectTimeout(examineTimeout)
-	client := mqtt.NewClient(options)
-	token := client.Connect()
-	switch {
-	case !token.WaitTimeout(examineTimeout):
-		e.say(fail, "broker %s does not answer", b.URL)
-	case token.Error() != nil:
-		e.say(fail, "broker %s as %q: %v", b.URL, b.Username, token.Error())
-	default:
+	broker := &wemo.Broker{URL: b.URL, Username: b.Username, Password: []byte(pw.reveal())}
+	if err := broker.Try(ctx); err != nil {
+		e.say(fail, "broker as %q: %v", b.Username, err)
+	} else {
 		e.say(ok, "broker %s lets %q in", b.URL, b.Username)
 	}
-	client.Disconnect(100)
 }
 
 // plugs reads each plug once.

@@ -50,7 +50,7 @@ broker: {url: "mqtt://127.0.0.1:1", username: iotoll, password_file: broker-pass
 		`warn  account "iotoll" does not exist: iotoll serve creates it`,
 		`ok    node http://127.0.0.1:\d+: .* at milestone \d+`,
 		`FAIL  address `+depositAddress+` holds 500 iotas, 500 more than the book has: payments were not seen`,
-		`FAIL  broker mqtt://127.0.0.1:1 as "iotoll": .*connection refused`,
+		`FAIL  broker as "iotoll": connect to mqtt://127.0.0.1:1: .*connection refused`,
 		`ok    plug of sensor/live: \d+ mW`)
 
 	background(t, "", "--config", s.config, "serve")
