@@ -101,7 +101,7 @@ func Open(uri, database string) (*Store, error) {
 	inject(opts)
 	client, err := mongo.Connect(opts)
 	if err != nil {
-		return nil, fmt.Errorf("store URI is not usable: %s; want for instance mongodb://127.0.0.1:27017", faultOf(uri))
+		return nil, unusable(uri)
 	}
 	silent := logrus.New()
 	silent.SetOutput(io.Discard)
@@ -148,6 +148,20 @@ func checkDatabase(name string) error {
 		return fmt.Errorf("database name %.80q: want up to 63 letters, digits, _ and -, not beginning with a digit", name)
 	}
 	return nil
+}
+
+// CheckURI reports what is wrong with the URI of a store, in an error that holds
+// no password. It connects to nothing, but looks mongodb+srv up in the DNS.
+func CheckURI(uri string) error {
+	if err := options.Client().ApplyURI(uri).Validate(); err != nil {
+		return unusable(uri)
+	}
+	return nil
+}
+
+// unusable is the error about a URI that the driver refuses.
+func unusable(uri string) error {
+	return fmt.Errorf("store URI is not usable: %s; want for instance mongodb://127.0.0.1:27017", faultOf(uri))
 }
 
 // faultOf says what is wrong with a URI without its user and password, whose

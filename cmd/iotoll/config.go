@@ -1,12 +1,14 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/iotoll/iotoll/acl"
+	"github.com/iotoll/iotoll/acl/mongostore"
 	"github.com/iotoll/iotoll/tangle"
 	"github.com/iotoll/iotoll/wemo"
 )
@@ -195,13 +197,20 @@ fault with what would be right. It connects to nothing.`,
 				if err != nil {
 					return err
 				}
-				for _, name := range []string{cfg.Store.URIFile, cfg.Broker.PasswordFile} {
-					if name == "" {
-						continue
+				var f faults
+				if name := cfg.Store.URIFile; name != "" {
+					uri, err := readSecretFile(name)
+					if err == nil {
+						err = mongostore.CheckURI(uri.reveal())
 					}
-					if _, err := readSecretFile(name); err != nil {
-						return err
-					}
+					f.addErr("store.uri_file", err)
+				}
+				if name := cfg.Broker.PasswordFile; name != "" {
+					_, err := readSecretFile(name)
+					f.addErr("broker.password_file", err)
+				}
+				if len(f) > 0 {
+					return fmt.Errorf("configuration %s:\n%w", cfg.path, errors.Join(f...))
 				}
 				_, err = fmt.Fprintf(c.out, "ok: %d offers, %d plugs, %d public filters\n", len(cfg.Offers), len(cfg.Plugs), len(cfg.Public))
 				return err

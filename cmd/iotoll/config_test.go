@@ -80,6 +80,7 @@ func TestConfigFaults(t *testing.T) {
 		{"database", "database: mosquitto", "database: a b", `store.database: "a b": must be a name of 1 to 63 letters, digits, _ and -`},
 		{"two stores", "database: mosquitto", "uri_file: uri", "store.embedded: must be left out when store.uri_file says which server to use"},
 		{"open store", "127.0.0.1:27117", "0.0.0.0:27117", `store.embedded.listen: "0.0.0.0:27117": must be a loopback address with a port, such as 127.0.0.1:27117`},
+		{"port of the store", "127.0.0.1:27117", "127.0.0.1:271170", `store.embedded.listen: "127.0.0.1:271170": must be a loopback address with a port, such as 127.0.0.1:27117`},
 		{"no node", `["http://127.0.0.1:14265"]`, "[]", "ledger.nodes: is missing: must list the URL of at least one node, such as http://127.0.0.1:14265"},
 		{"node without scheme", "http://127.0.0.1:14265", "127.0.0.1:14265", `ledger.nodes[0]: is not a URL: must be a URL such as http://127.0.0.1:14265`},
 		{"node of another scheme", "http://127.0.0.1:14265", "ftp://127.0.0.1", `ledger.nodes[0]: "ftp://127.0.0.1": must be a URL such as http://127.0.0.1:14265`},
@@ -103,6 +104,8 @@ func TestConfigFaults(t *testing.T) {
 		{"former address", "    price: 500", "    former: [X]\n    price: 500", `offers[0].former[0]: "X": must be 90 trytes (A-Z and 9), the last 9 of them the checksum`},
 		{"no broker", `url: "mqtt://127.0.0.1:1883", `, "", "broker.url: is missing: must be the broker's URL, such as mqtt://127.0.0.1:1883, since there are plugs"},
 		{"broker URL", "mqtt://127.0.0.1:1883", "http://127.0.0.1", `broker.url: "http://127.0.0.1": must be a URL such as mqtt://127.0.0.1:1883`},
+		{"path of a broker", "mqtt://127.0.0.1:1883", "mqtt://127.0.0.1:1883/x", `broker.url: "mqtt://127.0.0.1:1883/x": must be a URL such as mqtt://127.0.0.1:1883`},
+		{"port of a broker", "mqtt://127.0.0.1:1883", "mqtt://127.0.0.1:18830000", `broker.url: "mqtt://127.0.0.1:18830000": must be a URL such as mqtt://127.0.0.1:1883`},
 		{"broker username", "username: iotoll", "username: a/b", `broker.username: username "a/b": contains + # or /, which have a meaning in topics`},
 		{"no broker password", ", password_file: broker-password", "", "broker.password_file: is missing: must be a file that holds the password of broker.username"},
 		{"no broker username", "username: iotoll, ", "", "broker.username: is missing: must be the account whose password is in broker.password_file"},
@@ -184,4 +187,42 @@ func TestConfigCheck(t *testing.T) {
 	if out := mustRun(t, "--config", path, "config", "check"); out != "ok: 1 offers, 1 plugs, 1 public filters\n" {
 		t.Errorf("config check: got %q", out)
 	}
+}
+
+// TestConfigCheckFiles: every file that cannot be used is told of, by its field.
+func TestConfigCheckFiles(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, text string) string {
+		t.Helper()
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	config := write("iotoll.yaml", `store: {uri_file: uri}
+broker: {url: "mqtt://127.0.0.1", username: iotoll, password_file: broker-password}
+`)
+	check := func(want ...string) {
+		t.Helper()
+		r := iotoll(t, "", "--config", config, "config", "check")
+		for _, w := range want {
+			if !strings.Contains(r.errOut, w) {
+				t.Errorf("config check: got %q, want %q in it", r.errOut, w)
+			}
+		}
+		if (r.code == 0) != (len(want) == 0) {
+			t.Errorf("config check: got exit code %d, %q", r.code, r.errOut)
+		}
+	}
+	check("store.uri_file: open "+dir+"/uri: no such file", "broker.password_file: open "+dir+"/broker-password: no such file")
+	write("broker-password", "hunter2\n")
+	write("uri", "")
+	check("store.uri_file: read " + dir + "/uri: it is empty")
+	write("uri", "postgres://jane:hunter2@127.0.0.1/\n")
+	check(`store.uri_file: store URI is not usable: error parsing uri: scheme must be "mongodb"`)
+	write("uri", "mongodb://jane:hunter/2@127.0.0.1/\n")
+	check("store.uri_file: store URI is not usable: its user or password holds a character that must be written as %XX")
+	write("uri", "mongodb://jane:hunter2@127.0.0.1:1/\n")
+	check()
 }

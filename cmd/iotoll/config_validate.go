@@ -80,9 +80,15 @@ func (c *StoreConfig) validate(f *faults) {
 		*f = append(*f, errors.New("store.embedded: must be left out when store.uri_file says which server to use"))
 		return
 	}
-	if host, port, err := net.SplitHostPort(c.Embedded.Listen); err != nil || port == "" || !loopback(host) {
+	if host, port, err := net.SplitHostPort(c.Embedded.Listen); err != nil || !validPort(port) || !loopback(host) {
 		f.add("store.embedded.listen", c.Embedded.Listen, "a loopback address with a port, such as 127.0.0.1:27117")
 	}
+}
+
+// validPort reports whether a text is the number of a port, or 0.
+func validPort(text string) bool {
+	_, err := strconv.ParseUint(text, 10, 16)
+	return err == nil
 }
 
 // loopback reports whether only this machine can connect to a host.
@@ -119,7 +125,8 @@ func checkURL(f *faults, field, value, example string, schemes ...string) {
 		*f = append(*f, fmt.Errorf("%s: is not a URL: must be %s", field, must))
 	case u.User != nil:
 		f.add(field, u.Redacted(), "without username and password")
-	case u.Hostname() == "" || !slices.Contains(schemes, u.Scheme):
+	case u.Hostname() == "" || !slices.Contains(schemes, u.Scheme) || u.Port() != "" && !validPort(u.Port()),
+		!strings.HasPrefix(u.Scheme, "http") && strings.Trim(u.Path, "/") != "":
 		f.add(field, value, must)
 	}
 }
@@ -214,8 +221,7 @@ func (c *MetricsConfig) validate(f *faults) {
 	if c.Listen == "" {
 		return
 	}
-	_, port, err := net.SplitHostPort(c.Listen)
-	if _, portErr := strconv.ParseUint(port, 10, 16); err != nil || portErr != nil {
+	if _, port, err := net.SplitHostPort(c.Listen); err != nil || !validPort(port) {
 		f.add("metrics.listen", c.Listen, "an address with a port, such as 127.0.0.1:9464")
 	}
 }
