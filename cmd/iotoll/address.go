@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 
 	"github.com/iotaledger/iota.go/address"
@@ -29,7 +30,9 @@ signature gives half of the key away.`,
 		Args:    exactly(),
 		RunE: func(*cobra.Command, []string) error {
 			if fresh {
-				if err := writeSeed(file); err != nil {
+				if err := writeSeed(file); errors.Is(err, fs.ErrExist) {
+					return hint(err, "without --new the address is that of the seed in this file")
+				} else if err != nil {
 					return err
 				}
 			}

@@ -27,7 +27,7 @@ func TestAddressNew(t *testing.T) {
 	if err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("seed file: got %v, %v, want mode 0600", info.Mode(), err)
 	}
-	if r := iotoll(t, "", "address", "--seed-file", path, "--new"); r.code != 1 || !strings.Contains(r.errOut, "file exists") {
+	if r := iotoll(t, "", "address", "--seed-file", path, "--new"); r.code != 1 || !strings.Contains(r.errOut, "file exists\nhint: without --new ") {
 		t.Errorf("--new again: got %+v, want a refusal to overwrite", r)
 	}
 }

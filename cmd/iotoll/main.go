@@ -14,6 +14,7 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 func main() {
@@ -102,15 +103,34 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	})
 	cmd, err := root.ExecuteContextC(ctx)
 	var usage *usageError
+	var invalid *pflag.InvalidValueError
 	switch {
 	case err == nil:
 		return nil
+	case errors.As(err, &invalid):
+		return &usageError{err: plainFlag(invalid), command: cmd.CommandPath()}
 	case errors.As(err, &usage):
 		usage.command = cmd.CommandPath()
 	case !started:
 		return &usageError{err: err, command: cmd.CommandPath()}
 	}
 	return err
+}
+
+// plainFlag says what is wrong with a flag in words for those who type it, not in
+// those of Go's parsers.
+func plainFlag(err *pflag.InvalidValueError) error {
+	want, ok := map[string]string{
+		"bool":     "true or false",
+		"duration": "a duration such as 250ms or 1h",
+		"int":      "a whole number",
+		"int64":    "a whole number up to 9223372036854775807",
+		"uint64":   "a whole number from 0 to 18446744073709551615",
+	}[err.GetFlag().Value.Type()]
+	if !ok {
+		return err
+	}
+	return fmt.Errorf("--%s %q: must be %s", err.GetFlag().Name, err.GetValue(), want)
 }
 
 func forEach(cmd *cobra.Command, do func(*cobra.Command)) {

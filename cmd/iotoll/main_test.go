@@ -61,6 +61,11 @@ func TestUsage(t *testing.T) {
 		{[]string{"init"}, "iotoll: missing argument: DIR\nhint: iotoll init --help\n"},
 		{[]string{"config"}, "iotoll: config needs a command: one of check\nhint: iotoll config --help\n"},
 		{[]string{"config", "chekc"}, "iotoll: unknown command \"chekc\" of config: must be one of check\nhint: iotoll config --help\n"},
+		{[]string{"address", "--seed-file", "x", "--index", "-1"}, "iotoll: --index \"-1\": must be a whole number from 0 to 18446744073709551615\nhint: iotoll address --help\n"},
+		{[]string{"pay", "--amount", "1.5"}, "iotoll: --amount \"1.5\": must be a whole number up to 9223372036854775807\nhint: iotoll pay --help\n"},
+		{[]string{"pay", "--wait=maybe"}, "iotoll: --wait \"maybe\": must be true or false\nhint: iotoll pay --help\n"},
+		{[]string{"sim", "tangle", "--milestone", "5"}, "iotoll: --milestone \"5\": must be a duration such as 250ms or 1h\nhint: iotoll sim tangle --help\n"},
+		{[]string{"sim", "tangle", "--seed-file", "x", "--milestone", "0s"}, "iotoll: --milestone 0s: must be a duration above 0\nhint: iotoll sim tangle --help\n"},
 	} {
 		t.Run(strings.Join(test.args, " "), func(t *testing.T) {
 			r := iotoll(t, "", test.args...)

@@ -86,6 +86,9 @@ The package documentation of tangle/devnet lists all of them.`,
 			if host, _, err := net.SplitHostPort(control); control != "" && (err != nil || !loopback(host)) {
 				return &usageError{err: fmt.Errorf("--control %q: must be a loopback address with a port, such as 127.0.0.1:14266", control)}
 			}
+			if cfg.Milestone <= 0 {
+				return &usageError{err: fmt.Errorf("--milestone %s: must be a duration above 0", cfg.Milestone)}
+			}
 			if _, err := os.Stat(seedFile); errors.Is(err, fs.ErrNotExist) {
 				if err := writeSeed(seedFile); err != nil {
 					return err
