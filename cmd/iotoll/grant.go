@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -189,6 +190,9 @@ func newGrantAdd(c console, load loader) *cobra.Command {
 			if err != nil || d <= 0 || d%time.Millisecond != 0 {
 				return &usageError{err: fmt.Errorf("time %q: must be a duration above 0, such as 30m or 12h", args[2])}
 			}
+			if err := checkReason(reason); err != nil {
+				return err
+			}
 			return stored(c, load, func(ctx context.Context, cfg *Config, store *mongostore.Store, args []string) error {
 				s, err := settler(cfg, store)
 				if err != nil {
@@ -212,6 +216,14 @@ func newGrantAdd(c console, load loader) *cobra.Command {
 	return cmd
 }
 
+// checkReason refuses a reason that tells nobody anything.
+func checkReason(reason string) error {
+	if strings.TrimSpace(reason) == "" {
+		return &usageError{err: fmt.Errorf("--reason %q: must say why", reason)}
+	}
+	return nil
+}
+
 func newGrantRevoke(c console, load loader) *cobra.Command {
 	var reason string
 	cmd := &cobra.Command{
@@ -220,15 +232,20 @@ func newGrantRevoke(c console, load loader) *cobra.Command {
 		Long: `revoke ends at once all time that a user has of an offer. Connected clients
 receive nothing more. Credit stays, and so does all in the book.`,
 		Args: exactly("USER", "OFFER"),
-		RunE: stored(c, load, func(ctx context.Context, _ *Config, store *mongostore.Store, args []string) error {
-			// An offer that is sold no more can be revoked too.
-			s := &tangle.Settler{Store: store}
-			g, err := s.Revoke(ctx, args[0], args[1], reason, tangle.NewCause())
-			if err != nil {
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := checkReason(reason); err != nil {
 				return err
 			}
-			return done(ctx, c, store, mongostore.Act{Act: "grant revoke", Object: g.Subject + " " + g.Offer, Reason: reason}, "%s has no more of %s since %s\n", g.Subject, g.Offer, clock(g.At))
-		}),
+			return stored(c, load, func(ctx context.Context, _ *Config, store *mongostore.Store, args []string) error {
+				// An offer that is sold no more can be revoked too.
+				s := &tangle.Settler{Store: store}
+				g, err := s.Revoke(ctx, args[0], args[1], reason, tangle.NewCause())
+				if err != nil {
+					return err
+				}
+				return done(ctx, c, store, mongostore.Act{Act: "grant revoke", Object: g.Subject + " " + g.Offer, Reason: reason}, "%s has no more of %s since %s\n", g.Subject, g.Offer, clock(g.At))
+			})(cmd, args)
+		},
 	}
 	cmd.Flags().StringVar(&reason, "reason", "", "why, for the book")
 	cmd.MarkFlagRequired("reason")

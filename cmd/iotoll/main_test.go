@@ -66,6 +66,8 @@ func TestUsage(t *testing.T) {
 		{[]string{"pay", "--wait=maybe"}, "iotoll: --wait \"maybe\": must be true or false\nhint: iotoll pay --help\n"},
 		{[]string{"sim", "tangle", "--milestone", "5"}, "iotoll: --milestone \"5\": must be a duration such as 250ms or 1h\nhint: iotoll sim tangle --help\n"},
 		{[]string{"sim", "tangle", "--seed-file", "x", "--milestone", "0s"}, "iotoll: --milestone 0s: must be a duration above 0\nhint: iotoll sim tangle --help\n"},
+		{[]string{"grant", "add", "john", "live", "30m", "--reason", " "}, "iotoll: --reason \" \": must say why\nhint: iotoll grant add --help\n"},
+		{[]string{"grant", "revoke", "john", "live", "--reason", ""}, "iotoll: --reason \"\": must say why\nhint: iotoll grant revoke --help\n"},
 	} {
 		t.Run(strings.Join(test.args, " "), func(t *testing.T) {
 			r := iotoll(t, "", test.args...)
