@@ -17,7 +17,19 @@ func newLog(w io.Writer) *logrus.Logger {
 	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 		log.SetFormatter(&logrus.TextFormatter{FullTimestamp: true})
 	} else {
-		log.SetFormatter(&logrus.JSONFormatter{TimestampFormat: time.RFC3339Nano})
+		log.SetFormatter(units{&logrus.JSONFormatter{TimestampFormat: time.RFC3339Nano}})
 	}
 	return log
+}
+
+// units writes durations with their units: JSON has only numbers for them.
+type units struct{ logrus.Formatter }
+
+func (u units) Format(e *logrus.Entry) ([]byte, error) {
+	for name, value := range e.Data {
+		if d, ok := value.(time.Duration); ok {
+			e.Data[name] = d.String()
+		}
+	}
+	return u.Formatter.Format(e)
 }

@@ -96,6 +96,14 @@ func TestVersion(t *testing.T) {
 	}
 }
 
+func TestLogHasUnits(t *testing.T) {
+	var out bytes.Buffer
+	newLog(&out).WithField("retry_in", 1500*time.Millisecond).Warn("store is away")
+	if got := out.String(); !strings.Contains(got, `"retry_in":"1.5s"`) {
+		t.Errorf("log: got %s, want retry_in with its unit", got)
+	}
+}
+
 // logBuffer collects what commands log while a test may look at it.
 type logBuffer struct {
 	mu sync.Mutex
