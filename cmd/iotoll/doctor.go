@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -91,32 +90,50 @@ func silence() *logrus.Logger {
 }
 
 // brokerConf compares the plugin's public filters with ours: a filter that only
-// the plugin has gives away what is for sale.
+// the plugin has gives away what is for sale. Those of its settings file count,
+// too.
 func (e *examination) brokerConf(path string) {
-	f, err := os.Open(path)
+	public, err := lineValues(path, "plugin_opt_public")
 	if err != nil {
 		e.say(fail, "mosquitto.conf: %v", err)
 		return
 	}
-	defer f.Close()
-	var public []string
-	lines := bufio.NewScanner(f)
-	for lines.Scan() {
-		if option, value, _ := strings.Cut(strings.TrimSpace(lines.Text()), " "); option == "plugin_opt_public" {
-			public = append(public, strings.TrimSpace(value))
-		}
-	}
-	if err := lines.Err(); err != nil {
+	settings, err := lineValues(path, "plugin_opt_settings_file")
+	if err != nil {
 		e.say(fail, "mosquitto.conf: %v", err)
 		return
 	}
-	ours := slices.Sorted(slices.Values(e.cfg.Public))
+	for _, file := range settings {
+		more, err := lineValues(file, "public")
+		if err != nil {
+			e.say(fail, "plugin_opt_settings_file: %v", err)
+			return
+		}
+		public = append(public, more...)
+	}
 	slices.Sort(public)
+	public = slices.Compact(public)
+	ours := slices.Compact(slices.Sorted(slices.Values(e.cfg.Public)))
 	if slices.Equal(ours, public) {
 		e.say(ok, "%s has the same public filters as the configuration", path)
 	} else {
 		e.say(fail, "%s has the public filters %q, the configuration has %q: must be the same", path, public, ours)
 	}
+}
+
+// lineValues returns the values of all lines "NAME VALUE" of a file.
+func lineValues(path, name string) ([]string, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	var values []string
+	for line := range strings.Lines(string(text)) {
+		if option, value, _ := strings.Cut(strings.TrimSpace(line), " "); option == name {
+			values = append(values, strings.TrimSpace(value))
+		}
+	}
+	return values, nil
 }
 
 // store looks at the store, and then at the ledger, which is compared with it.

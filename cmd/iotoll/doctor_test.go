@@ -21,8 +21,8 @@ broker: {url: "mqtt://127.0.0.1:1", username: iotoll, password_file: broker-pass
 	if err := os.WriteFile(filepath.Join(dir, "broker-password"), []byte("hunter2"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	conf := func(public string) string {
-		return writeFile(t, "mosquitto.conf", "listener 1883\nplugin iotoll.so\nplugin_opt_public "+public+"\n")
+	conf := func(public string, more ...string) string {
+		return writeFile(t, "mosquitto.conf", "listener 1883\nplugin iotoll.so\nplugin_opt_public "+public+"\n"+strings.Join(more, "\n"))
 	}
 	pay := func() {
 		t.Helper()
@@ -52,6 +52,13 @@ broker: {url: "mqtt://127.0.0.1:1", username: iotoll, password_file: broker-pass
 		`FAIL  address `+depositAddress+` holds 500 iotas, 500 more than the book has: payments were not seen`,
 		`FAIL  broker as "iotoll": connect to mqtt://127.0.0.1:1: .*connection refused`,
 		`ok    plug of sensor/live: \d+ mW`)
+
+	// What the plugin's settings file gives away is given away.
+	settings := writeFile(t, "settings", "# may change\npublic sensor/1m\npublic sensor/+\nmax_age 24h\n")
+	expect(s.run("", "doctor", "--mosquitto-conf", conf("sensor/1m", "plugin_opt_settings_file "+settings)), 1,
+		`FAIL  .*/mosquitto.conf has the public filters \["sensor/\+" "sensor/1m"\], the configuration has \["sensor/1m"\]: must be the same`)
+	expect(s.run("", "doctor", "--mosquitto-conf", conf("sensor/1m", "plugin_opt_settings_file /nonexistent")), 1,
+		`FAIL  plugin_opt_settings_file: open /nonexistent: no such file or directory`)
 
 	background(t, "", "--config", s.config, "serve")
 	s.await(500, "historic")
