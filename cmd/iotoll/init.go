@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/iotoll/iotoll/acl/mongostore"
 	"github.com/iotoll/iotoll/acl/password"
 )
 
@@ -32,6 +34,7 @@ type initValues struct {
 	Plug    string // address of the plug; empty: discovered
 	Plugin  string // path of iotoll.so
 	Broker  string // URL that readings are published to
+	Port    string // of the broker
 	URIFile string // holds the URI of a MongoDB server; empty: the embedded store
 }
 
@@ -94,6 +97,17 @@ func initialize(c console, dir string, v initValues) error {
 		if v.URIFile, err = filepath.Abs(v.URIFile); err != nil {
 			return err
 		}
+		uri, err := readSecretFile(v.URIFile)
+		if err == nil {
+			err = mongostore.CheckURI(uri.reveal())
+		}
+		if err != nil {
+			return fmt.Errorf("--store-uri-file: %w", err)
+		}
+	}
+	v.Port = "1883"
+	if u, err := url.Parse(v.Broker); err == nil && u.Scheme == "mqtt" && u.Port() != "" {
+		v.Port = u.Port()
 	}
 	var config, broker strings.Builder
 	if err := initConfig.Execute(&config, v); err != nil {

@@ -98,6 +98,8 @@ func TestInitRefuses(t *testing.T) {
 		{[]string{"--node", "node"}, `ledger.nodes[0]: "node": must be a URL such as`},
 		{[]string{"--plug", "192.168.1"}, `plugs[0].address: "192.168.1": must be an IP address`},
 		{[]string{"--node", "http://x\"\nstore: {}"}, "ledger.nodes[0]: is not a URL"},
+		{[]string{"--store-uri-file", "/nonexistent"}, "--store-uri-file: open /nonexistent: no such file"},
+		{[]string{"--store-uri-file", writeFile(t, "uri", "postgres://127.0.0.1/")}, "--store-uri-file: store URI is not usable"},
 	} {
 		parent := t.TempDir()
 		r := iotoll(t, "", append([]string{"init", filepath.Join(parent, "x")}, test.args...)...)
@@ -106,6 +108,22 @@ func TestInitRefuses(t *testing.T) {
 		}
 		if left, _ := os.ReadDir(parent); len(left) > 0 {
 			t.Errorf("init %q left %v", test.args, left)
+		}
+	}
+}
+
+// TestInitBrokerPort: the broker listens where the readings are published to.
+func TestInitBrokerPort(t *testing.T) {
+	for url, want := range map[string]string{"": "1883", "mqtt://127.0.0.1:1884": "1884", "mqtt://mosquitto": "1883"} {
+		dir := filepath.Join(t.TempDir(), "x")
+		args := []string{"init", dir}
+		if url != "" {
+			args = append(args, "--broker", url)
+		}
+		mustRun(t, args...)
+		conf, err := os.ReadFile(filepath.Join(dir, "mosquitto.conf"))
+		if err != nil || !strings.Contains(string(conf), "\nlistener "+want+"\n") {
+			t.Errorf("init --broker %q: got %v and\n%s\nwant listener %s", url, err, conf, want)
 		}
 	}
 }
