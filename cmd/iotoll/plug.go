@@ -55,6 +55,9 @@ func newPlugRead(c console) *cobra.Command {
 port: without one, or if the plug has moved, the usual ports are tried.`,
 		Args: exactly("ADDRESS"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := (&wemo.Plug{Address: args[0]}).Validate(); err != nil {
+				return &usageError{err: err}
+			}
 			ctx := cmd.Context()
 			client := new(wemo.Client)
 			addr, err := wemo.ResolveAddress(ctx, args[0])

@@ -21,7 +21,7 @@ func TestPlugRead(t *testing.T) {
 			t.Errorf("plug read: got\n%swithout %q", out, want)
 		}
 	}
-	if r := iotoll(t, "", "plug", "read", "not an address"); r.code != 1 || !strings.Contains(r.errOut, `plug address "not an address": want an IP address or a host name`) {
+	if r := iotoll(t, "", "plug", "read", "not an address"); r.code != 2 || !strings.Contains(r.errOut, `plug address "not an address": want an IP address or a host name`) {
 		t.Errorf("plug read of nonsense: got %+v", r)
 	}
 	if r := iotoll(t, "", "plug", "watch", "192.168.1"); r.code != 2 {
