@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"text/template"
@@ -160,9 +161,13 @@ func initialize(c console, dir string, v initValues) error {
 	if v.Address == "" {
 		next = "put an offer with your deposit address into iotoll.yaml, then: " + next
 	}
+	mosquitto := "mosquitto"
+	if _, err := exec.LookPath(mosquitto); err != nil {
+		mosquitto = "/usr/sbin/mosquitto" // Debian keeps it where only root's PATH looks
+	}
 	_, err = fmt.Fprintf(c.out, `wrote %[1]s/iotoll.yaml, mosquitto.conf and broker-password
 next: %[2]s
-      mosquitto -c %[1]s/mosquitto.conf
-`, dir, next)
+      %[3]s -c %[1]s/mosquitto.conf
+`, dir, next, mosquitto)
 	return err
 }

@@ -88,6 +88,16 @@ func TestInit(t *testing.T) {
 	}
 }
 
+// TestInitSaysWhereMosquittoIs: an ordinary user of Debian does not find it by its
+// name.
+func TestInitSaysWhereMosquittoIs(t *testing.T) {
+	t.Setenv("PATH", "/nonexistent")
+	dir := filepath.Join(t.TempDir(), "x")
+	if out, want := mustRun(t, "init", dir), "\n      /usr/sbin/mosquitto -c "+dir+"/mosquitto.conf\n"; !strings.Contains(out, want) {
+		t.Errorf("init: got %q, want %q in it", out, want)
+	}
+}
+
 // TestInitRefuses: whatever goes wrong, nothing is left behind.
 func TestInitRefuses(t *testing.T) {
 	for _, test := range []struct {
