@@ -43,6 +43,8 @@ Each line begins with ok, warn or FAIL. The exit code is 1 if anything failed.`,
 			}
 			e := &examination{cfg: cfg, out: c.out}
 			e.say(ok, "configuration %s", cfg.path)
+			e.secret("store.uri_file", cfg.Store.URIFile)
+			e.secret("broker.password_file", cfg.Broker.PasswordFile)
 			if brokerConf != "" {
 				e.brokerConf(brokerConf)
 			}
@@ -87,6 +89,14 @@ func silence() *logrus.Logger {
 	log := logrus.New()
 	log.SetOutput(io.Discard)
 	return log
+}
+
+// secret warns of a file whose secret is none on this machine. What cannot be
+// looked at is told of by those who read it.
+func (e *examination) secret(field, path string) {
+	if info, err := os.Stat(path); err == nil && info.Mode().Perm()&0o004 != 0 {
+		e.say(warn, "%s: everybody on this machine may read %s, mode %04o: want 0600, or 0640 for a group", field, path, info.Mode().Perm())
+	}
 }
 
 // brokerConf compares the plugin's public filters with ours: a filter that only

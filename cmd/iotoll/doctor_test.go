@@ -18,7 +18,8 @@ func TestDoctor(t *testing.T) {
 broker: {url: "mqtt://127.0.0.1:1", username: iotoll, password_file: broker-password}
 `, plug))
 	dir := filepath.Dir(s.config)
-	if err := os.WriteFile(filepath.Join(dir, "broker-password"), []byte("hunter2"), 0o600); err != nil {
+	password := filepath.Join(dir, "broker-password")
+	if err := os.WriteFile(password, []byte("hunter2"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	conf := func(public string, more ...string) string {
@@ -67,6 +68,16 @@ broker: {url: "mqtt://127.0.0.1:1", username: iotoll, password_file: broker-pass
 		`ok    store at .*: 1 users, 1 payments`,
 		`ok    account "iotoll" may publish what it has to`,
 		`ok    address `+depositAddress+` holds the 500 iotas that the book has`)
+	if err := os.Chmod(password, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	expect(s.run("", "doctor"), 1, `warn  broker.password_file: everybody on this machine may read .*/broker-password, mode 0644: want 0600, or 0640 for a group`)
+	if err := os.Chmod(password, 0o640); err != nil {
+		t.Fatal(err)
+	}
+	if r := s.run("", "doctor"); strings.Contains(r.out, "everybody") {
+		t.Errorf("doctor: got\n%swant no word on a file of a group", r.out)
+	}
 	pay()
 	s.await(500, "unmatched")
 	s.must("", "user", "remove", "iotoll")
