@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/iotoll/iotoll/acl/password"
 )
@@ -95,6 +96,44 @@ func TestInitSaysWhereMosquittoIs(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "x")
 	if out, want := mustRun(t, "init", dir), "\n      /usr/sbin/mosquitto -c "+dir+"/mosquitto.conf\n"; !strings.Contains(out, want) {
 		t.Errorf("init: got %q, want %q in it", out, want)
+	}
+}
+
+// TestInitExamples: what stands in comments can be used by taking away the #.
+func TestInitExamples(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "x")
+	mustRun(t, "init", dir, "--address", depositAddress)
+	path := filepath.Join(dir, "iotoll.yaml")
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	uncommented := string(text)
+	for _, u := range []struct{ old, new string }{
+		{"  # offers_topic: iotoll/offers", "  offers_topic: iotoll/offers"},
+		{"  - sensor/1m\n", "  - sensor/1m\n  - iotoll/offers\n"},
+		{"    # events: true", "    events: true"},
+		{"#  - shelly: 192.168.1.30", "  - live: kettle/live\n    average: kettle/1m\n    shelly: 192.168.1.30"},
+		{"#  - topic: tele/kitchen/SENSOR", "  - live: kitchen/live\n    average: kitchen/1m\n    topic: tele/kitchen/SENSOR"},
+		{"#    pointer: /ENERGY/Power", "    pointer: /ENERGY/Power"},
+		{"#    scale: 1000", "    scale: 1000"},
+		{"#    hold: 15s", "    hold: 15s"},
+		{"# metrics: {", "metrics: {"},
+	} {
+		if !strings.Contains(uncommented, u.old) {
+			t.Errorf("init: %q is not in\n%s", u.old, text)
+		}
+		uncommented = strings.Replace(uncommented, u.old, u.new, 1)
+	}
+	if err := os.WriteFile(path, []byte(uncommented), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := LoadConfig(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(c.Plugs) != 3 || !c.Plugs[0].Events || c.Plugs[1].Shelly == "" || c.Plugs[2].Hold != 15*time.Second || c.Metrics.Listen == "" || c.Broker.OffersTopic == "" {
+		t.Errorf("configuration: got %+v", c)
 	}
 }
 
