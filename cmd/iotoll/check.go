@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"math"
 	"strings"
 	"time"
 
@@ -63,7 +64,10 @@ func check(ctx context.Context, c console, cfg *Config, store *mongostore.Store,
 		return err
 	}
 	// As of a while ago, so that a grant that ended lately is known as the reason.
-	d := acl.NewSnapshot(public, 2*recently).Load(now.Add(-recently), users, grants).Decide(r, time.Now())
+	// The plugin's picture gets old, this one does not.
+	const never = time.Duration(math.MaxInt64)
+	asOf := now.Add(-recently)
+	d := acl.NewSnapshot(public, never).Load(asOf, users, grants).Decide(r, time.Now())
 	answer := "deny: "
 	if d.Permit {
 		answer = "permit: "
@@ -72,7 +76,7 @@ func check(ctx context.Context, c console, cfg *Config, store *mongostore.Store,
 	if d.Grant != "" {
 		answer += " " + printable(d.Grant)
 	}
-	if !d.Until.IsZero() {
+	if !d.Until.IsZero() && d.Until.Before(asOf.Add(never)) {
 		answer += ", until " + d.Until.UTC().Format(time.RFC3339)
 	}
 	free := strings.Join(cfg.Public, " ")
