@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/user"
@@ -24,13 +25,12 @@ func operator() string {
 }
 
 // done tells of what was done by hand: whoever did it first, so that nobody does
-// it again because only the note of it failed, and then the audit trail.
+// it again because only the note of it failed, and then, whatever became of that,
+// the audit trail.
 func done(ctx context.Context, c console, store *mongostore.Store, act mongostore.Act, format string, args ...any) error {
-	if _, err := fmt.Fprintf(c.out, format, args...); err != nil {
-		return err
-	}
+	_, err := fmt.Fprintf(c.out, format, args...)
 	act.By = operator()
-	return store.Audit(ctx, act)
+	return errors.Join(err, store.Audit(ctx, act))
 }
 
 func newAudit(c console, load loader) *cobra.Command {
