@@ -29,10 +29,10 @@ build: deps ## build/iotoll and build/iotoll.so
 	$(GO) build -buildmode=c-shared -o build/iotoll.so ./plugin
 
 demo: build ## the whole story in under a minute, on free ports, with simulated tangle and plug
-	@$(GO) run ./cmd/demo
+	@$(GO) build -o build/demo ./cmd/demo && build/demo
 
 run: build ## the same system, kept up in the foreground
-	@$(GO) run ./cmd/demo -keep
+	@$(GO) build -o build/demo ./cmd/demo && build/demo -keep
 
 test: build ## every test, with the race detector and the real broker
 	$(GO) vet ./...
