@@ -163,11 +163,7 @@ func (b *Broker) keep(ctx context.Context) {
 	for ctx.Err() == nil {
 		connected := time.Now()
 		err := b.session(ctx, func() {
-			if failing != "" {
-				b.log().Info("connected to the broker again")
-			} else {
-				b.log().Info("connected to the broker")
-			}
+			b.log().Info("connected to the broker")
 			failing = ""
 		})
 		if ctx.Err() != nil {
