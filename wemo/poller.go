@@ -164,7 +164,7 @@ func (r *polling) run(ctx context.Context) {
 				busy = true
 				ask <- struct{}{}
 			}
-			if r.status.Online && r.now().Sub(r.mean.last.At) > r.mean.hold {
+			if r.status.Online && r.now().Sub(r.mean.last.At).Abs() > r.mean.hold { // the clock may be set
 				r.setStatus(Status{Reason: stale, LastSeen: r.status.LastSeen})
 			}
 			since := time.Since(start)

@@ -271,6 +271,37 @@ func TestPollerClockIsSetBack(t *testing.T) {
 	})
 }
 
+// A source that fails when the clock is set back is not online until the clock
+// has caught up.
+func TestPollerStaleClockIsSetBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		m := poll(t, 10*time.Minute, &Poller{
+			Now: func() time.Time {
+				if time.Since(start) < time.Minute {
+					return time.Now()
+				}
+				return time.Now().Add(-time.Hour)
+			},
+			Source: sourceFunc(func(ctx context.Context) (Reading, error) {
+				if time.Since(start) < time.Minute {
+					return Reading{time.Now(), 1}, nil
+				}
+				return Reading{}, errors.New("no answer")
+			}),
+		})
+		for _, p := range m.on("sensor/status") {
+			if status(p).Reason == stale {
+				if after := p.at.Sub(start); after > 70*time.Second {
+					t.Errorf("the status was stale after %s, want a minute and the hold of 5s", after)
+				}
+				return
+			}
+		}
+		t.Error("the status was never stale")
+	})
+}
+
 // The log says that publishing works once a reading went out, and not because
 // a status was kept for the next connection.
 func TestPollerSaysWhenPublishingWorks(t *testing.T) {
