@@ -203,13 +203,15 @@ func (x table) run() {
 		both("2")
 		is("publish live", c.publish(live, "forged", 1, false), refused)
 		is("publish free", c.publish(free, "forged", 1, true), refused)
+		// Here come the others' messages, too.
 		is("subscribe everything", c.subscribe("#", 0), 0)
+		both("everything")
+		is("unsubscribe", c.unsubscribe("#"), 0)
 		for c.sync(); len(c.inbox) > 0; {
 			if d := <-c.inbox; d.topic[len(d.topic)-4:] != "free" || d.payload == "forged" {
 				t.Errorf("# delivers %v", d)
 			}
 		}
-		c.unsubscribe("#")
 		c.wantNothing()
 		c.disconnect()
 	}

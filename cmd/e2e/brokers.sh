@@ -1,11 +1,11 @@
 #!/bin/bash
 # Runs the tests that start a broker against other versions of Mosquitto than
 # the machine's own: those of Debian 13 (2.0.21) and of Debian sid (2.1), each
-# in a chroot. Needs root and debootstrap; the chroots stay in build/brokers.
+# in a chroot. Needs root and debootstrap; the chroots stay in build/.brokers.
 set -euo pipefail
 cd "$(git -C "$(dirname "$0")" rev-parse --show-toplevel)"
 
-brokers=$PWD/build/brokers
+brokers=$PWD/build/.brokers # with a dot, so that ./... does not look below it
 mkdir -p "$brokers"
 for suite in trixie sid; do
   root=$brokers/$suite
