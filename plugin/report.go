@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"runtime"
+	"strings"
 	"time"
 
 	"github.com/iotoll/iotoll/acl"
@@ -62,12 +63,4 @@ func (g *gate) report(c counters, instance int) []message {
 }
 
 // topicOf is the level of a topic that stands for a reason.
-func topicOf(r acl.Reason) string {
-	b := []byte(r.String())
-	for i, c := range b {
-		if c == ' ' {
-			b[i] = '-'
-		}
-	}
-	return string(b)
-}
+func topicOf(r acl.Reason) string { return strings.ReplaceAll(r.String(), " ", "-") }
