@@ -15,7 +15,7 @@ func TestBrokerAnyOrder(t *testing.T) {
 	t.Parallel()
 	s := startStore(t)
 	names := []string{"j", "jo", "joh"}
-	topics := []string{"n/a", "n/a/b", "hn/a", "ohn/a"}
+	topics := []string{"n/a", "n/a/b", "hn/a", "oo", "ohn/a", "ohn/"}
 	reads := func(i, k int) bool { return (2*i+k)%3 != 0 }
 	writes := func(i, k int) bool { return (2*i+k)%3 != 1 }
 	for i, name := range names {
