@@ -12,6 +12,7 @@ import (
 	"github.com/iotaledger/iota.go/consts"
 	"github.com/iotaledger/iota.go/curl"
 	"github.com/iotaledger/iota.go/encoding/ascii"
+	"github.com/iotaledger/iota.go/guards"
 	"github.com/iotaledger/iota.go/transaction"
 	"github.com/iotaledger/iota.go/trinary"
 )
@@ -23,16 +24,20 @@ const maxMessage = 8192
 // tx is a transaction whose hash we computed ourselves.
 type tx = transaction.Transaction
 
-// parse reads a transaction and computes its hash from the very trytes:
+// hashOf computes a transaction's hash from the very trytes:
 // transaction.TransactionHash would hash what it writes itself.
-func parse(trytes trinary.Trytes) (t *tx, err error) {
+func hashOf(trytes trinary.Trytes) (hash trinary.Hash, err error) {
 	defer contain(&err)
-	t, err = transaction.AsTransactionObject(trytes, "")
-	if err != nil {
-		return nil, err
+	if !guards.IsTrytesOfExactLength(trytes, consts.TransactionTrytesSize) {
+		return "", fmt.Errorf("want %d trytes (A to Z and 9)", consts.TransactionTrytesSize)
 	}
-	t.Hash, err = curl.HashTrytes(trytes)
-	return t, err
+	return curl.HashTrytes(trytes)
+}
+
+// parse reads a transaction with the hash that was computed.
+func parse(trytes trinary.Trytes, hash trinary.Hash) (t *tx, err error) {
+	defer contain(&err)
+	return transaction.AsTransactionObject(trytes, hash)
 }
 
 // errIncomplete means that transactions of a bundle are missing: they may come.

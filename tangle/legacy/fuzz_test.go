@@ -76,7 +76,11 @@ func FuzzParse(f *testing.F) {
 	f.Add(strings.Repeat("A", 2279) + strings.Repeat("9", 16) + strings.Repeat("M", 378))
 	f.Add("")
 	f.Fuzz(func(t *testing.T, trytes string) {
-		parsed, err := parse(trytes)
+		hash, err := hashOf(trytes)
+		if err != nil {
+			return
+		}
+		parsed, err := parse(trytes, hash)
 		if err != nil {
 			return
 		}

@@ -240,9 +240,9 @@ func (n *node) find(ctx context.Context, command any) ([]trinary.Hash, error) {
 	return hashes, nil
 }
 
-// getTrytes returns the transactions with some hashes, in parsed form; those
-// that the node does not have are left out. Each has the hash that was computed
-// from its trytes.
+// getTrytes returns the transactions with some hashes, in parsed form. Left out
+// are those that the node does not have, and those that no bundle can have: IRI
+// takes them from anybody. Each has the hash that was computed from its trytes.
 func (n *node) getTrytes(ctx context.Context, hashes []trinary.Hash) (map[trinary.Hash]*tx, error) {
 	found := make(map[trinary.Hash]*tx, len(hashes))
 	for len(hashes) > 0 {
@@ -263,14 +263,16 @@ func (n *node) getTrytes(ctx context.Context, hashes []trinary.Hash) (map[trinar
 			if guards.IsEmptyTrytes(a.Trytes[i]) { // pruned, or never there
 				continue
 			}
-			t, err := parse(a.Trytes[i])
+			hash, err := hashOf(a.Trytes[i])
 			if err != nil {
 				return nil, fmt.Errorf("getTrytes: %w: transaction %s: %w", ErrAnswer, h, err)
 			}
-			if t.Hash != h {
-				return nil, fmt.Errorf("getTrytes: %w: transaction %s has the hash %s", ErrAnswer, h, t.Hash)
+			if hash != h {
+				return nil, fmt.Errorf("getTrytes: %w: transaction %s has the hash %s", ErrAnswer, h, hash)
 			}
-			found[h] = t
+			if t, err := parse(a.Trytes[i], hash); err == nil {
+				found[h] = t
+			} // else it is the network's: no bundle can need it
 		}
 	}
 	return found, nil

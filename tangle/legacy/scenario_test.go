@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/iotaledger/iota.go/bundle"
+	"github.com/iotaledger/iota.go/curl"
 	"github.com/iotaledger/iota.go/trinary"
 	"github.com/iotoll/iotoll/tangle/devnet"
 )
@@ -146,6 +147,68 @@ func TestImpersonated(t *testing.T) {
 	w.milestone()
 	if got := w.confirmed(); len(got) != 1 || string(got[0].Message) != fromEve+doubt+fromJohn {
 		t.Errorf("the twin: got %v, want one payment with both messages", got)
+	}
+}
+
+// TestBrokenTwin: an IRI takes a transaction whose index is beyond its bundle's
+// last one, whoever sends it and whatever bundle it claims to be of. It holds up
+// neither that bundle nor others.
+func TestBrokenTwin(t *testing.T) {
+	w := newWorld(t)
+	w.confirmed()
+	tail := w.pay(500, fromJohn)
+	other := w.pay(700, fromJohn)
+	w.milestone()
+	// ask has the simulated node answer, which itself refuses such transactions.
+	ask := func(body []byte, answer any) {
+		r, err := http.NewRequest("POST", "/", bytes.NewReader(body))
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		rec := &recorder{header: make(http.Header)}
+		w.net.ServeHTTP(rec, r)
+		if err := json.Unmarshal(rec.body, answer); err != nil {
+			t.Error(err)
+		}
+	}
+	var got struct{ Trytes []string }
+	ask([]byte(`{"command": "getTrytes", "hashes": ["`+tail+`"]}`), &got)
+	const index = 2331 // where the index is, in front of the last one: 9 trytes each
+	broken := got.Trytes[0][:index] + "Z99999999" + got.Trytes[0][index+9:]
+	hash, err := curl.HashTrytes(broken)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.node.setFault(func(command string, body []byte, a http.ResponseWriter) bool {
+		var asked struct{ Bundles, Hashes []string }
+		if err := json.Unmarshal(body, &asked); err != nil {
+			t.Error(err)
+		}
+		switch {
+		case command == "findTransactions" && len(asked.Bundles) > 0:
+			var found struct{ Hashes []string }
+			ask(body, &found)
+			json.NewEncoder(a).Encode(map[string]any{"hashes": append(found.Hashes, hash)})
+		case command == "getTrytes":
+			var found struct{ Trytes []string }
+			ask(body, &found)
+			if i := slices.Index(asked.Hashes, hash); i >= 0 {
+				found.Trytes[i] = broken
+			}
+			json.NewEncoder(a).Encode(map[string]any{"trytes": found.Trytes})
+		default:
+			return false
+		}
+		return true
+	})
+	want := []string{tail, other}
+	slices.Sort(want)
+	if got := ids(w.confirmed()); !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	if d := w.ledger.deposits[0]; !d.settled() {
+		t.Errorf("got balance %d, explained %d", d.balance, d.accounted+d.offset)
 	}
 }
 
