@@ -408,15 +408,20 @@ func (l *Ledger) settle(ctx context.Context, n *node, d *deposit, hash trinary.H
 			continue
 		}
 		// Signatures are checked last and once: of an attachment that is said to
-		// be included and was not dealt with.
-		if err := valid(a.bundle); err != nil {
-			return payments, fmt.Errorf("getInclusionStates: %w: the bundle of tail %s is not valid: %w", ErrAnswer, tail, err)
-		}
-		d.accounted += e.net
-		if !a.own && e.outputs > 0 {
-			payments = append(payments, l.payment(d, a, e, all, index))
-		} else if a.own {
+		// be included and was not dealt with. One that is not valid is left out
+		// for good, and holds up no other: IRI's rules are not quite iota.go's.
+		err := valid(a.bundle)
+		switch {
+		case err != nil:
+			l.log(d).WithError(err).WithFields(logrus.Fields{"node": n.name, "tail": tail, "iotas": e.outputs}).
+				Warn("node calls a bundle included that is not valid, it is no payment")
+		case a.own:
 			l.log(d).WithFields(logrus.Fields{"tail": tail, "net": e.net}).Info("bundle spends from a deposit address and is no payment")
+		case e.outputs > 0:
+			payments = append(payments, l.payment(d, a, e, all, index))
+		}
+		if err == nil {
+			d.accounted += e.net
 		}
 		d.done[tail] = true
 		for i := range a.bundle {

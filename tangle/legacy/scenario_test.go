@@ -17,6 +17,7 @@ import (
 	"github.com/iotaledger/iota.go/curl"
 	"github.com/iotaledger/iota.go/trinary"
 	"github.com/iotoll/iotoll/tangle/devnet"
+	"github.com/sirupsen/logrus"
 )
 
 // TestOutputs: one bundle with several outputs to the address is one payment.
@@ -210,6 +211,40 @@ func TestBrokenTwin(t *testing.T) {
 	if d := w.ledger.deposits[0]; !d.settled() {
 		t.Errorf("got balance %d, explained %d", d.balance, d.accounted+d.offset)
 	}
+}
+
+// TestInvalidIncluded: a bundle that iota.go finds invalid and a node calls
+// included is no payment, and holds up no other. IRI takes some of those: between
+// its rules for signatures and values and iota.go's there are gaps.
+func TestInvalidIncluded(t *testing.T) {
+	w := newWorld(t)
+	w.confirmed()
+	forged := w.spend(devnet.Spend{To: bundle.Transfers{w.transfer(w.jane, 600, fromJohn)}})
+	forged[0] = strings.Repeat("A", 2187) + forged[0][2187:] // the second half of the signature
+	bad := w.send(forged)
+	tail := w.pay(500, fromJohn)
+	w.milestone()
+	w.node.setFault(func(command string, body []byte, a http.ResponseWriter) bool {
+		var asked struct{ Transactions []string }
+		if err := json.Unmarshal(body, &asked); err != nil {
+			t.Error(err)
+		}
+		if command != "getInclusionStates" {
+			return false
+		}
+		json.NewEncoder(a).Encode(map[string]any{"states": slices.Repeat([]bool{true}, len(asked.Transactions))})
+		return true
+	})
+	got, whole, err := everything(t.Context(), w.ledger)
+	if err != nil || !whole || !slices.Equal(ids(got), []string{tail}) {
+		t.Errorf("got %v, whole %t, %v, want the payment %s alone", got, whole, err, tail)
+	}
+	for _, e := range w.log.AllEntries() {
+		if e.Level == logrus.WarnLevel && e.Data["tail"] == bad {
+			return
+		}
+	}
+	t.Errorf("nobody was told of %s", bad)
 }
 
 // TestNoPayments: what no milestone confirms, or moves nothing, is none.
