@@ -204,8 +204,10 @@ func newGrantAdd(c console, load loader) *cobra.Command {
 					return hint(err, `"iotoll user add %s" makes one`, args[0])
 				case errors.Is(err, tangle.ErrNoOffer):
 					return hint(err, `"iotoll offer list" shows the offers`)
-				case err != nil:
+				case errors.Is(err, tangle.ErrTooMuch):
 					return err
+				case err != nil: // again is another act, with a cause of its own
+					return hint(err, `the time may be given all the same: "iotoll grant list --user %s" tells, before you give it again`, args[0])
 				}
 				return done(ctx, c, store, mongostore.Act{Act: "grant add " + args[2], Object: g.Subject + " " + g.Offer, Reason: reason}, "%s has %s from %s until %s\n", g.Subject, g.Offer, clock(g.NotBefore), clock(g.NotAfter))
 			})(cmd, args)

@@ -51,9 +51,9 @@ func report(stderr io.Writer, err error) int {
 		return 2
 	case errors.Is(err, context.Canceled):
 		fmt.Fprintln(stderr, "iotoll: interrupted")
-		return 1
+	default:
+		fmt.Fprintf(stderr, "iotoll: %v\n", err)
 	}
-	fmt.Fprintf(stderr, "iotoll: %v\n", err)
 	if errors.As(err, &hinted) {
 		fmt.Fprintf(stderr, "hint: %s\n", hinted.hint)
 	}
