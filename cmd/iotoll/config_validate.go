@@ -102,7 +102,12 @@ func (c *LedgerConfig) validate(f *faults, needed bool) {
 		*f = append(*f, errors.New("ledger.nodes: is missing: must list the URL of at least one node, such as http://127.0.0.1:14265"))
 	}
 	for i, node := range c.Nodes {
-		checkURL(f, fmt.Sprintf("ledger.nodes[%d]", i), node, "http://127.0.0.1:14265", "http", "https")
+		field := fmt.Sprintf("ledger.nodes[%d]", i)
+		checkURL(f, field, node, "http://127.0.0.1:14265", "http", "https")
+		same := func(other string) bool { return strings.TrimRight(other, "/") == strings.TrimRight(node, "/") }
+		if first := slices.IndexFunc(c.Nodes, same); first < i {
+			*f = append(*f, fmt.Errorf("%s: is the same as ledger.nodes[%d]: must be another node", field, first))
+		}
 	}
 	if c.Agree < 0 || c.Agree > max(1, len(c.Nodes)) {
 		f.add("ledger.agree", c.Agree, "a number from 1 to that of the nodes")
