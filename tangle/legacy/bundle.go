@@ -211,10 +211,5 @@ func checkChecksum(s string) (err error) {
 	if address.ValidAddress(s) != nil {
 		return fmt.Errorf("deposit address %q: its checksum %s does not fit, there must be a slip in it", s, s[consts.HashTrytesSize:])
 	}
-	// Kerl ignores the last trit, and a signature never gives another one: what
-	// is sent to such an address is lost.
-	if trinary.MustTrytesToTrits(s[80:81])[2] != 0 {
-		return fmt.Errorf("deposit address %q cannot be spent from: its 81st tryte is none that a wallet makes", s)
-	}
 	return nil
 }

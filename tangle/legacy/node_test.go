@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/iotaledger/iota.go/checksum"
 	"github.com/iotoll/iotoll/tangle/devnet"
 )
 
@@ -564,6 +565,12 @@ func TestNewRefuses(t *testing.T) {
 	if address[0] == 'A' {
 		slip = "B" + address[1:]
 	}
+	// Its last trit is not zero. The checksum is that of the same with a zero.
+	odd, err := checksum.AddChecksum(strings.Repeat("A", 80)+"D", true, 9)
+	if err != nil {
+		t.Fatal(err)
+	}
+	odd = odd[:80] + "M" + odd[81:]
 	for _, test := range []struct {
 		make func(*Config)
 		want string
@@ -577,6 +584,7 @@ func TestNewRefuses(t *testing.T) {
 		{func(c *Config) { c.Addresses = nil }, "addresses are missing"},
 		{func(c *Config) { c.Addresses = []string{address[:81]} }, "has no checksum"},
 		{func(c *Config) { c.Addresses = []string{slip} }, "checksum"},
+		{func(c *Config) { c.Addresses = []string{odd} }, "checksum"}, // nobody can spend from it
 		{func(c *Config) { c.Addresses = []string{strings.ToLower(address)} }, "other characters"},
 		{func(c *Config) { c.Addresses = []string{address[:89]} }, "89 characters"},
 		{func(c *Config) { c.Addresses = []string{address[:89] + "é"} }, "91 characters"},

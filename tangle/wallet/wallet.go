@@ -213,11 +213,6 @@ func checkAddress(to trinary.Hash) error {
 	if err := address.ValidAddress(to); err != nil {
 		return fmt.Errorf("address %s: %w: it was mistyped, or cut", to, err)
 	}
-	// The last trit of an address takes no part in the bundle's hash, so that
-	// the ledger refuses value for addresses in which it is not zero.
-	if trinary.MustTrytesToTrits(to[80:81])[2] != 0 {
-		return fmt.Errorf("address %s: its last trit is not zero, no one can be paid there", to)
-	}
 	return nil
 }
 
