@@ -217,11 +217,14 @@ func (l *Ledger) Confirmed(ctx context.Context) (payments []tangle.Payment, part
 	var faults []error
 	read := 0
 	whole := make(map[*deposit]int) // of how many nodes everything was found
-	for _, n := range l.order() {
+	nodes := l.order()
+	for i, n := range nodes {
 		if ctx.Err() != nil {
 			break
 		}
-		found, all, nodeErr := l.poll(ctx, n, sweep)
+		pollCtx, cancel := share(ctx, len(nodes)-i)
+		found, all, nodeErr := l.poll(pollCtx, n, sweep)
+		cancel()
 		payments = append(payments, found...)
 		if nodeErr != nil {
 			if ctx.Err() == nil {
@@ -265,6 +268,16 @@ func (l *Ledger) Confirmed(ctx context.Context) (payments []tangle.Payment, part
 		}
 	}
 	return payments, partial, nil
+}
+
+// share is ctx with the part of its time that one of so many nodes may take. All
+// requests to a node may be in time, and together leave none to the others.
+func share(ctx context.Context, nodes int) (context.Context, context.CancelFunc) {
+	deadline, ok := ctx.Deadline()
+	if !ok || nodes == 1 {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, time.Until(deadline)/time.Duration(nodes))
 }
 
 // nobody returns the error that no node could be read.

@@ -752,3 +752,29 @@ func TestHangingNode(t *testing.T) {
 		t.Errorf("with both gone: got %+v, want it tried again soon", n.state)
 	}
 }
+
+// TestSlowNode: a node whose requests all stay within their time, but not the
+// look as a whole, leaves enough of it to the next one.
+func TestSlowNode(t *testing.T) {
+	w := newWorld(t)
+	tail := w.pay(500, fromJohn)
+	w.milestone()
+	release := make(chan struct{})
+	slow := serve(t, w.net)
+	defer close(release)
+	slow.setFault(func(command string, _ []byte, _ http.ResponseWriter) bool {
+		if command == "getTrytes" {
+			<-release
+		}
+		return false
+	})
+	l := w.read(Config{Nodes: []string{slow.URL, w.node.URL}, Addresses: []string{w.jane}, Timeout: time.Hour})
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
+	defer cancel()
+	if got, _, err := l.Confirmed(ctx); err != nil || !slices.Equal(ids(got), []string{tail}) {
+		t.Errorf("got %v, %v, want the payment %s", got, err, tail)
+	}
+	if h := l.Health(); h[0].Err == nil || h[1].Err != nil {
+		t.Errorf("got %+v, want trouble with the first node alone", h)
+	}
+}
