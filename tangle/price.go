@@ -30,7 +30,8 @@ type Purchase struct {
 //	Σ Milliseconds = ⌊(Σ amount − Credit) × Period ÷ Price⌋
 //
 // The offer must be valid, amount above 0, credit and remainder what an earlier
-// Buy left, or 0.
+// Buy left, or 0. Credit is base units and stays so if the price was changed
+// since; of the remainder, no more counts than gives less than a millisecond.
 func (o Offer) Buy(credit, remainder, amount int64) (Purchase, error) {
 	if amount <= 0 || credit < 0 || remainder < 0 {
 		return Purchase{}, fmt.Errorf("buy for amount %d, credit %d, remainder %d: below zero", amount, credit, remainder)
@@ -40,9 +41,9 @@ func (o Offer) Buy(credit, remainder, amount int64) (Purchase, error) {
 		return Purchase{Credit: int64(total), Remainder: remainder}, nil
 	}
 	hi, lo := bits.Mul64(total, uint64(o.Period.Milliseconds()))
-	lo, carry := bits.Add64(lo, uint64(remainder), 0)
-	hi += carry
 	price := uint64(o.Price)
+	lo, carry := bits.Add64(lo, min(uint64(remainder), price-1), 0)
+	hi += carry
 	if hi >= price { // the quotient has more than 64 bits
 		return Purchase{}, fmt.Errorf("amount %d: %w", amount, ErrTooMuch)
 	}

@@ -29,6 +29,7 @@ func TestBuy(t *testing.T) {
 		{"remainder kept", third, 0, 0, 4, Purchase{Milliseconds: 1, Remainder: 1}, nil},
 		{"remainder used", third, 0, 2, 4, Purchase{Milliseconds: 2, Remainder: 0}, nil},
 		{"remainder with credit", third, 1, 2, 1, Purchase{Credit: 2, Remainder: 2}, nil},
+		{"remainder of a higher price", hour, 0, 499_999_999, 500, Purchase{Milliseconds: 3_600_000, Remainder: 499}, nil},
 		{"all there is", hour, 0, 0, supply, Purchase{}, ErrTooMuch},
 		{"all there is, dear", Offer{Price: supply, Period: time.Hour}, 0, 0, supply, Purchase{Milliseconds: 3_600_000}, nil},
 		{"all there is, twice", Offer{Price: supply, Period: 365 * 24 * time.Hour}, supply - 1, supply - 1, supply, Purchase{Milliseconds: 63_072_000_000, Remainder: 2779498747277760}, nil},
