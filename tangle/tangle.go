@@ -49,7 +49,7 @@ const (
 	Underpaid Outcome = "underpaid" // kept as credit for the subject's next payment
 	Replayed  Outcome = "replayed"  // it had been settled before; nothing was done
 	Unmatched Outcome = "unmatched" // held for the seller: it names nobody, or nobody we know
-	Historic  Outcome = "historic"  // on the address before the first start; never settles by itself
+	Historic  Outcome = "historic"  // on the address when it was first read; never settles by itself
 )
 
 // Kind says what made a grant.

@@ -65,7 +65,7 @@ type LedgerConfig struct {
 	// Events is the URL of a node's MQTT broker, such as tcp://127.0.0.1:1883,
 	// whose events have the ledger read before the next poll. May be left out.
 	Events string `yaml:"events"`
-	// FromStart also settles what was paid before the first start.
+	// FromStart also settles what is on an address when it is first read.
 	FromStart bool `yaml:"from_start"`
 }
 

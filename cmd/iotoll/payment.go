@@ -42,7 +42,7 @@ func newPaymentList(c console, load loader) *cobra.Command {
   credited    it bought time
   underpaid   less than the price, kept as credit for the user's next payment
   unmatched   held: it names nobody, or nobody known; see "iotoll payment assign"
-  historic    it was there before the first start
+  historic    it was there when the address was first read
 
 Payments are shortened to their first characters, which the other commands take;
 --json and --csv print all there is.
