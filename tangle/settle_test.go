@@ -154,6 +154,12 @@ func TestAssign(t *testing.T) {
 	if r, err := s.Assign(t.Context(), p, "john", "live", "jane"); err != nil || r.Outcome != tangle.Replayed {
 		t.Errorf("to john again: got %+v, %v", r, err)
 	}
+	hd := live(t)
+	hd.ID = "hd"
+	s.Offers = newOffers(t, live(t), hd)
+	if _, err := s.Assign(t.Context(), p, "john", "hd", "jane"); !errors.Is(err, tangle.ErrAssigned) {
+		t.Errorf("to john for another offer: got %v", err)
+	}
 	s.store.AddUser("eve")
 	if _, err := s.Assign(t.Context(), p, "eve", "live", "jane"); !errors.Is(err, tangle.ErrAssigned) {
 		t.Errorf("to eve: got %v", err)

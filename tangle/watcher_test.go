@@ -187,6 +187,42 @@ func TestWatcherFirstLook(t *testing.T) {
 	})
 }
 
+// TestWatcherHistoryOneFails: from no address do payments count before all its
+// history is recorded, be it that one old payment alone cannot be.
+func TestWatcherHistoryOneFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShop(t)
+		poison := &poisonRecord{Store: s.store, id: "old2"}
+		poison.bad.Store(true)
+		s.Store = poison
+		s.ledger.Confirm(payment("old1", fromJohn, 500), payment("old2", fromJohn, 500), payment("old3", fromJohn, 500))
+		s.open(t)
+		time.Sleep(time.Minute)
+		s.ledger.Confirm(payment("new", fromJohn, 500))
+		time.Sleep(time.Minute)
+		s.want(t, "old3", tangle.Historic)
+		poison.bad.Store(false)
+		time.Sleep(time.Minute)
+		s.want(t, "old2", tangle.Historic)
+		s.want(t, "new", tangle.Credited)
+		s.close(t)
+	})
+}
+
+// poisonRecord fails to record one payment.
+type poisonRecord struct {
+	*tangletest.Store
+	id  string
+	bad atomic.Bool
+}
+
+func (s *poisonRecord) Record(ctx context.Context, p tangle.Payment, o tangle.Outcome) (bool, error) {
+	if p.ID == s.id && s.bad.Load() {
+		return false, errors.New("document is broken")
+	}
+	return s.Store.Record(ctx, p, o)
+}
+
 // TestWatcherPartialAddress: an address that cannot be read as a whole, since it
 // is flooded, holds up no other one. That is how a seller gets away from it.
 func TestWatcherPartialAddress(t *testing.T) {
@@ -247,10 +283,21 @@ func TestWatcherRecheck(t *testing.T) {
 		s.store.AddUser("anna") // and nobody tells
 		time.Sleep(time.Minute + time.Second)
 		s.want(t, "p2", tangle.Credited)
-		if got := s.logged("payment held"); got != 2 {
+		s.ledger.Confirm(payment("p3", "", 500))
+		time.Sleep(time.Second)
+		held := s.Health().Held
+		by := &tangle.Settler{Store: s.store, Offers: s.Offers}
+		if _, err := by.Assign(t.Context(), payment("p3", "", 500), "john", "live", "jane"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute + time.Second)
+		if now := s.Health().Held; held != 1 || now != 0 {
+			t.Errorf("Held: got %d and, once it was assigned elsewhere, %d, want 1 and 0", held, now)
+		}
+		if got := s.logged("payment held"); got != 3 {
 			t.Errorf("held payments were logged %d times, want each once", got)
 		}
-		if got := s.store.Calls("Hold"); got != 2 {
+		if got := s.store.Calls("Hold"); got != 3 {
 			t.Errorf("Hold was called %d times, want once for each", got)
 		}
 		close(recheck)
