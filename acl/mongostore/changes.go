@@ -175,12 +175,16 @@ func (s *Store) resolve(ctx context.Context, changes []acl.Change, c *change) ([
 		if err != nil {
 			return changes, fmt.Errorf("read grant %v: %w", c.Document, err)
 		}
-		if raw == nil {
-			return changes, nil
+		g, ok := acl.Grant{}, false
+		if raw != nil {
+			g, ok = s.usableGrant(*raw, make(filterLists))
 		}
-		if g, ok := s.usableGrant(*raw, make(filterLists)); ok {
-			changes = append(changes, acl.Change{Grant: &g})
+		if !ok {
+			// As Load leaves it out: it opens nothing, whatever it opened before.
+			id, _ := c.Document.(string)
+			g = acl.Grant{ID: id, Subject: c.User}
 		}
+		changes = append(changes, acl.Change{Grant: &g})
 	default:
 		// An entry that this release does not know must not stop the others.
 		s.Log.WithField("kind", c.Kind).Warn("change of unknown kind in the store")

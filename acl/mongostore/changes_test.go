@@ -127,6 +127,40 @@ func TestMalformedGrant(t *testing.T) {
 
 // TestManyWriters: Stores of several processes write the log at once, and a
 // follower sees every entry, in order and once.
+// A revocation counts for a follower also if the rest of the grant was damaged.
+func TestRevokedMalformedGrant(t *testing.T) {
+	s := newStore(t)
+	g := paid(t, 1, "p1")
+	s.Now = func() time.Time { return g.NotBefore }
+	if err := s.AddUser(t.Context(), acl.User{Name: "john"}); err != nil {
+		t.Fatal(err)
+	}
+	complete(t, s, g)
+	users, grants, at, err := s.Load(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := grantID("john", "live", 1)
+	if _, err := set(t.Context(), s.grants, id, bson.D{{Key: "filters", Value: bson.A{"sensor/#/live"}}}); err != nil {
+		t.Fatal(err)
+	}
+	by := tangle.Grant{Subject: "john", Offer: "live", Seq: 2, Kind: tangle.Revoked, Cause: "revoked", At: g.NotBefore.Add(time.Minute)}
+	by.NotBefore, by.NotAfter, by.End = by.At, by.At, by.At
+	complete(t, s, by)
+	changes, _, err := s.Changes(t.Context(), at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request := acl.Request{Subject: "john", Topic: "sensor/live", Access: acl.Read}
+	snapshot := acl.NewSnapshot(nil, time.Hour).Load(g.NotBefore, users, grants)
+	if !snapshot.Decide(request, by.At).Permit {
+		t.Error("before the revocation: denied, want permitted")
+	}
+	if d := snapshot.With(by.At, changes...).Decide(request, by.At); d.Permit {
+		t.Errorf("after the revocation: got %+v, want denied", d)
+	}
+}
+
 func TestManyWriters(t *testing.T) {
 	const stores, writers, each = 2, 8, 8
 	database := newDatabase()
