@@ -478,3 +478,22 @@ func BenchmarkLoad(b *testing.B) {
 	runtime.KeepAlive(users)
 	runtime.KeepAlive(grants)
 }
+
+func TestSnapshotUser(t *testing.T) {
+	now := time.Unix(1000, 0)
+	s := NewSnapshot(nil, time.Minute).Load(now, []User{{Name: "john", Password: "x"}}, []Grant{{ID: "1", Subject: "jane", NotAfter: now.Add(time.Hour)}})
+	for _, test := range []struct {
+		name string
+		at   time.Time
+		want bool
+	}{
+		{"john", now, true},
+		{"john", now.Add(time.Minute), false}, // too old
+		{"jane", now, false},                  // a grant and no user
+		{"nobody", now, false},
+	} {
+		if u, ok := s.User(test.name, test.at); ok != test.want || ok && u.Name != test.name {
+			t.Errorf("User %s: got %q, %v, want %v", test.name, u.Name, ok, test.want)
+		}
+	}
+}
