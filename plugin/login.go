@@ -416,6 +416,11 @@ func (b bucket) tries(l *limit, now time.Time) int {
 
 func keys(name, address string) [3]throttleKey {
 	address = network(address)
+	if len(name) > sha256.Size {
+		// A stranger may send 64 KiB, which would be kept here.
+		sum := sha256.Sum256([]byte(name))
+		name = string(sum[:])
+	}
 	return [3]throttleKey{{name, address, &perPair}, {name, "", &perName}, {"", address, &perAddress}}
 }
 

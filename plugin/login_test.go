@@ -205,6 +205,24 @@ func TestThrottle(t *testing.T) {
 	}
 }
 
+// What a stranger sends as a username may be as long as MQTT allows.
+func TestThrottleKeepsNoLongNames(t *testing.T) {
+	var th throttle
+	long := strings.Repeat("x", 1<<16-10)
+	for i := range perAddress.tries {
+		if !th.take(fmt.Sprint(long, i), "192.0.2.1", time.Unix(0, 0)) {
+			t.Fatalf("try %d: refused, want allowed: they are different names", i+1)
+		}
+	}
+	kept := 0
+	for k := range th.buckets {
+		kept += len(k.name)
+	}
+	if want := 2 * perAddress.tries * sha256.Size; kept > want {
+		t.Errorf("bytes of names kept: got %d, want at most %d", kept, want)
+	}
+}
+
 func TestDelayedLogin(t *testing.T) {
 	t.Parallel()
 	f := &fakeStore{users: []acl.User{{Name: "john", Password: hash()}, {Name: "jane", Password: hash()}}}
