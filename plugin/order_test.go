@@ -14,7 +14,7 @@ import (
 func TestBrokerAnyOrder(t *testing.T) {
 	t.Parallel()
 	s := startStore(t)
-	names := []string{"j", "jo", "joh"}
+	names := []string{"j", "jo", "jx", "joh"}
 	topics := []string{"n/a", "n/a/b", "hn/a", "oo", "ohn/a", "ohn/"}
 	reads := func(i, k int) bool { return (2*i+k)%3 != 0 }
 	writes := func(i, k int) bool { return (2*i+k)%3 != 1 }
