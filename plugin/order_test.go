@@ -88,6 +88,13 @@ func TestBrokerAnyLength(t *testing.T) {
 			t.Fatalf("user %d subscribes to #: got %#x, want 0", i, code)
 		}
 	}
+	// Were they remembered, they would soon be written past the table's end.
+	for i := range 500 {
+		jane.publish(fmt.Sprint(strings.Repeat("long", 16_000), i), "x", 0, false)
+	}
+	for _, c := range clients {
+		c.sync()
+	}
 	for range 3 { // asked, remembered, guessed
 		for k, topic := range topics {
 			jane.publish(topic, "x", 1, false)
