@@ -29,9 +29,10 @@ const (
 	// warnAtMost bounds the usernames whose unreadable hash has been logged.
 	warnAtMost = 1000
 	// standAtMost is how long the broker stands still at once for log-ins that it
-	// cannot wait for otherwise, and standShare which part of the time in the long
-	// run: less than one delivery in a hundred meets one.
-	standAtMost = time.Second
+	// cannot wait for otherwise: less than the time between two readings. standShare
+	// is which part of the time in the long run: less than one delivery in a hundred
+	// meets one.
+	standAtMost = 250 * time.Millisecond
 	standShare  = 200
 )
 
