@@ -188,10 +188,10 @@ func (s *Store) findUser(ctx context.Context, name string) (bson.Raw, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read user %q: %w", name, err)
 	}
-	if raw != nil {
+	if raw != nil && raw.Lookup("username").Equal(raw.Lookup("_id")) {
 		return *raw, nil
 	}
-	// Not ours: then the _id tells nothing.
+	// Not ours, or renamed by hand: then the _id tells nothing.
 	var found bson.Raw
 	err = each(ctx, s.users, bson.D{{Key: "username", Value: name}}, func(raw bson.Raw) error {
 		found = slices.Clone(raw)
@@ -285,13 +285,14 @@ func (s *Store) AddUser(ctx context.Context, u acl.User) error {
 		return fmt.Errorf("add user: %w", err)
 	}
 	added := false
-	if raw == nil {
-		if added, err = insert(ctx, s.users, d); err != nil {
-			return fmt.Errorf("insert user %q: %w", u.Name, err)
-		}
+	var id any = u.Name
+	if raw != nil {
+		id = raw.Lookup("_id") // as others wrote it
+	} else if added, err = insert(ctx, s.users, d); err != nil {
+		return fmt.Errorf("insert user %q: %w", u.Name, err)
 	}
 	// Also if it was there: perhaps an earlier attempt ended here.
-	if err := s.announce(ctx, userChanged, u.Name, u.Name); err != nil {
+	if err := s.announce(ctx, userChanged, id, u.Name); err != nil {
 		return err
 	}
 	if !added {

@@ -202,11 +202,18 @@ func TestLegacyUsers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if err := s.AddUser(ctx, acl.User{Name: "john"}); !errors.Is(err, ErrExists) {
+		t.Errorf("AddUser again: got %v, want ErrExists", err)
+	}
+	changes, at, err := s.Changes(ctx, at)
+	if err != nil || len(changes) != 1 || changes[0].User == nil || changes[0].User.Name != "john" {
+		t.Errorf("Changes after AddUser was refused: got %+v, error %v, want john as he is", changes, err)
+	}
 	h := hash(t, "secret")
 	if err := s.SetPassword(ctx, "john", h); err != nil {
 		t.Fatal(err)
 	}
-	changes, at, err := s.Changes(ctx, at)
+	changes, at, err = s.Changes(ctx, at)
 	if err != nil || len(changes) != 1 || changes[0].User == nil || changes[0].User.Password != h || len(changes[0].User.Rights) != 1 {
 		t.Errorf("Changes after SetPassword: got %+v, error %v, want john with the new hash and his topic", changes, err)
 	}
@@ -216,6 +223,27 @@ func TestLegacyUsers(t *testing.T) {
 	changes, _, err = s.Changes(ctx, at)
 	if err != nil || len(changes) != 1 || changes[0].RemovedUser != "john" {
 		t.Errorf("Changes after RemoveUser: got %+v, error %v, want john removed", changes, err)
+	}
+}
+
+// A user is found by the username, although the _id of another one who was
+// renamed by hand is the same.
+func TestRenamedUser(t *testing.T) {
+	s := newStore(t)
+	ctx := t.Context()
+	put(t, s, bson.M{"_id": "john", "username": "jane"})
+	if ok, err := s.UserExists(ctx, "john"); ok || err != nil {
+		t.Errorf("UserExists of the old name: got %v, error %v, want false", ok, err)
+	}
+	if err := s.SetDisabled(ctx, "john", true); !errors.Is(err, ErrNotFound) {
+		t.Errorf("SetDisabled of the old name: got %v, want ErrNotFound", err)
+	}
+	put(t, s, bson.M{"username": "john"})
+	if u, err := s.User(ctx, "john"); err != nil || u.Name != "john" {
+		t.Errorf("User: got %q, error %v, want john", u.Name, err)
+	}
+	if u, err := s.User(ctx, "jane"); err != nil || u.Disabled {
+		t.Errorf("User jane: got %+v, error %v, want her as she was", u, err)
 	}
 }
 
