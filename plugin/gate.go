@@ -51,8 +51,8 @@ type source interface {
 	// Load returns all users and grants, and the position in the log of changes
 	// from which Changes goes on without a gap.
 	Load(ctx context.Context) ([]acl.User, []acl.Grant, mongostore.Position, error)
-	// Changes returns what changed since a position. It is cheap when nothing
-	// did. An error wrapping mongostore.ErrReload says that only a new Load can
+	// Changes returns what changed since a position, or the first part of it. It is
+	// cheap when nothing did. An error wrapping mongostore.ErrReload says that only a new Load can
 	// tell.
 	Changes(ctx context.Context, since mongostore.Position) ([]acl.Change, mongostore.Position, error)
 	// Watch calls news when the store begins to tell that something is new, and
@@ -319,6 +319,9 @@ func (f *follower) refresh(ctx context.Context) error {
 		return err
 	}
 	g.publish(g.snapshot.Load().With(asOf, changes...), len(changes) > 0)
+	if at.Seq != f.at.Seq {
+		g.ask() // there may be more
+	}
 	f.at = at // last: after a panic the changes are applied again
 	return nil
 }
@@ -335,15 +338,22 @@ func (g *gate) readSettings() {
 	g.publish(g.snapshot.Load().Configure(s.public, s.maxAge), true)
 }
 
-// adopt puts in force what was loaded, with the changes since.
+// adopt puts in force what was loaded, with all the changes since: some of them may
+// have been in force already.
 func (f *follower) adopt(ctx context.Context, all image) error {
 	f.loaded = false // if this fails
-	changes, at, err := f.gate.changes(ctx, all.at)
-	if err != nil {
-		return err
+	s := f.gate.snapshot.Load().Load(all.asOf, all.users, all.grants)
+	for at, more := all.at, true; more; {
+		changes, next, err := f.gate.changes(ctx, at)
+		if err != nil {
+			return err
+		}
+		s = s.With(all.asOf, changes...)
+		more, at = next.Seq != at.Seq, next
+		f.at = at
 	}
-	f.gate.publish(f.gate.snapshot.Load().Load(all.asOf, all.users, all.grants).With(all.asOf, changes...), true)
-	f.at, f.loaded = at, true
+	f.gate.publish(s, true)
+	f.loaded = true
 	return nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -29,6 +30,8 @@ type fakeStore struct {
 	loads   int
 	asked   int
 	closed  bool
+	atOnce  int                // how many changes it returns at most; 0: all
+	loading func(*fakeStore)   // what happens while it is loaded
 	tells   chan chan struct{} // what Watch takes tells of news until it is closed; Watch cannot if nil
 }
 
@@ -49,13 +52,22 @@ func (f *fakeStore) Load(context.Context) ([]acl.User, []acl.Grant, mongostore.P
 	defer f.mu.Unlock()
 	f.loads++
 	f.reload = false
-	return f.users, f.grants, mongostore.Position{Seq: int64(len(f.log))}, f.err
+	at := mongostore.Position{Seq: int64(len(f.log))}
+	users := slices.Clone(f.users)
+	if f.loading != nil {
+		f.loading(f)
+	}
+	return users, f.grants, at, f.err
 }
 
 func (f *fakeStore) Changes(_ context.Context, since mongostore.Position) ([]acl.Change, mongostore.Position, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.asked++
+	end := len(f.log)
+	if f.atOnce > 0 {
+		end = min(end, int(since.Seq)+f.atOnce)
+	}
 	switch {
 	case f.panic:
 		panic("the store is mad")
@@ -64,7 +76,7 @@ func (f *fakeStore) Changes(_ context.Context, since mongostore.Position) ([]acl
 	case f.err != nil:
 		return nil, since, f.err
 	}
-	return f.log[since.Seq:], mongostore.Position{Seq: int64(len(f.log))}, nil
+	return f.log[since.Seq:end], mongostore.Position{Seq: int64(end)}, nil
 }
 
 func (f *fakeStore) Watch(ctx context.Context, news func()) error {
@@ -198,6 +210,43 @@ func TestGateIsTold(t *testing.T) {
 		close(told)
 		if n, want := polls(), int(length/followEvery); n < want-1 || n > want {
 			t.Errorf("a store that has ceased to tell was asked %d times in %v, want %d", n, length, want)
+		}
+	})
+}
+
+// The store returns so many changes at once, and no more: the others are asked for
+// without delay, and before what was loaded is put in force.
+func TestGateManyChanges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		many := func() (log []acl.Change) {
+			for i := range 100 {
+				log = append(log, acl.Change{User: &acl.User{Name: fmt.Sprint("u", i)}})
+			}
+			return append(log, acl.Change{User: &acl.User{Name: "john", Disabled: true}})
+		}
+		f := &fakeStore{users: []acl.User{{Name: "john", Superuser: true}}, atOnce: 2, tells: make(chan chan struct{}, 1)}
+		told := make(chan struct{})
+		f.tells <- told
+		defer close(told)
+		g, _, _ := newTestGate(t, f)
+		synctest.Wait()
+		f.do(func() { f.log = many() })
+		told <- struct{}{}
+		synctest.Wait() // no time passes
+		if a := g.decide(read("john", "x")); a.reason != acl.Disabled {
+			t.Errorf("decide after 101 changes: got %+v, want john disabled", a)
+		}
+
+		g.changed = func() {
+			if users, _ := g.snapshot.Load().Size(); g.decide(read("john", "x")).code == codeSuccess {
+				t.Errorf("john, who is disabled, is let through by what was loaded before, with %d users known", users)
+			}
+		}
+		f.do(func() { f.loading = func(f *fakeStore) { f.log = append(f.log, many()...) } })
+		g.renew()
+		synctest.Wait()
+		if a := g.decide(read("john", "x")); a.reason != acl.Disabled {
+			t.Errorf("decide after 101 changes beside a load: got %+v, want john disabled", a)
 		}
 	})
 }
