@@ -51,8 +51,8 @@ func (r Reason) String() string {
 type Decision struct {
 	Permit bool
 	Reason Reason
-	// Until is the instant from which the answer may be another one without the
-	// snapshot having changed; the zero time if there is none.
+	// Until is the instant from which the answer, or its reason, may be another
+	// one without the snapshot having changed; the zero time if there is none.
 	Until time.Time
 	// Grant is the ID of the grant that decided, for Granted, NotYet and Ended.
 	Grant string
@@ -103,15 +103,16 @@ func (s *Snapshot) Decide(r Request, now time.Time) Decision {
 	case !s.Fresh(now):
 		return Decision{Reason: Stale}
 	}
-	a := s.account(r.Subject)
-	switch {
+	var d Decision
+	switch a := s.account(r.Subject); {
 	case a == nil || a.user == nil:
-		return Decision{Reason: UnknownUser}
+		d.Reason = UnknownUser
 	case a.disabled:
-		return Decision{Reason: Disabled}
+		d.Reason = Disabled
+	default:
+		d = a.decide(&q, r.Access, now.UnixMilli())
 	}
-	d := a.decide(&q, r.Access, now.UnixMilli())
-	if tooOld := s.asOf.Add(s.maxAge); d.Permit && (d.Until.IsZero() || d.Until.After(tooOld)) {
+	if tooOld := s.asOf.Add(s.maxAge); d.Until.IsZero() || d.Until.After(tooOld) {
 		d.Until = tooOld
 	}
 	return d

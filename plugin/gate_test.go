@@ -335,6 +335,18 @@ func TestGateDefersTheUnknown(t *testing.T) {
 			t.Errorf("login as %s: got %d, want %d", name, got, want)
 		}
 	}
+	// Once the picture is too old, nobody can tell who is unknown.
+	if !g.close() {
+		t.Fatal("close: not all has ended")
+	}
+	carl := g.decide(read("carl", "x"))
+	g.now = func() time.Time { return time.Now().Add(25 * time.Hour) }
+	if a := g.decide(read("carl", "x")); a.code != codeDenied || carl.until.IsZero() || g.now().Before(carl.until) {
+		t.Errorf("decide when the picture is too old: got %+v after %+v, want denied, and the first answer over by then", a, carl)
+	}
+	if got := g.login(as("carl", "x"), waits, nil); got != codeAuth {
+		t.Errorf("login when the picture is too old: got %d, want %d", got, codeAuth)
+	}
 }
 
 func TestParseOptions(t *testing.T) {

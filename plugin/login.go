@@ -124,9 +124,11 @@ func (g *gate) login(c credentials, p patience, wake func()) int {
 	l, s, now := g.logins, g.snapshot.Load(), g.now()
 	u, known := s.User(c.username, now)
 	switch {
+	case !s.Fresh(now):
+		return codeAuth // who is unknown cannot be told
 	case !known && g.settings.Load().deferUnknown:
 		return codeDefer
-	case !s.Fresh(now), !c.hasPassword:
+	case !c.hasPassword:
 		return codeAuth
 	case known && !u.Disabled && (l.isRemembered(c, u.Password) || isGenerated(c, u.Password)):
 		return codeSuccess
