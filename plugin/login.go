@@ -188,8 +188,9 @@ func (g *gate) verify(c credentials, u acl.User, known bool) bool {
 	if err != nil {
 		l.warn(c.username, err)
 	}
-	if !ok && !strings.HasPrefix(stored, "$argon2id$") {
-		// A cheap old hash must not tell that there is such a user.
+	if !ok && (err != nil || !strings.HasPrefix(stored, "$argon2id$")) {
+		// A cheap old hash, or one that cannot be read, must not tell that there is
+		// such a user.
 		password.Verify(l.decoy, c.password)
 	}
 	if !ok || !known || u.Disabled {

@@ -103,11 +103,11 @@ func cpu(t *testing.T) time.Duration {
 // Medians of processor time, since the machine is shared. A hash takes 20 ms and
 // more.
 func TestLoginTakesAsLongForTheUnknown(t *testing.T) {
-	f := &fakeStore{users: []acl.User{{Name: "john", Password: hash()}, {Name: "old", Password: legacyHash()}, {Name: "off", Password: hash(), Disabled: true}}}
+	f := &fakeStore{users: []acl.User{{Name: "john", Password: hash()}, {Name: "old", Password: legacyHash()}, {Name: "off", Password: hash(), Disabled: true}, {Name: "bad", Password: "$argon2id$v=19$"}}}
 	g, _, _ := newTestGate(t, f)
 	took := make(map[string][]time.Duration)
 	for i := range 7 {
-		for _, name := range []string{"john", "old", "off", "nobody"} {
+		for _, name := range []string{"john", "old", "off", "bad", "nobody"} {
 			c := as(name, "wrong")
 			c.address = fmt.Sprintf("192.0.2.%d", i)
 			start := cpu(t)
@@ -121,7 +121,7 @@ func TestLoginTakesAsLongForTheUnknown(t *testing.T) {
 		slices.Sort(took[name])
 		return took[name][len(took[name])/2].Seconds()
 	}
-	for _, name := range []string{"john", "old", "off"} {
+	for _, name := range []string{"john", "old", "off", "bad"} {
 		ratio := median(name) / median("nobody")
 		t.Logf("%s takes %.2f times as long as a user who does not exist (%v)", name, ratio, took["nobody"][3])
 		if ratio < 0.6 || ratio > 1.6 {
