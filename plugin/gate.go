@@ -52,8 +52,8 @@ type source interface {
 	// from which Changes goes on without a gap.
 	Load(ctx context.Context) ([]acl.User, []acl.Grant, mongostore.Position, error)
 	// Changes returns what changed since a position, or the first part of it. It is
-	// cheap when nothing did. An error wrapping mongostore.ErrReload says that only a new Load can
-	// tell.
+	// cheap when nothing did. An error wrapping mongostore.ErrReload says that only
+	// a new Load can tell.
 	Changes(ctx context.Context, since mongostore.Position) ([]acl.Change, mongostore.Position, error)
 	// Watch calls news when the store begins to tell that something is new, and
 	// then whenever something is. It returns when the store cannot, or ceases to.
