@@ -22,6 +22,6 @@ for suite in trixie sid; do
 done
 
 for suite in trixie sid; do
-  chroot "$brokers/$suite" mosquitto -h | head -1
+  { chroot "$brokers/$suite" mosquitto -h || true; } | sed -n 1p # 2.0 exits with 3 after its help
   PATH=$brokers/bin-$suite:$PATH go test -count 1 -timeout 15m ./plugin ./cmd/e2e
 done
