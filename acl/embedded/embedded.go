@@ -145,9 +145,10 @@ func makeDirectory(directory string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("directory of the embedded store: %w", err)
 	}
-	if strings.ContainsAny(directory, "?#%") {
-		// FerretDB hands it to SQLite as part of a URI, without escaping it.
-		return "", fmt.Errorf("directory %q of the embedded store contains one of ? # %%, which it cannot use", directory)
+	if strings.ContainsAny(directory, `?#%*[\`) {
+		// FerretDB hands it to SQLite as part of a URI, without escaping it, and
+		// finds the files that are there by a pattern: it would not see them again.
+		return "", fmt.Errorf(`directory %q of the embedded store contains one of ? # %% * [ \, which it cannot use`, directory)
 	}
 	if err := os.MkdirAll(directory, 0o700); err != nil {
 		return "", fmt.Errorf("make directory of the embedded store: %w", err)

@@ -201,6 +201,7 @@ func TestOpenRefuses(t *testing.T) {
 		{"a file", file, "127.0.0.1:0", "not a directory"},
 		{"below a file", filepath.Join(file, "store"), "127.0.0.1:0", "not a directory"},
 		{"odd name", "store?mode=memory", "127.0.0.1:0", "contains one of ? # %"},
+		{"a pattern", "store[1]", "127.0.0.1:0", "contains one of ? # %"},
 		{"others may read", shared, "127.0.0.1:0", "has mode 0750"},
 		{"not writable", "/proc/self/fd", "127.0.0.1:0", "embedded store"},
 	} {
