@@ -497,3 +497,52 @@ func TestSnapshotUser(t *testing.T) {
 		}
 	}
 }
+
+// Of the grants that open a topic, the answer names the live one that ends last,
+// whatever their order.
+func TestDecideNamesTheGrant(t *testing.T) {
+	gs := []Grant{
+		grant(t, "past", "u", "x", 0, 10), grant(t, "later", "u", "x", 0, 20),
+		grant(t, "long", "u", "y", 0, 90), grant(t, "short", "u", "y", 0, 80),
+	}
+	for range 2 {
+		s := NewSnapshot(nil, maxAge).Load(t0, []User{{Name: "u"}}, gs)
+		for topic, want := range map[string]string{"x": "later", "y": "long"} {
+			if d := s.Decide(Request{"u", "", topic, Read}, at(30)); d.Grant != want {
+				t.Errorf("Decide %s: got %+v, want grant %s", topic, d, want)
+			}
+		}
+		slices.Reverse(gs)
+	}
+}
+
+// What is over is not kept, nor counted; and a snapshot is as of the latest change.
+func TestSnapshotSize(t *testing.T) {
+	s := NewSnapshot(nil, maxAge).Load(t0, []User{{Name: "u"}}, []Grant{
+		grant(t, "over", "u", "x", -10, 0), grant(t, "empty", "u", "x", 5, 5), grant(t, "a", "u", "x", 0, 10), grant(t, "b", "u", "x", 0, 20),
+	})
+	if users, grants := s.Size(); users != 1 || grants != 2 {
+		t.Errorf("Size: got %d users and %d grants, want 1 and 2", users, grants)
+	}
+	g := grant(t, "c", "u", "x", 0, 30)
+	s = s.With(at(10), Change{Grant: &g})
+	if users, grants := s.Size(); users != 1 || grants != 2 {
+		t.Errorf("Size after a has ended and c come: got %d users and %d grants, want 1 and 2", users, grants)
+	}
+	if !s.AsOf().Equal(at(10)) || !s.With(at(11)).AsOf().Equal(at(11)) {
+		t.Errorf("AsOf: got %v, want %v and then a second more", s.AsOf(), at(10))
+	}
+}
+
+func TestConfigure(t *testing.T) {
+	s := NewSnapshot([]Filter{mustFilter(t, "old")}, maxAge).Load(t0, []User{{Name: "u"}}, nil)
+	n := s.Configure([]Filter{mustFilter(t, "new")}, time.Minute)
+	for topic, want := range map[string]bool{"old": false, "new": true} {
+		if got := n.Decide(Request{"", "", topic, Read}, t0).Permit; got != want {
+			t.Errorf("Decide %s: got %v, want %v", topic, got, want)
+		}
+	}
+	if n.Fresh(at(60)) || !n.Fresh(at(59)) || !s.Fresh(at(60)) {
+		t.Error("Fresh: not by the new maximum age, or also in the old snapshot")
+	}
+}
