@@ -103,7 +103,7 @@ func createIndexes(ctx context.Context, s *Store) error {
 		// An older database may hold a name twice, or documents without any;
 		// servers say so in different ways. It works without the index, since
 		// Load refuses what is ambiguous.
-		s.Log.WithError(err).Warn("usernames in the store cannot be kept unique, remove the doubles")
+		s.Log.WithError(err).Warn("usernames in the store are not kept unique: the index on them cannot be made")
 	} else if err != nil {
 		return fmt.Errorf("create index of usernames: %w", err)
 	}

@@ -279,7 +279,7 @@ func TestMigrateOldDatabase(t *testing.T) {
 	if len(users) != 1 || users[0].Name != "john" {
 		t.Errorf("users: got %v, want john alone", users)
 	}
-	if !strings.Contains(text.String(), "cannot be kept unique") || !strings.Contains(text.String(), "username=twin") {
+	if !strings.Contains(text.String(), "are not kept unique") || !strings.Contains(text.String(), "username=twin") {
 		t.Errorf("log: got %s, want a word about twin", text)
 	}
 }
