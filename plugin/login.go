@@ -22,8 +22,10 @@ const (
 	// rememberAtMost bounds the verified logins that are remembered, some 100
 	// bytes each.
 	rememberAtMost = 1 << 20
-	// waitAtMost bounds the logins that wait for their password to be verified.
+	// waitAtMost bounds the logins that wait for their password to be verified, and
+	// waitBytes what they hold: a stranger may send three times 64 KiB with each.
 	waitAtMost = 10_000
+	waitBytes  = 16 << 20
 	// wakeEvery is how often the broker is woken while it has not taken an answer.
 	wakeEvery = 5 * time.Millisecond
 	// warnAtMost bounds the usernames whose unreadable hash has been logged.
@@ -42,6 +44,11 @@ type credentials struct {
 	hasUsername, hasPassword bool
 	clientID                 string
 	address                  string // the IP address; empty for a local socket
+}
+
+// size is how many bytes they take.
+func (c *credentials) size() int {
+	return len(c.username) + len(c.password) + len(c.clientID) + len(c.address)
 }
 
 // logins verifies passwords.
@@ -70,6 +77,7 @@ type logins struct {
 	warned     map[string]bool
 	waiting    map[string]*login          // by client ID: the newest attempt only
 	queue      []*login                   // not verified yet
+	queueBytes int                        // what they hold
 	putOff     map[[sha256.Size]byte]bool // of those, whose client has to try again; by mac
 	stood      time.Time                  // when the broker may stand still for standAtMost again
 	putOffSaid time.Time                  // when it was last logged
@@ -289,10 +297,11 @@ func (l *logins) putOffLogin(g *gate, c credentials, stored string) int {
 // enqueue adds to the queue, which a goroutine works off. It reports whether there
 // was room. Call it with the lock held.
 func (l *logins) enqueue(g *gate, attempt *login, wake func()) bool {
-	if len(l.queue) >= waitAtMost {
+	if len(l.queue) >= waitAtMost || l.queueBytes+attempt.size() > waitBytes {
 		return false
 	}
 	l.queue = append(l.queue, attempt)
+	l.queueBytes += attempt.size()
 	if !l.working {
 		l.working = true
 		g.goes("verify", func() { l.work(g, wake) })
@@ -318,7 +327,9 @@ func (l *logins) work(g *gate, wake func()) {
 			return
 		}
 		attempt := l.queue[0]
+		l.queue[0] = nil // or the array would hold on to it
 		l.queue = l.queue[1:]
+		l.queueBytes -= attempt.size()
 		l.mu.Unlock()
 
 		g.panics.guard("verify", func() {

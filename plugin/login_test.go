@@ -223,6 +223,39 @@ func TestThrottleKeepsNoLongNames(t *testing.T) {
 	}
 }
 
+// Nor may what waits for its turn hold more than so many bytes, or anybody be kept
+// out once it has had it.
+func TestWaitingLoginsHoldLittle(t *testing.T) {
+	t.Parallel()
+	g, _, _ := newTestGate(t, &fakeStore{users: []acl.User{{Name: "john", Password: hash()}}})
+	long := strings.Repeat("x", 1<<16-10)
+	waiting := 0
+	for i := range 1000 {
+		c := as(fmt.Sprint(long, i), long)
+		c.clientID = fmt.Sprint(i)
+		if g.login(c, delays, func() {}) == codeDelayed {
+			waiting++
+		}
+	}
+	if most := waitBytes/(2*len(long)) + perAddress.tries; waiting < 100 || waiting > most {
+		t.Errorf("waiting: got %d log-ins of 128 KiB each, want 100 to %d", waiting, most)
+	}
+	eventually(t, "john's turn", func() bool {
+		g.takeAnswers()
+		c := as("john", "secret")
+		c.clientID, c.address = "john", "192.0.2.7"
+		return g.login(c, delays, func() {}) != codeAuth
+	})
+	eventually(t, "john's answer", func() bool {
+		for _, o := range g.takeAnswers() {
+			if o.clientID == "john" {
+				return o.code == codeSuccess
+			}
+		}
+		return false
+	})
+}
+
 func TestDelayedLogin(t *testing.T) {
 	t.Parallel()
 	f := &fakeStore{users: []acl.User{{Name: "john", Password: hash()}, {Name: "jane", Password: hash()}}}
