@@ -62,10 +62,10 @@ const (
 	Revoked Kind = "revoked" // the seller took the remaining time back; it has no interval
 )
 
-// Grant is one entry in the account of a subject for an offer. The entries of
+// Entry is one entry in the account of a subject for an offer. The entries of
 // an account are numbered from 1 without gaps and never change, but for the
 // mark of a revocation. An entry whose interval is empty only carries credit.
-type Grant struct {
+type Entry struct {
 	Subject string
 	Offer   string
 	Seq     int64 // position in the account; (Subject, Offer, Seq) is unique in the store
@@ -98,12 +98,12 @@ type Assignment struct {
 type Settlement struct {
 	Payment string  // the Cause of the Grant: a payment's ID, or that of a manual act
 	Outcome Outcome // the Grant's: Credited or Underpaid
-	Grant   Grant
+	Entry   Entry
 }
 
 // Outcome says what the cause of an entry achieved: Credited if the entry has
 // an interval, Underpaid if it only carries credit.
-func (g Grant) Outcome() Outcome {
+func (g Entry) Outcome() Outcome {
 	if g.NotAfter.After(g.NotBefore) {
 		return Credited
 	}
@@ -133,10 +133,10 @@ type Ledger interface {
 // unique key: the only operation that is atomic on every server we support
 // (FerretDB 1 reads, modifies and writes back without a lock).
 type Store interface {
-	// Baselined reports whether the history of an address was recorded.
-	Baselined(ctx context.Context, ledger, address string) (bool, error)
-	// Baseline notes that it was: from now on payments to the address count.
-	Baseline(ctx context.Context, ledger, address string) error
+	// Watched reports whether the history of an address was recorded.
+	Watched(ctx context.Context, ledger, address string) (bool, error)
+	// StartWatching notes that it was: from now on payments to the address count.
+	StartWatching(ctx context.Context, ledger, address string) error
 
 	// Record keeps a payment; recording it again changes nothing. It reports
 	// whether the payment was new. outcome is Historic or, for one that is to be
@@ -157,16 +157,16 @@ type Store interface {
 	Assigned(ctx context.Context, payment string) (a Assignment, ok bool, err error)
 
 	// Last returns the newest entry of an account; one with Seq 0 if it has none.
-	Last(ctx context.Context, subject, offer string) (Grant, error)
+	Last(ctx context.Context, subject, offer string) (Entry, error)
 	// Append writes an entry. It returns an error wrapping ErrConflict, and
 	// changes nothing, if there is an entry with that Seq.
-	Append(ctx context.Context, g Grant) error
+	Append(ctx context.Context, g Entry) error
 	// Complete finishes an appended entry. If it is Revoked, the earlier entries
 	// of its account are marked first, so that none opens anything from g.At on.
 	// Then those who follow the store are told of what changed. Last of all it
 	// writes the settlement of g.Cause, whatever the Kind. Doing it again does
 	// no harm, and carries on where a crash interrupted it.
-	Complete(ctx context.Context, g Grant) error
+	Complete(ctx context.Context, g Entry) error
 	// Settled returns the settlement of a payment or manual act; ok is false if
 	// there is none.
 	Settled(ctx context.Context, payment string) (s Settlement, ok bool, err error)

@@ -278,7 +278,7 @@ func (w *Watcher) recordAs(ctx context.Context, f *waiting) (Outcome, error) {
 		return Unmatched, nil
 	}
 	if !w.baselined[address] {
-		ok, err := w.Store.Baselined(ctx, w.Ledger.Name(), address)
+		ok, err := w.Store.Watched(ctx, w.Ledger.Name(), address)
 		switch {
 		case err != nil:
 			return "", fmt.Errorf("read baseline of %s: %w", address, err)
@@ -316,7 +316,7 @@ func (w *Watcher) baseline(ctx context.Context, addresses []string) error {
 	}
 	var last error
 	for _, address := range addresses {
-		ok, err := w.Store.Baselined(ctx, w.Ledger.Name(), address)
+		ok, err := w.Store.Watched(ctx, w.Ledger.Name(), address)
 		if err != nil {
 			last = fmt.Errorf("read baseline of %s: %w", address, err)
 			continue
@@ -325,7 +325,7 @@ func (w *Watcher) baseline(ctx context.Context, addresses []string) error {
 			if !w.FromStart && open[address] {
 				continue
 			}
-			if err := w.Store.Baseline(ctx, w.Ledger.Name(), address); err != nil {
+			if err := w.Store.StartWatching(ctx, w.Ledger.Name(), address); err != nil {
 				last = fmt.Errorf("write baseline of %s: %w", address, err)
 				continue
 			}
@@ -430,11 +430,11 @@ func (w *Watcher) settle(ctx context.Context, p Payment, fresh bool) (done bool,
 		took = max(1, time.Since(p.Confirmed))
 	}
 	w.observe(p, r.Outcome, took)
-	log := w.fields(p).WithFields(logrus.Fields{"subject": r.Grant.Subject, "offer": r.Grant.Offer})
+	log := w.fields(p).WithFields(logrus.Fields{"subject": r.Entry.Subject, "offer": r.Entry.Offer})
 	if r.Outcome == Underpaid {
-		log.WithField("credit", r.Grant.Credit).Info("payment is below the price and kept as credit")
+		log.WithField("credit", r.Entry.Credit).Info("payment is below the price and kept as credit")
 	} else {
-		log.WithField("until", r.Grant.NotAfter.Format(time.RFC3339)).Info("payment credited")
+		log.WithField("until", r.Entry.NotAfter.Format(time.RFC3339)).Info("payment credited")
 	}
 	return true, nil
 }

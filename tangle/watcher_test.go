@@ -431,9 +431,9 @@ type poisonStore struct {
 	bad atomic.Bool
 }
 
-func (s *poisonStore) Last(ctx context.Context, subject, offer string) (tangle.Grant, error) {
+func (s *poisonStore) Last(ctx context.Context, subject, offer string) (tangle.Entry, error) {
 	if subject == "poison" && s.bad.Load() {
-		return tangle.Grant{}, errors.New("document is broken")
+		return tangle.Entry{}, errors.New("document is broken")
 	}
 	return s.Store.Last(ctx, subject, offer)
 }

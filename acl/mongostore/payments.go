@@ -63,8 +63,8 @@ type settlementDocument struct {
 
 func baselineID(ledger, address string) string { return "baseline/" + ledger + "/" + address }
 
-// Baselined implements [tangle.Store].
-func (s *Store) Baselined(ctx context.Context, ledger, address string) (bool, error) {
+// Watched implements [tangle.Store].
+func (s *Store) Watched(ctx context.Context, ledger, address string) (bool, error) {
 	d, err := get[bson.Raw](ctx, s.meta, baselineID(ledger, address))
 	if err != nil {
 		return false, fmt.Errorf("read baseline of %s: %w", address, err)
@@ -72,8 +72,8 @@ func (s *Store) Baselined(ctx context.Context, ledger, address string) (bool, er
 	return d != nil, nil
 }
 
-// Baseline implements [tangle.Store].
-func (s *Store) Baseline(ctx context.Context, ledger, address string) error {
+// StartWatching implements [tangle.Store].
+func (s *Store) StartWatching(ctx context.Context, ledger, address string) error {
 	d := bson.D{{Key: "_id", Value: baselineID(ledger, address)}, {Key: "at", Value: s.now()}}
 	if _, err := insert(ctx, s.meta, d); err != nil {
 		return fmt.Errorf("insert baseline of %s: %w", address, err)
@@ -217,5 +217,5 @@ func (s *Store) Settled(ctx context.Context, payment string) (settled tangle.Set
 	if err != nil {
 		return settled, false, err
 	}
-	return tangle.Settlement{Payment: d.Payment, Outcome: tangle.Outcome(d.Outcome), Grant: g}, true, nil
+	return tangle.Settlement{Payment: d.Payment, Outcome: tangle.Outcome(d.Outcome), Entry: g}, true, nil
 }

@@ -66,9 +66,9 @@ type till struct {
 	shop   string                             // the deposit address
 	config string
 
-	paid map[string]int64    // amounts by payment
-	told map[string]bool     // grants of which those learn who follow the store
-	at   mongostore.Position // up to which they were asked
+	paid map[string]int64       // amounts by payment
+	told map[string]bool        // grants of which those learn who follow the store
+	at   mongostore.ResumeToken // up to which they were asked
 }
 
 // newTill prepares a till. Its store is that of serve, or else at uri.
@@ -314,7 +314,7 @@ func (tl *till) check(users ...string) (lost, doubled int) {
 			more, tl.at = to.Seq > tl.at.Seq, to
 		}
 		for _, user := range users {
-			entries, err := s.Grants(ctx, user, "live")
+			entries, err := s.Entries(ctx, user, "live")
 			if err != nil {
 				return err
 			}
@@ -335,11 +335,11 @@ func (tl *till) check(users ...string) (lost, doubled int) {
 				}
 				if g.Seq != int64(i+1) || g.Amount != tl.paid[g.Cause] || g.Credit != credit ||
 					!g.NotBefore.Equal(from) || !g.NotAfter.Equal(to) || !g.End.Equal(end) || !tl.told[g.ID] {
-					tl.t.Errorf("%s: entry %d (followers are told: %t) is %+v, want [%s, %s), credit %d", user, i+1, tl.told[g.ID], g.Grant, from, to, credit)
+					tl.t.Errorf("%s: entry %d (followers are told: %t) is %+v, want [%s, %s), credit %d", user, i+1, tl.told[g.ID], g.Entry, from, to, credit)
 				}
 			}
 		}
-		book, err := s.Bookings(ctx)
+		book, err := s.PaymentRecords(ctx)
 		if err != nil {
 			return err
 		}
@@ -372,7 +372,7 @@ func (tl *till) unsettled(ids []string) (n int) {
 	tl.t.Helper()
 	tl.with(func(ctx context.Context, s *mongostore.Store) error {
 		for _, id := range ids {
-			b, err := s.Booking(ctx, id)
+			b, err := s.PaymentRecord(ctx, id)
 			if err != nil && !errors.Is(err, mongostore.ErrNotFound) {
 				return err
 			}

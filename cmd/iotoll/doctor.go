@@ -162,7 +162,7 @@ func (e *examination) store(ctx context.Context) {
 		if err != nil {
 			return err
 		}
-		book, err := store.Bookings(ctx)
+		book, err := store.PaymentRecords(ctx)
 		if err != nil {
 			return err
 		}
@@ -273,7 +273,7 @@ func (e *examination) ledger(ctx context.Context, store *mongostore.Store) error
 
 // received returns what was paid to each address, by the book.
 func received(ctx context.Context, store *mongostore.Store) (map[string]int64, error) {
-	book, err := store.Bookings(ctx)
+	book, err := store.PaymentRecords(ctx)
 	if err != nil {
 		return nil, err
 	}

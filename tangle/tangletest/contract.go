@@ -27,8 +27,8 @@ func TestStore(t *testing.T, open func(t *testing.T) (store tangle.Store, addUse
 			Position: 7, Claimed: now.Add(-time.Hour), Seen: now, Confirmed: now.Add(time.Second),
 		}
 	}
-	entry := func(seq int64, cause string) tangle.Grant {
-		return tangle.Grant{
+	entry := func(seq int64, cause string) tangle.Entry {
+		return tangle.Entry{
 			Subject: "john", Offer: "live", Seq: seq, Kind: tangle.Paid, Cause: cause, Amount: 1250, Credit: 3, Remainder: 4,
 			Filters: []acl.Filter{filter}, NotBefore: now, NotAfter: now.Add(time.Hour), End: now.Add(time.Hour), At: now,
 		}
@@ -38,7 +38,7 @@ func TestStore(t *testing.T, open func(t *testing.T) (store tangle.Store, addUse
 		s, _ := open(t)
 		ctx := t.Context()
 		for range 2 {
-			if err := s.Baseline(ctx, "test", "JANE"); err != nil {
+			if err := s.StartWatching(ctx, "test", "JANE"); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -46,7 +46,7 @@ func TestStore(t *testing.T, open func(t *testing.T) (store tangle.Store, addUse
 			ledger, address string
 			want            bool
 		}{{"test", "JANE", true}, {"test", "JANET", false}, {"other", "JANE", false}, {"test/JANE", "", false}} {
-			if got, err := s.Baselined(ctx, test.ledger, test.address); err != nil || got != test.want {
+			if got, err := s.Watched(ctx, test.ledger, test.address); err != nil || got != test.want {
 				t.Errorf("Baselined(%q, %q): got %t, %v, want %t", test.ledger, test.address, got, err, test.want)
 			}
 		}
@@ -153,7 +153,7 @@ func TestStore(t *testing.T, open func(t *testing.T) (store tangle.Store, addUse
 					t.Fatalf("Complete %d: %v", g.Seq, err)
 				}
 			}
-			want := tangle.Settlement{Payment: g.Cause, Outcome: tangle.Credited, Grant: g}
+			want := tangle.Settlement{Payment: g.Cause, Outcome: tangle.Credited, Entry: g}
 			if got, ok, err := s.Settled(ctx, g.Cause); err != nil || !ok || !reflect.DeepEqual(got, want) {
 				t.Errorf("Settled(%s): got %+v, %t, %v, want %+v", g.Cause, got, ok, err, want)
 			}
@@ -185,13 +185,13 @@ func TestStore(t *testing.T, open func(t *testing.T) (store tangle.Store, addUse
 		end.Kind, end.Amount, end.Reason, end.Filters = tangle.Revoked, 0, "abuse", nil
 		end.At = now.Add(time.Minute)
 		end.NotBefore, end.NotAfter, end.End = end.At, end.At, end.At
-		for i, g := range []tangle.Grant{credit, gift, end} {
+		for i, g := range []tangle.Entry{credit, gift, end} {
 			if err := errors.Join(s.Append(ctx, g), s.Complete(ctx, g)); err != nil {
 				t.Fatal(err)
 			}
 			want := []tangle.Outcome{tangle.Underpaid, tangle.Credited, tangle.Underpaid}[i]
 			got, ok, err := s.Settled(ctx, g.Cause)
-			if err != nil || !ok || got.Outcome != want || got.Grant.Seq != g.Seq || got.Grant.Kind != g.Kind || !got.Grant.End.Equal(g.End) {
+			if err != nil || !ok || got.Outcome != want || got.Entry.Seq != g.Seq || got.Entry.Kind != g.Kind || !got.Entry.End.Equal(g.End) {
 				t.Errorf("Settled(%s): got %+v, %t, %v, want %s", g.Cause, got, ok, err, want)
 			}
 		}
