@@ -92,7 +92,7 @@ func BenchmarkChanges(b *testing.B) {
 		})
 		b.Run(fmt.Sprintf("unsettled/grants=%d", grants), func(b *testing.B) {
 			for b.Loop() {
-				if got, err := s.Unsettled(b.Context()); err != nil || len(got) != 0 {
+				if got, err := s.Unsettled(b.Context(), "legacy"); err != nil || len(got) != 0 {
 					b.Fatal(len(got), err)
 				}
 			}

@@ -10,6 +10,7 @@
 // The collections:
 //
 //	users        who may log in; also as the demo of 2017 and mosquitto-auth-plug wrote them
+//	addresses    the deposit addresses that are watched, and how far each was read
 //	payments     what was paid; never changed
 //	pending      the payments that are not settled yet, and why not
 //	assignments  whose a payment is; never changed
@@ -74,7 +75,7 @@ type Store struct {
 
 	client *mongo.Client
 
-	users, payments, pending, assignments, grants, activeGrants, settlements, changes, audit, meta *mongo.Collection
+	users, addresses, payments, pending, assignments, grants, activeGrants, settlements, changes, audit, meta *mongo.Collection
 
 	announcing chan struct{} // holds one while the log of changes is written to
 
@@ -112,6 +113,7 @@ func Open(uri, database string) (*Store, error) {
 		client:       client,
 		announcing:   make(chan struct{}, 1),
 		users:        db.Collection("users"),
+		addresses:    db.Collection("addresses"),
 		payments:     db.Collection("payments"),
 		pending:      db.Collection("pending"),
 		assignments:  db.Collection("assignments"),

@@ -43,21 +43,6 @@ func TestBook(t *testing.T) {
 	s := newStore(t)
 	fresh := func() *Store { return newStore(t) }
 	ctx := t.Context()
-	t.Run("baseline", func(t *testing.T) {
-		for range 2 {
-			if err := s.StartWatching(ctx, "legacy", "A"); err != nil {
-				t.Fatal(err)
-			}
-		}
-		for _, test := range []struct {
-			ledger, address string
-			want            bool
-		}{{"legacy", "A", true}, {"legacy", "B", false}, {"rebased", "A", false}} {
-			if got, err := s.Watched(ctx, test.ledger, test.address); err != nil || got != test.want {
-				t.Errorf("Baselined(%s, %s): got %v, error %v, want %v", test.ledger, test.address, got, err, test.want)
-			}
-		}
-	})
 	t.Run("payment", func(t *testing.T) {
 		s := fresh()
 		p := payment("P1")
@@ -73,7 +58,7 @@ func TestBook(t *testing.T) {
 		if err := s.Hold(ctx, "P1", "nobody is named"); err != nil {
 			t.Fatal(err)
 		}
-		got, err := s.Unsettled(ctx)
+		got, err := s.Unsettled(ctx, "legacy")
 		if err != nil || len(got) != 1 {
 			t.Fatalf("Unsettled: got %v, error %v, want P1 alone", got, err)
 		}
@@ -128,7 +113,7 @@ func TestBook(t *testing.T) {
 		if _, ok, err := s.Settled(ctx, "P1"); ok || err != nil {
 			t.Errorf("Settled before Complete: got %v, error %v, want false", ok, err)
 		}
-		if got, err := s.Unsettled(ctx); err != nil || len(got) != 1 {
+		if got, err := s.Unsettled(ctx, "legacy"); err != nil || len(got) != 1 {
 			t.Errorf("Unsettled before Complete: got %v, error %v, want P1", got, err)
 		}
 		for range 2 {
@@ -140,13 +125,13 @@ func TestBook(t *testing.T) {
 				t.Errorf("Settled: got %+v, %v, error %v, want credited by entry 1", settled, ok, err)
 			}
 		}
-		if got, err := s.Unsettled(ctx); err != nil || len(got) != 0 {
+		if got, err := s.Unsettled(ctx, "legacy"); err != nil || len(got) != 0 {
 			t.Errorf("Unsettled after Complete: got %v, error %v, want none", got, err)
 		}
 		if added, err := s.Record(ctx, payment("P1"), tangle.Unmatched); err != nil || added {
 			t.Errorf("Record of a settled payment: got %v, error %v, want false", added, err)
 		}
-		if got, err := s.Unsettled(ctx); err != nil || len(got) != 0 {
+		if got, err := s.Unsettled(ctx, "legacy"); err != nil || len(got) != 0 {
 			t.Errorf("Unsettled after that: got %v, error %v, want none", got, err)
 		}
 		// An entry that carries credit only.
@@ -254,7 +239,7 @@ func TestOneAccountManySettlers(t *testing.T) {
 	if len(entries) != payments || len(causes) != payments {
 		t.Errorf("account: got %d entries of %d payments, want %d of each", len(entries), len(causes), payments)
 	}
-	if left, err := first.Unsettled(t.Context()); err != nil || len(left) != 0 {
+	if left, err := first.Unsettled(t.Context(), "legacy"); err != nil || len(left) != 0 {
 		t.Errorf("Unsettled: got %v, error %v, want none", left, err)
 	}
 	// And the follower was told of every entry.
@@ -373,13 +358,13 @@ func TestUnsettledAfterCrash(t *testing.T) {
 	if _, err := insert(ctx, s.pending, pendingDocument{Payment: "P1"}); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := s.Unsettled(ctx); err != nil || len(got) != 0 {
+	if got, err := s.Unsettled(ctx, "legacy"); err != nil || len(got) != 0 {
 		t.Errorf("Unsettled before the payment: got %v, error %v, want none", got, err)
 	}
 	if added, err := s.Record(ctx, payment("P1"), tangle.Unmatched); err != nil || !added {
 		t.Errorf("Record: got %v, error %v, want true", added, err)
 	}
-	if got, err := s.Unsettled(ctx); err != nil || len(got) != 1 {
+	if got, err := s.Unsettled(ctx, "legacy"); err != nil || len(got) != 1 {
 		t.Errorf("Unsettled: got %v, error %v, want P1", got, err)
 	}
 	complete(t, s, paid(t, 1, "P1"))
@@ -391,7 +376,7 @@ func TestUnsettledAfterCrash(t *testing.T) {
 		t.Errorf("Booking: got %+v, error %v, want credited and no reason", b, err)
 	}
 	for range 2 {
-		if got, err := s.Unsettled(ctx); err != nil || len(got) != 0 {
+		if got, err := s.Unsettled(ctx, "legacy"); err != nil || len(got) != 0 {
 			t.Errorf("Unsettled after the settlement: got %v, error %v, want none", got, err)
 		}
 	}

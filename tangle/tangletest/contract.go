@@ -3,6 +3,7 @@ package tangletest
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
 	"strings"
 	"sync"
@@ -24,7 +25,7 @@ func TestStore(t *testing.T, open func(t *testing.T) (store tangle.Store, addUse
 	payment := func(id string) tangle.Payment {
 		return tangle.Payment{
 			ID: id, Ledger: "test", Address: "JANE", Amount: 2779530283277761, Message: []byte("\x00\xff{}"), Reference: "BUNDLE",
-			Position: 7, Claimed: now.Add(-time.Hour), Seen: now, Confirmed: now.Add(time.Second),
+			Position: 7, Sender: "JOHN", Claimed: now.Add(-time.Hour), Final: now.Add(-time.Minute), Seen: now, Confirmed: now.Add(time.Second),
 		}
 	}
 	entry := func(seq int64, cause string) tangle.Entry {
@@ -34,20 +35,23 @@ func TestStore(t *testing.T, open func(t *testing.T) (store tangle.Store, addUse
 		}
 	}
 
-	t.Run("baseline", func(t *testing.T) {
+	t.Run("marks", func(t *testing.T) {
 		s, _ := open(t)
 		ctx := t.Context()
-		for range 2 {
-			if err := s.StartWatching(ctx, "test", "JANE"); err != nil {
+		mark := tangle.Mark{Chain: "c1", Position: 7}
+		for _, m := range []tangle.Mark{{}, {Chain: "c1", Position: 9}, mark} {
+			if err := s.SetMark(ctx, "test", "JANE", m); err != nil {
 				t.Fatal(err)
 			}
 		}
-		for _, test := range []struct {
-			ledger, address string
-			want            bool
-		}{{"test", "JANE", true}, {"test", "JANET", false}, {"other", "JANE", false}, {"test/JANE", "", false}} {
-			if got, err := s.Watched(ctx, test.ledger, test.address); err != nil || got != test.want {
-				t.Errorf("Baselined(%q, %q): got %t, %v, want %t", test.ledger, test.address, got, err, test.want)
+		if err := s.SetMark(ctx, "other", "MARY", tangle.Mark{}); err != nil {
+			t.Fatal(err)
+		}
+		for ledger, want := range map[string]map[string]tangle.Mark{
+			"test": {"JANE": mark}, "other": {"MARY": {}}, "test/JANE": {}, "": {},
+		} {
+			if got, err := s.Marks(ctx, ledger); err != nil || !maps.Equal(got, want) {
+				t.Errorf("Marks(%q): got %v, %v, want %v", ledger, got, err, want)
 			}
 		}
 	})
@@ -78,7 +82,7 @@ func TestStore(t *testing.T, open func(t *testing.T) (store tangle.Store, addUse
 		if err := s.Hold(ctx, "p1", "because"); err != nil {
 			t.Errorf("Hold: %v", err)
 		}
-		got, err := s.Unsettled(ctx)
+		got, err := s.Unsettled(ctx, "test")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -93,7 +97,7 @@ func TestStore(t *testing.T, open func(t *testing.T) (store tangle.Store, addUse
 		if err := errors.Join(s.Append(ctx, g), s.Complete(ctx, g)); err != nil {
 			t.Fatal(err)
 		}
-		if got, err = s.Unsettled(ctx); err != nil || len(got) != 1 || got[0].ID != "p2/3" {
+		if got, err = s.Unsettled(ctx, "test"); err != nil || len(got) != 1 || got[0].ID != "p2/3" {
 			t.Errorf("Unsettled after p1 was settled: got %+v, %v", got, err)
 		}
 	})

@@ -21,7 +21,7 @@ type Point struct {
 }
 
 // Writes are the methods of a Store that write.
-var Writes = []string{"Baseline", "Record", "Hold", "Assign", "Append", "Complete"}
+var Writes = []string{"SetMark", "Record", "Hold", "Assign", "Append", "Complete"}
 
 // Store is a tangle.Store in memory. It keeps the promises of the interface and
 // nothing beyond them. Its zero value is ready.
@@ -34,7 +34,7 @@ type Store struct {
 
 	mu          sync.Mutex
 	users       map[string]bool
-	baselines   map[[2]string]bool
+	marks       map[[2]string]tangle.Mark
 	payments    map[string]tangle.Payment
 	order       []string
 	outcomes    map[string]tangle.Outcome
@@ -157,23 +157,29 @@ func (s *Store) locked(f func() error) error {
 	return f()
 }
 
-// Watched implements tangle.Store.
-func (s *Store) Watched(ctx context.Context, ledger, address string) (ok bool, err error) {
-	if err := s.enter(ctx, "Baselined"); err != nil {
-		return false, err
+// Marks implements tangle.Store.
+func (s *Store) Marks(ctx context.Context, ledger string) (map[string]tangle.Mark, error) {
+	if err := s.enter(ctx, "Marks"); err != nil {
+		return nil, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.baselines[[2]string{ledger, address}], nil
+	marks := make(map[string]tangle.Mark)
+	for at, mark := range s.marks {
+		if at[0] == ledger {
+			marks[at[1]] = mark
+		}
+	}
+	return marks, nil
 }
 
-// StartWatching implements tangle.Store.
-func (s *Store) StartWatching(ctx context.Context, ledger, address string) error {
-	return s.write(ctx, "Baseline", func() error {
-		if s.baselines == nil {
-			s.baselines = make(map[[2]string]bool)
+// SetMark implements tangle.Store.
+func (s *Store) SetMark(ctx context.Context, ledger, address string, mark tangle.Mark) error {
+	return s.write(ctx, "SetMark", func() error {
+		if s.marks == nil {
+			s.marks = make(map[[2]string]tangle.Mark)
 		}
-		s.baselines[[2]string{ledger, address}] = true
+		s.marks[[2]string{ledger, address}] = mark
 		return nil
 	})
 }
@@ -199,7 +205,7 @@ func (s *Store) Record(ctx context.Context, p tangle.Payment, outcome tangle.Out
 }
 
 // Unsettled implements tangle.Store.
-func (s *Store) Unsettled(ctx context.Context) ([]tangle.Payment, error) {
+func (s *Store) Unsettled(ctx context.Context, ledger string) ([]tangle.Payment, error) {
 	if err := s.enter(ctx, "Unsettled"); err != nil {
 		return nil, err
 	}
@@ -207,8 +213,9 @@ func (s *Store) Unsettled(ctx context.Context) ([]tangle.Payment, error) {
 	defer s.mu.Unlock()
 	var all []tangle.Payment
 	for _, id := range s.order {
-		if _, ok := s.settlements[id]; !ok && s.outcomes[id] != tangle.Historic {
-			all = append(all, s.payments[id])
+		_, settled := s.settlements[id]
+		if p := s.payments[id]; !settled && s.outcomes[id] != tangle.Historic && p.Ledger == ledger {
+			all = append(all, p)
 		}
 	}
 	return all, nil
