@@ -131,9 +131,17 @@ func TestRandomLives(t *testing.T) {
 			r.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
 			return all
 		}
-		removals := 1 + r.IntN(2)
+		waits := make([]int, 1+r.IntN(2)) // steps that each holder of the name has
+		for i := range waits {
+			waits[i] = r.IntN(30)
+		}
 		remover := &actor{name: "remover", work: func(ctx context.Context, store tangle.Store) error {
-			for range removals {
+			for _, steps := range waits {
+				for range steps {
+					if _, err := store.UserState(ctx, "john"); err != nil {
+						return err
+					}
+				}
 				w.store.SetUser("john", tangle.UserDisabled)
 				if err := settler(store).Close(ctx, "john", "removed"); err != nil {
 					return err
