@@ -136,7 +136,7 @@ func TestRandomLives(t *testing.T) {
 			waits[i] = r.IntN(30)
 		}
 		remover := &actor{name: "remover", work: func(ctx context.Context, store tangle.Store) error {
-			for _, steps := range waits {
+			for i, steps := range waits {
 				for range steps {
 					if _, err := store.UserState(ctx, "john"); err != nil {
 						return err
@@ -147,10 +147,14 @@ func TestRandomLives(t *testing.T) {
 					return err
 				}
 				w.store.SetUser("john", tangle.UserUnknown)
+				if gone && i == len(waits)-1 {
+					break
+				}
 				w.store.SetUser("john", tangle.UserReady)
 			}
 			return nil
 		}}
+		gone := r.IntN(2) == 0 // nobody gets the name after the last one
 		type act struct {
 			what int
 			p    tangle.Payment
@@ -204,6 +208,9 @@ func TestRandomLives(t *testing.T) {
 		last.start(w.store)
 		last.run(-1)
 		ledgerOf(t, w.store, w.offer, payments, "john", "mary")
+		if account := w.store.Account("john", "live"); gone && account[len(account)-1].Kind == tangle.Paid {
+			t.Errorf("john was removed, and then got %+v", account[len(account)-1])
+		}
 		for _, p := range payments {
 			outcome, _ := w.store.Outcome(p.ID)
 			outcomes[outcome]++
