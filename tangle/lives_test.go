@@ -131,7 +131,7 @@ func TestRandomLives(t *testing.T) {
 			r.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
 			return all
 		}
-		gone := r.IntN(2) == 0               // nobody gets the name after the last one
+		gone := r.IntN(2) == 0            // nobody gets the name after the last one
 		waits := make([]int, 1+r.IntN(2)) // steps that each holder of the name has
 		for i := range waits {
 			waits[i] = r.IntN(30)

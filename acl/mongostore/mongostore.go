@@ -40,6 +40,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/event"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 	"go.mongodb.org/mongo-driver/v2/mongo/readconcern"
@@ -92,7 +93,10 @@ var _ tangle.Store = (*Store)(nil)
 
 // Open returns the store in a database. It does not wait for the server: the
 // calls that follow do. Only mongodb+srv URIs are looked up in the DNS at once.
-func Open(uri, database string) (*Store, error) {
+func Open(uri, database string) (*Store, error) { return open(uri, database, nil) }
+
+// open is Open with a monitor that sees every command.
+func open(uri, database string, monitor *event.CommandMonitor) (*Store, error) {
 	if err := checkDatabase(database); err != nil {
 		return nil, err
 	}
@@ -105,6 +109,9 @@ func Open(uri, database string) (*Store, error) {
 		// asked for must be the latest.
 		SetWriteConcern(writeconcern.Majority()).SetReadConcern(readconcern.Local()).SetReadPreference(readpref.Primary())
 	inject(opts)
+	if monitor != nil {
+		opts.SetMonitor(monitor)
+	}
 	client, err := mongo.Connect(opts)
 	if err != nil {
 		return nil, unusable(uri)
