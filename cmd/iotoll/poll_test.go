@@ -6,13 +6,15 @@ import (
 	"testing"
 
 	"github.com/iotoll/iotoll/wemo"
+	"github.com/iotoll/iotoll/wemo/insight"
+	"github.com/iotoll/iotoll/wemo/mqtt"
 )
 
 func TestPlugEvents(t *testing.T) {
 	for _, events := range []bool{false, true} {
 		c := PlugConfig{Address: "192.0.2.1", Events: events}
-		p, ok := c.source(&BrokerConfig{}, secret{}, silence()).(*wemo.Plug)
-		if !ok || p.Events != events {
+		p, ok := c.source(mqtt.Broker{}, silence()).(*insight.Plug)
+		if !ok || p.Eventing != events {
 			t.Errorf("source with events: %t: got %+v", events, p)
 		}
 	}
