@@ -29,14 +29,13 @@ type published struct {
 type memory struct {
 	mu  sync.Mutex
 	all []published
-	err error
 }
 
 func (m *memory) Publish(topic string, payload []byte, retained bool) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.all = append(m.all, published{time.Now(), topic, string(payload), retained})
-	return m.err
+	return nil
 }
 
 func (m *memory) on(topic string) []published {
@@ -160,6 +159,70 @@ func TestPollerStatus(t *testing.T) {
 			t.Errorf("statuses:\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 		}
 	})
+}
+
+// The status tells a broker that refuses readings from a plug that brings none, and
+// says which topics are refused.
+func TestPollerStatusRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		within := func(from, to time.Duration) bool {
+			d := time.Since(start)
+			return d >= from && d < to
+		}
+		m := &memory{}
+		broker := &refuser{m, func(topic string) error {
+			switch {
+			case topic == "sensor/live" && within(10*time.Second, 40*time.Second), topic == "sensor/1m" && within(50*time.Second, 100*time.Second):
+				return &RefusedError{Reason: "not authorized"}
+			case topic == "sensor/live" && within(200*time.Second, 210*time.Second):
+				return errors.New("not connected")
+			}
+			return nil
+		}}
+		poll(t, 4*time.Minute, &Poller{Publisher: broker, Source: sourceFunc(func(context.Context) (Reading, error) {
+			if within(20*time.Second, 30*time.Second) {
+				return Reading{}, errors.New("no answer")
+			}
+			return Reading{time.Now(), 5}, nil
+		})})
+		var got []string
+		last := ""
+		for _, p := range m.on("sensor/status") {
+			s := statusOf(t, p)
+			s.LastSeen = nil
+			if text := string(s.Payload()); text != last {
+				got = append(got, fmt.Sprintf("%s %s", p.at.Sub(start), text))
+				last = text
+			}
+		}
+		const since = `"since":"2000-01-01T00:0`
+		want := []string{
+			`0s {"online":false,"reason":"starting",` + since + `0:00Z"}`,
+			`0s {"online":true,` + since + `0:00Z"}`,
+			`10s {"online":false,"reason":"refused","refused":{"sensor/live":"not authorized"},` + since + `0:10Z"}`,
+			`25s {"online":false,"reason":"stale","refused":{"sensor/live":"not authorized"},` + since + `0:25Z"}`,
+			`30s {"online":false,"reason":"refused","refused":{"sensor/live":"not authorized"},` + since + `0:30Z"}`,
+			`40s {"online":true,` + since + `0:40Z"}`,
+			`1m0s {"online":true,"refused":{"sensor/1m":"not authorized"},` + since + `0:40Z"}`,
+			`2m0s {"online":true,` + since + `0:40Z"}`,
+			`4m0s {"online":false,"reason":"stopped",` + since + `4:00Z"}`,
+		}
+		if strings.Join(got, "\n") != strings.Join(want, "\n") {
+			t.Errorf("statuses:\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+		}
+	})
+}
+
+// refuser is a memory whose broker refuses some messages.
+type refuser struct {
+	*memory
+	err func(topic string) error
+}
+
+func (r *refuser) Publish(topic string, payload []byte, retained bool) error {
+	r.memory.Publish(topic, payload, retained)
+	return r.err(topic)
 }
 
 func TestPollerMinutes(t *testing.T) {

@@ -42,7 +42,7 @@ func listenTo(t *testing.T, addr, search netip.AddrPort) *eventPlug {
 		Address: addr.String(), Eventing: true, Log: log,
 		Now:    func() time.Time { return time.Now().Add(time.Duration(e.ahead.Load())) },
 		Search: Search{Group: search, joiner: func() ([]*net.UDPConn, error) { return nil, nil }},
-		Client: Client{Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+		Client: Client{timeout: 2 * time.Second, Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
 			e.asked.Add(1)
 			return new(net.Dialer).DialContext(ctx, network, address)
 		}},
@@ -230,6 +230,7 @@ func TestEventsSurviveMove(t *testing.T) {
 	s := simulate(t, simulator.Config{Search: "127.0.0.1:0"})
 	s.Freeze(on(60_000))
 	p := listenTo(t, s.Addr(), s.SearchAddr())
+	p.Client.timeout = 300 * time.Millisecond
 	p.want(t, 60_000, true)
 	p.pushes(t, 60_000)
 	if err := s.Restart(true); err != nil {
@@ -591,7 +592,7 @@ func TestPlugIsHeardWhenItMoves(t *testing.T) {
 		t.Fatal(err)
 	}
 	log, _ := logtest.NewNullLogger()
-	p := &eventPlug{Plug: &Plug{Address: s.Addr().String(), Eventing: true, Log: log, Search: Search{
+	p := &eventPlug{Plug: &Plug{Address: s.Addr().String(), Eventing: true, Client: Client{timeout: 300 * time.Millisecond}, Log: log, Search: Search{
 		joiner:   func() ([]*net.UDPConn, error) { return []*net.UDPConn{c}, nil },
 		listener: func() ([]*net.UDPConn, error) { return nil, errors.New("not searched for") },
 	}}}
@@ -630,8 +631,8 @@ func TestPlugIsHeardWhenItMoves(t *testing.T) {
 	within(t, time.Second, "the announcement", func() bool { a := p.announced.Load(); return a != nil && *a == s.Addr() })
 	start := time.Now()
 	errs := readUntil(t, p.Plug, 1)
-	// 3 s is what the old port takes to be given up.
-	if took := time.Since(start); took > 3800*time.Millisecond || len(errs) != 1 || p.device.Addr != s.Addr() {
+	// The backoff would be 1 s.
+	if took := time.Since(start); took > time.Second || len(errs) != 1 || p.device.Addr != s.Addr() {
 		t.Errorf("after a move to %s: found at %s after %s and %v, want it after one failure", s.Addr(), p.device.Addr, took, errs)
 	}
 }

@@ -48,7 +48,7 @@ func readUntil(t *testing.T, p *Plug, want int) []error {
 func TestPlugIsFoundAgainWhenItMoves(t *testing.T) {
 	t.Parallel()
 	s := simulate(t, simulator.Config{Search: "127.0.0.1:0"})
-	p := &Plug{Search: Search{Group: s.SearchAddr()}, Address: s.Addr().String(), Log: quiet()}
+	p := &Plug{Search: Search{Group: s.SearchAddr()}, Address: s.Addr().String(), Client: Client{timeout: 300 * time.Millisecond}, Log: quiet()}
 	readUntil(t, p, 2)
 	old := s.Addr()
 	if err := s.Restart(true); err != nil {
@@ -80,7 +80,7 @@ func TestPlugSurvivesFaults(t *testing.T) {
 		t.Run(fault, func(t *testing.T) {
 			t.Parallel()
 			s := simulate(t, simulator.Config{Load: func(time.Time) float64 { return 60_000 }})
-			p := &Plug{Address: s.Addr().String(), Log: quiet()}
+			p := &Plug{Address: s.Addr().String(), Client: Client{timeout: time.Second}, Log: quiet()}
 			readUntil(t, p, 1)
 			if err := s.Command(fault); err != nil {
 				t.Fatal(err)
