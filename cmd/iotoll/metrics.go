@@ -106,7 +106,7 @@ var (
 	plugOnline    = gauge("plug_online", "1 if readings come in, else 0.", "plug")
 	plugPower     = gauge("plug_power_watts", "The last reading; absent while the plug is not online.", "plug")
 	plugPublished = counter("plug_publications_total", "Messages handed to the connection to the broker.", "plug")
-	plugDropped   = counter("plug_publications_dropped_total", "Messages dropped because there was no connection to the broker.", "plug")
+	plugDropped   = counter("plug_publications_dropped_total", "Messages that the broker refused, or that were dropped for want of a connection.", "plug")
 	plugBroker    = gauge("plug_broker_connected", "1 if there is a connection to the broker, else 0.", "plug")
 	plugRefused   = gauge("plug_topics_refused", "Topics on which the broker refuses or does not acknowledge messages.", "plug")
 
