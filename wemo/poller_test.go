@@ -17,7 +17,7 @@ import (
 	logtest "github.com/sirupsen/logrus/hooks/test"
 )
 
-// published is a message and when it was handed over.
+// published is a message and the time of Publish.
 type published struct {
 	at       time.Time
 	topic    string
@@ -25,7 +25,7 @@ type published struct {
 	retained bool
 }
 
-// memory is a Publisher that remembers.
+// memory is a Publisher that records messages.
 type memory struct {
 	mu  sync.Mutex
 	all []published
@@ -261,7 +261,7 @@ func TestPollerMinutes(t *testing.T) {
 	})
 }
 
-// The clock of this machine is set, forward and back: no mean is made up.
+// No average is invented when the clock is set forward or back.
 func TestPollerClockIsSet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
@@ -297,7 +297,7 @@ func TestPollerClockIsSet(t *testing.T) {
 	})
 }
 
-// A mean is of one window, also of that in which the clock was set back.
+// An average covers one window, also that in which the clock was set back.
 func TestPollerClockIsSetBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
@@ -331,8 +331,8 @@ func TestPollerClockIsSetBack(t *testing.T) {
 	})
 }
 
-// A source that fails when the clock is set back is not online until the clock
-// has caught up.
+// A source that fails when the clock is set back becomes stale in time, not when the
+// clock has caught up.
 func TestPollerStaleClockIsSetBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
@@ -379,8 +379,7 @@ func TestPollerValidate(t *testing.T) {
 	}
 }
 
-// chaos is a load and a plug that fails at random. Every time in it is a whole
-// millisecond.
+// chaos is a source that fails at random. All its times are whole milliseconds.
 type chaos struct {
 	rand     *rand.Rand
 	begun    []time.Time
@@ -390,7 +389,7 @@ type chaos struct {
 	failed   int
 }
 
-// power is what the plug says: 1 to 3 W when on. It is 0 only while off.
+// power returns 0 while the relay is open, otherwise 1 to 3 W.
 func (c *chaos) power() int64 {
 	if time.Now().Before(c.off) {
 		return 0
@@ -426,8 +425,8 @@ func (c *chaos) Read(ctx context.Context) (Reading, error) {
 	return r, nil
 }
 
-// A day with random faults: the grid does not drift, no zero is made up, and
-// every mean equals one taken millisecond by millisecond.
+// A day of random faults: the grid does not drift, no zero is invented, and every
+// average equals one computed millisecond by millisecond.
 func TestPollerADayOfFaults(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

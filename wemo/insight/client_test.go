@@ -25,8 +25,7 @@ func recording(t testing.TB, name string) string {
 	return string(b)
 }
 
-// serve answers every request on a port of loopback with what answer returns,
-// as it stands, and hands the requests to it.
+// serve answers every request on a loopback port with the bytes that answer returns.
 func serve(t testing.TB, answer func(req *http.Request, body string) string) netip.AddrPort {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -77,7 +76,7 @@ func TestParamsReplaysRecordings(t *testing.T) {
 		})
 		got, err := new(Client).Params(t.Context(), addr)
 		if err != nil || got.State != want.State || got.Reported != want.Reported {
-			t.Errorf("%s: got %+v, %v, want %s and %g mW", file, got, err, want.State, want.Reported)
+			t.Errorf("%s: got %+v, %v, want state %d and %g mW", file, got, err, want.State, want.Reported)
 		}
 		if got.State == Off && got.MilliWatts() != 0 {
 			t.Errorf("%s: got %d mW with the relay open, want 0", file, got.MilliWatts())
@@ -112,8 +111,7 @@ func TestDescribeReplaysRecordings(t *testing.T) {
 	}
 }
 
-// A description that is truncated or malformed will do if it says that this is an
-// Insight, and which.
+// Of a truncated or malformed description, device type and UDN are enough.
 func TestDescribeTolerates(t *testing.T) {
 	setup := recording(t, "setup-11057-v2.xml")
 	udn := strings.Index(setup, "</UDN>") + len("</UDN>")
@@ -241,7 +239,7 @@ func FuzzSOAP(f *testing.F) {
 			t.Errorf("soapValue(%q): got %q with an error", doc, s)
 		}
 		parseDescription(doc)
-		// What is read does not depend on what comes after it.
+		// The result does not depend on bytes after the document.
 		if err == nil {
 			if again, err := soapValue(append(doc, "\n\n\r\n\x00<"...), "InsightParams"); err != nil || again != s {
 				t.Errorf("soapValue(%q and more): got %q, %v, want %q", doc, again, err, s)

@@ -26,8 +26,8 @@ func quiet() logrus.FieldLogger {
 	return l
 }
 
-// readUntil reads until want reads succeeded in a row, and returns the errors
-// on the way.
+// readUntil reads until want reads have succeeded in a row, and returns the errors
+// before that.
 func readUntil(t *testing.T, p *Plug, want int) []error {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 25*time.Second)
@@ -104,7 +104,7 @@ func TestPlugSurvivesFaults(t *testing.T) {
 	}
 }
 
-// Another plug at the address of ours must not be taken for it.
+// Another plug at our plug's address is not read.
 func TestPlugIsNoOther(t *testing.T) {
 	t.Parallel()
 	ours := simulate(t, simulator.Config{Serial: "OURS"})
@@ -115,7 +115,7 @@ func TestPlugIsNoOther(t *testing.T) {
 	}
 }
 
-// network is a network in memory: what an address answers.
+// network is an in-memory network; answers says how each address answers.
 type network struct {
 	mu      sync.Mutex
 	answers map[string]func(net.Conn) // nil: silence; no entry: refused
@@ -157,7 +157,7 @@ func (n *network) dial(ctx context.Context, _, address string) (net.Conn, error)
 	return &counted{Conn: client, open: &n.open}, nil
 }
 
-// counted is a connection that counts as open until the client closes it.
+// counted counts as open until the client closes it.
 type counted struct {
 	net.Conn
 	open *atomic.Int32
@@ -199,13 +199,13 @@ func TestLocateProbesPorts(t *testing.T) {
 		if got := strings.Join(n.dials, " "); err != nil || d.Addr.Port() != 49155 || got != want {
 			t.Errorf("Locate: got %+v, %v, probed %s, want %s", d, err, got, want)
 		}
-		// An HTTP error is a plug that is not well: no other port is tried.
+		// After an HTTP error no other port is probed.
 		n.dials = nil
 		var status *StatusError
 		if _, err := c.Locate(t.Context(), netip.MustParseAddrPort("192.0.2.2:0"), ""); !errors.As(err, &status) || len(n.dials) != 1 {
 			t.Errorf("Locate with HTTP 500: got %v after %v, want a StatusError after one", err, n.dials)
 		}
-		// A host that is gone is not asked nine times.
+		// A host that does not answer is probed once.
 		n.dials = nil
 		start := time.Now()
 		if _, err := c.Locate(t.Context(), netip.MustParseAddrPort("192.0.2.3:0"), ""); !errors.Is(err, ErrUnreachable) || len(n.dials) != 1 || time.Since(start) != connectTimeout {
@@ -215,7 +215,7 @@ func TestLocateProbesPorts(t *testing.T) {
 		if _, err := c.Locate(t.Context(), netip.MustParseAddrPort("192.0.2.4:0"), ""); err == nil || len(n.dials) != 9 {
 			t.Errorf("Locate with nothing there: got %v after %v, want an error after nine", err, n.dials)
 		}
-		// A host that accepts on every port and never answers is given up.
+		// A host that accepts on every port and never answers is given up in time.
 		for port := 49151; port <= 49159; port++ {
 			n.answers[fmt.Sprint("192.0.2.5:", port)] = nil
 		}
@@ -230,8 +230,8 @@ func TestLocateProbesPorts(t *testing.T) {
 	})
 }
 
-// No other plug on the same host is read in place of the configured one, whatever
-// becomes of that.
+// Another plug on the same host is never read in place of the configured one, however
+// that fails.
 func TestPlugIsNoNeighbour(t *testing.T) {
 	description := func(doc string) func(net.Conn) {
 		return func(c net.Conn) { readRequest(c); fmt.Fprint(c, plugAnswer("200 OK", doc)) }
@@ -264,7 +264,7 @@ func TestPlugIsNoNeighbour(t *testing.T) {
 					t.Fatalf("%s: read the neighbour", name)
 				}
 			}
-			// When it is back, on whichever port, it is read.
+			// The configured plug is read when it is back, also on another port.
 			n.answers["192.0.2.1:49154"] = insight("OURS", well)
 			if name == "well, then refuses" {
 				delete(n.answers, "192.0.2.1:49154")
@@ -277,11 +277,11 @@ func TestPlugIsNoNeighbour(t *testing.T) {
 	}
 }
 
-// nowhere is a search in a bubble, where there is no network.
+// nowhere is a search without a network, for synctest.
 var nowhere = Search{listener: func() ([]*net.UDPConn, error) { return nil, errors.New("no network") }}
 
-// A plug that answers 500 is asked ever more seldom, and looked for anew after
-// its second failure. Then all is as before.
+// A plug that answers 500 is asked ever less often, and located again after its second
+// failure.
 func TestPlugBacksOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const addr = "192.0.2.1:49153"
@@ -307,12 +307,12 @@ func TestPlugBacksOff(t *testing.T) {
 				t.Errorf("Read: got %+v, %v, want HTTP status 500", r, err)
 			}
 		}
-		// GET asks who is there, POST what it measures.
+		// GET asks for the description, POST for the power.
 		const want = "POST after 0s, POST after 1s, GET after 3s, GET after 8s, GET after 23s, GET after 1m23s, GET after 2m23s"
 		if got := strings.Join(asked, ", "); got != want {
 			t.Errorf("requests: got %s, want %s", got, want)
 		}
-		// Canceled while it waits: at once, and it is not counted.
+		// Read returns at once when canceled, which does not count as a failure.
 		ctx, cancel := context.WithCancel(t.Context())
 		time.AfterFunc(100*time.Millisecond, cancel)
 		start = time.Now()
@@ -328,7 +328,7 @@ func TestPlugBacksOff(t *testing.T) {
 	})
 }
 
-// While its name cannot be looked up, a plug is looked for where it was.
+// While its name cannot be looked up, a plug is read at its last address.
 func TestPlugSurvivesNameService(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		well := insight("A", func() string { return "1|0|0|0|0|0|0|5000" })

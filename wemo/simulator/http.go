@@ -192,21 +192,6 @@ func (p *Plug) control(req *http.Request, body []byte, fault int) response {
 	switch action {
 	case "GetInsightParams":
 		return reply("metainfo", "InsightParams", p.Values().params()) // the namespace is as recorded
-	case "GetPower":
-		return reply("insight", "InstantPower", strconv.FormatInt(p.Values().Power, 10))
-	case "GetPowerThreshold":
-		return reply("insight", "PowerThreshold", strconv.FormatInt(p.Values().Threshold, 10))
-	case "SetPowerThreshold", "ResetPowerThreshold":
-		mw := int64(8000)
-		if action == "SetPowerThreshold" {
-			n, err := strconv.ParseInt(argument(body, "PowerThreshold"), 10, 64)
-			if err != nil || n < 0 {
-				return p.soapFault(501, "Action Failed")
-			}
-			mw = n
-		}
-		p.meter.setThreshold(mw)
-		return reply("insight", "PowerThreshold", strconv.FormatInt(mw, 10))
 	case "GetBinaryState":
 		return reply(service, "BinaryState", strconv.FormatInt(p.Values().State, 10))
 	case "SetBinaryState":
@@ -216,10 +201,6 @@ func (p *Plug) control(req *http.Request, body []byte, fault int) response {
 		}
 		v := p.meter.set(s == "1", now)
 		return reply(service, "BinaryState", v.binaryState(), "CountdownEndTime", "0", "deviceCurrentTime", strconv.FormatInt(now.Unix(), 10))
-	case "GetFriendlyName":
-		return reply(service, "FriendlyName", p.config.Name)
-	case "GetSignalStrength":
-		return reply(service, "SignalStrength", "100")
 	}
 	return p.soapFault(501, "Action Failed") // as real plugs answer GetInsightInfo and others
 }

@@ -134,12 +134,6 @@ func (m *meter) set(on bool, now time.Time) Values {
 	return m.v
 }
 
-func (m *meter) setThreshold(mw int64) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.v.Threshold = mw
-}
-
 func (m *meter) freeze(v Values) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
