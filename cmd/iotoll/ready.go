@@ -113,6 +113,11 @@ func (m *meters) readiness(now time.Time) readiness {
 // takes messages on every topic.
 func brokerDependency(name string, h mqtt.Health, now time.Time) dependency {
 	err := h.Err
+	const most = 5
+	if n := len(h.Refused); n > most {
+		err = errors.Join(err, fmt.Errorf("%d topics are refused, the first are:", n))
+		h.Refused = h.Refused[:most]
+	}
 	for _, r := range h.Refused {
 		err = errors.Join(err, fmt.Errorf("topic %s since %s: %s", r.Topic, r.Since.UTC().Format(time.RFC3339), r.Reason))
 	}

@@ -87,7 +87,8 @@ func TestPublisherRefused(t *testing.T) {
 func TestPublisherRefusedLater(t *testing.T) {
 	t.Parallel()
 	b := start(t)
-	p := &Publisher{Broker: b.login(), confirmEvery: 100 * time.Millisecond}
+	log, hook := logger()
+	p := &Publisher{Broker: b.login(), Log: log, confirmEvery: 100 * time.Millisecond}
 	s := b.subscribe("#")
 	connected(t, p)
 	live := func() error { return p.Publish("live", []byte("1"), false) }
@@ -99,6 +100,13 @@ func TestPublisherRefusedLater(t *testing.T) {
 	eventually(t, "a refusal", func() bool { return errors.As(live(), &refused) })
 	p.Publish("retained", []byte("2"), true)
 	eventually(t, "another refusal", func() bool { return len(p.Health().Refused) == 2 })
+	for i := range 2 * maxLogged {
+		p.Publish(fmt.Sprint("account/", i), []byte("{}"), true)
+	}
+	eventually(t, "all refusals", func() bool { return len(p.Health().Refused) == 2*maxLogged+2 })
+	if one, more := len(logged(hook, "publishing fails")), len(logged(hook, "publishing fails on more topics")); one != maxLogged || more != 1 {
+		t.Errorf("log: got %d topics and %d times that there are more, want %d and 1", one, more, maxLogged)
+	}
 	if err := p.Publish("other", []byte("3"), true); err != nil {
 		t.Errorf("Publish to a topic that is allowed: got %v", err)
 	}
