@@ -124,17 +124,24 @@ func (e *eventPlug) pushes(t *testing.T, mw int64) {
 	})
 }
 
+// pushing returns a simulated plug of 60 W and a Plug that has its first event.
+func pushing(t *testing.T, c simulator.Config) (*simulator.Plug, *eventPlug) {
+	t.Helper()
+	s := simulate(t, c)
+	s.Freeze(on(60_000))
+	p := listenTo(t, s.Addr(), s.SearchAddr())
+	p.want(t, 60_000, true)
+	p.pushes(t, 60_000)
+	return s, p
+}
+
 func on(mw int64) simulator.Values {
 	return simulator.Values{State: 1, Power: mw, Threshold: 8000}
 }
 
 func TestEventsSpareThePlug(t *testing.T) {
 	t.Parallel()
-	s := simulate(t, simulator.Config{})
-	s.Freeze(on(60_000))
-	p := listenTo(t, s.Addr(), s.SearchAddr())
-	p.want(t, 60_000, true)
-	p.pushes(t, 60_000)
+	s, p := pushing(t, simulator.Config{})
 	for range 5 {
 		p.want(t, 60_000, false)
 	}
@@ -162,11 +169,7 @@ func TestEventsSpareThePlug(t *testing.T) {
 
 func TestEventsAreRenewed(t *testing.T) {
 	t.Parallel()
-	s := simulate(t, simulator.Config{})
-	s.Freeze(on(60_000))
-	p := listenTo(t, s.Addr(), s.SearchAddr())
-	p.want(t, 60_000, true)
-	p.pushes(t, 60_000)
+	s, p := pushing(t, simulator.Config{})
 	sid := p.sid()
 	p.advance(224 * time.Second)
 	p.want(t, 60_000, true) // polls, since nothing came; no renewal yet
@@ -226,12 +229,8 @@ func TestEventsAreRenewed(t *testing.T) {
 // After a restart on another port the plug is found and subscribed to there.
 func TestEventsSurviveMove(t *testing.T) {
 	t.Parallel()
-	s := simulate(t, simulator.Config{Search: "127.0.0.1:0"})
-	s.Freeze(on(60_000))
-	p := listenTo(t, s.Addr(), s.SearchAddr())
+	s, p := pushing(t, simulator.Config{Search: "127.0.0.1:0"})
 	p.Client.timeout = 300 * time.Millisecond
-	p.want(t, 60_000, true)
-	p.pushes(t, 60_000)
 	if err := s.Restart(true); err != nil {
 		t.Fatal(err)
 	}
