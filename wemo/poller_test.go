@@ -505,8 +505,6 @@ func quiet() logrus.FieldLogger {
 	return l
 }
 
-var readings = sourceFunc(func(context.Context) (Reading, error) { return Reading{time.Now(), 4155}, nil })
-
 func statusOf(t *testing.T, p published) Status {
 	t.Helper()
 	var s Status

@@ -115,7 +115,7 @@ func brokerDependency(name string, h mqtt.Health, now time.Time) dependency {
 	err := h.Err
 	const most = 5
 	if n := len(h.Refused); n > most {
-		err = errors.Join(err, fmt.Errorf("%d topics are refused, the first are:", n))
+		err = errors.Join(err, fmt.Errorf("%d topics are refused, these first", n))
 		h.Refused = h.Refused[:most]
 	}
 	for _, r := range h.Refused {
