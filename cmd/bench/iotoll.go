@@ -47,7 +47,7 @@ type store struct {
 func startStore(dir string) (*store, error) {
 	silent := logrus.New()
 	silent.SetOutput(io.Discard)
-	server, err := embedded.Open(dir, "127.0.0.1:0", silent)
+	server, err := embedded.Open(embedded.Config{Directory: dir}, silent)
 	if err != nil {
 		return nil, err
 	}

@@ -52,7 +52,7 @@ func (c *StoreConfig) where() string {
 	if c.URIFile != "" {
 		return "the URI in " + c.URIFile
 	}
-	return c.Embedded.Listen
+	return c.Embedded.Socket
 }
 
 // locateStore returns the URI of the store, and the embedded store if this
@@ -69,13 +69,12 @@ func locateStore(ctx context.Context, cfg *Config, log logrus.FieldLogger) (uri 
 	// "serve" or another command may hold the directory without listening yet,
 	// or not listen any more and still hold it.
 	for deadline := time.Now().Add(storeTimeout); ; {
-		if conn, err := net.DialTimeout("tcp", e.Listen, time.Second); err == nil {
-			conn.Close()
-			return "mongodb://" + e.Listen + "/", nil, nil
+		if answers(e.Socket) {
+			return embedded.URI(e.Socket), nil, nil
 		}
-		// On a port of its own, so that the broker's plugin does not connect
+		// On a socket of its own, so that the broker's plugin does not connect
 		// to a store that is gone in a moment.
-		server, err := embedded.Open(e.Directory, "127.0.0.1:0", log)
+		server, err := embedded.Open(embedded.Config{Directory: e.Directory}, log)
 		if err == nil {
 			return server.URI(), server, nil
 		}
@@ -88,4 +87,14 @@ func locateStore(ctx context.Context, cfg *Config, log logrus.FieldLogger) (uri 
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
+}
+
+// answers reports whether a process listens on a socket.
+func answers(socket string) bool {
+	conn, err := net.DialTimeout("unix", socket, time.Second)
+	if err != nil {
+		return false
+	}
+	conn.Close()
+	return true
 }
