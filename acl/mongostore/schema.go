@@ -12,7 +12,7 @@ import (
 )
 
 // Version is the schema's version that this package reads and writes.
-const Version = 2
+const Version = 3
 
 // Errors of [Store.CheckVersion] and [Store.Migrate].
 var (
@@ -35,6 +35,7 @@ type schema struct {
 var migrations = []func(context.Context, *Store) error{
 	createIndexes,
 	moveBaselines,
+	identify,
 }
 
 // CheckVersion returns an error wrapping [ErrNotMigrated] or [ErrVersion] unless

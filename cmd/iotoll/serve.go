@@ -188,7 +188,7 @@ func (d *daemon) watcher() (*tangle.Watcher, error) {
 // settle prepares the store and then does all that needs it, until ctx ends.
 func (d *daemon) settle(ctx context.Context, w *tangle.Watcher) error {
 	err := d.insist(ctx, "store cannot be prepared", "store is prepared", func() error {
-		if err := d.store.Migrate(ctx); errors.Is(err, mongostore.ErrVersion) {
+		if err := prepare(ctx, d.cfg, d.store, d.log); errors.Is(err, mongostore.ErrVersion) || errors.Is(err, mongostore.ErrOtherStore) {
 			return fatal{err} // waiting does not help
 		} else if err != nil {
 			return err
