@@ -34,7 +34,7 @@ func fill(b *testing.B, s *Store, prefix string, grants int, start time.Time) {
 			if g.NotAfter.After(now) {
 				names = append(names, activeGrantDocument{Grant: d.ID})
 			}
-			settlements = append(settlements, settlementDocument{Payment: g.Cause, Outcome: string(tangle.Credited), Grant: d.ID, At: now})
+			settlements = append(settlements, settlementDocument{Cause: g.Cause, Outcome: string(tangle.Credited), Grant: d.ID, At: now})
 			payments = append(payments, paymentDocument{ID: g.Cause, Ledger: "legacy", Amount: 500, Seen: now, Confirmed: now})
 		}
 		for _, insert := range []func() error{
@@ -90,9 +90,9 @@ func BenchmarkChanges(b *testing.B) {
 				}
 			}
 		})
-		b.Run(fmt.Sprintf("unsettled/grants=%d", grants), func(b *testing.B) {
+		b.Run(fmt.Sprintf("pending/grants=%d", grants), func(b *testing.B) {
 			for b.Loop() {
-				if got, err := s.Unsettled(b.Context(), "legacy"); err != nil || len(got) != 0 {
+				if got, err := s.Pending(b.Context(), "legacy"); err != nil || len(got) != 0 {
 					b.Fatal(len(got), err)
 				}
 			}
@@ -148,7 +148,7 @@ func settle(b *testing.B, s *Store) {
 	for b.Loop() {
 		for range payments {
 			p := payment(fmt.Sprintf("B%d", databases.Add(1)))
-			if _, err := s.Record(b.Context(), p, tangle.Unmatched); err != nil {
+			if _, err := s.Record(b.Context(), p, tangle.Settling); err != nil {
 				b.Fatal(err)
 			}
 			if r, err := settler.Settle(b.Context(), p); err != nil || r.Outcome != tangle.Credited {

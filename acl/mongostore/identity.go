@@ -19,7 +19,7 @@ type identity struct {
 }
 
 // identify gives the store its ID unless it has one.
-func identify(ctx context.Context, s *Store) error {
+func (s *Store) identify(ctx context.Context) error {
 	if _, err := insert(ctx, s.meta, identity{ID: "store", Store: rand.Text(), At: s.now()}); err != nil {
 		return fmt.Errorf("insert store ID: %w", err)
 	}

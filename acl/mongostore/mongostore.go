@@ -13,10 +13,12 @@
 //	addresses    the deposit addresses that are watched, and how far each was read
 //	payments     what was paid; never changed
 //	pending      the payments that are not settled yet, and why not
-//	assignments  whose a payment is; never changed
+//	assignments  what was decided about a payment: whose it is, or that it is dismissed or refunded; never changed
+//	offers       what each offer cost over time; never changed
+//	dust         sums of payments that are too small to count; never changed
 //	grants       the entries of the accounts; only a revocation marks them
 //	current      the names of the grants that may not be over
-//	settlements  what became of a payment; never changed
+//	settlements  which entry a payment or manual act became; never changed
 //	changes      the log by which others follow the store, see [Store.Changes]
 //	audit        what the seller did by hand
 //	meta         the schema's version, and single facts
@@ -79,12 +81,15 @@ type Store struct {
 
 	client *mongo.Client
 
-	users, addresses, payments, pending, assignments, grants, activeGrants, settlements, changes, audit, meta *mongo.Collection
+	users, addresses, payments, pending, decisions, offers, dust, grants, activeGrants, settlements, changes, audit, meta *mongo.Collection
 
 	announcing chan struct{} // holds one while the log of changes is written to
 
-	mu   sync.Mutex
-	head ResumeToken // an end that the log of changes had, to look from
+	accounts accounts
+
+	mu    sync.Mutex
+	named map[string]bool // offers that have terms for sure
+	head  ResumeToken     // an end that the log of changes had, to look from
 }
 
 var _ tangle.Store = (*Store)(nil)
@@ -124,7 +129,9 @@ func Open(uri, database string) (*Store, error) {
 		addresses:    db.Collection("addresses"),
 		payments:     db.Collection("payments"),
 		pending:      db.Collection("pending"),
-		assignments:  db.Collection("assignments"),
+		decisions:    db.Collection("assignments"),
+		offers:       db.Collection("offers"),
+		dust:         db.Collection("dust"),
 		grants:       db.Collection("grants"),
 		activeGrants: db.Collection("current"),
 		settlements:  db.Collection("settlements"),

@@ -141,7 +141,7 @@ func filters(t testing.TB, texts ...string) []acl.Filter {
 func paid(t testing.TB, seq int64, payment string) tangle.Entry {
 	from := epoch.Add(time.Duration(seq-1) * time.Hour)
 	return tangle.Entry{
-		Subject: "john", Offer: "live", Seq: seq, Kind: tangle.Paid, Cause: payment, Amount: 500,
+		Subject: "john", Offer: "live", Seq: seq, Kind: tangle.Paid, Cause: payment, Payment: payment, Amount: 500,
 		Filters: filters(t, "sensor/live"), NotBefore: from, NotAfter: from.Add(time.Hour), End: from.Add(time.Hour), At: epoch,
 	}
 }

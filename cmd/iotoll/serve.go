@@ -200,10 +200,10 @@ func (d *daemon) settle(ctx context.Context, w *tangle.Watcher) error {
 	}
 	d.ready()
 	g, ctx := errgroup.WithContext(ctx)
-	recheck := make(chan struct{}, 1)
-	g.Go(func() error { return d.follow(ctx, recheck) })
 	g.Go(func() error { return d.trim(ctx) })
 	if w != nil {
+		recheck := make(chan string)
+		g.Go(func() error { return d.follow(ctx, recheck) })
 		w.Store, w.Recheck = d.store, recheck
 		if d.cfg.Ledger.Events != "" {
 			wake := make(chan struct{}, 1)
@@ -317,9 +317,8 @@ func (d *daemon) addPublisher(ctx context.Context) error {
 	return nil
 }
 
-// follow asks the watcher to look at held payments again whenever users changed:
-// one may be whom a payment names.
-func (d *daemon) follow(ctx context.Context, recheck chan<- struct{}) error {
+// follow tells the watcher which users changed: held payments may wait for one.
+func (d *daemon) follow(ctx context.Context, recheck chan<- string) error {
 	var at mongostore.ResumeToken
 	start := func() (err error) {
 		at, err = d.store.End(ctx)
@@ -330,28 +329,29 @@ func (d *daemon) follow(ctx context.Context, recheck chan<- struct{}) error {
 		return err
 	}
 	for wait(ctx, followInterval) == nil {
-		changed := false
+		var changed []string
 		err := d.insist(ctx, failed, recovered, func() error {
 			changes, to, err := d.store.Changes(ctx, at)
 			if errors.Is(err, mongostore.ErrReload) {
-				changed = true
-				return start()
+				return start() // the watcher asks for every name now and then
 			} else if err != nil {
 				return err
 			}
 			at = to
 			for _, c := range changes {
-				changed = changed || c.User != nil
+				if c.User != nil {
+					changed = append(changed, c.User.Name)
+				}
 			}
 			return nil
 		})
 		if err != nil {
 			return err
 		}
-		if changed {
+		for _, name := range changed {
 			select {
-			case recheck <- struct{}{}:
-			default: // it is asked for anyway
+			case recheck <- name:
+			case <-ctx.Done():
 			}
 		}
 	}
