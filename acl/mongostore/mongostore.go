@@ -86,10 +86,12 @@ type Store struct {
 	announcing chan struct{} // holds one while the log of changes is written to
 
 	accounts accounts
+	foreign  foreignUsers
 
 	mu    sync.Mutex
 	named map[string]bool // offers that have terms for sure
-	head  ResumeToken     // an end that the log of changes had, to look from
+	facts serverFacts
+	head  ResumeToken // an end that the log of changes had, to look from
 }
 
 var _ tangle.Store = (*Store)(nil)

@@ -110,6 +110,9 @@ func createIndexes(ctx context.Context, s *Store) error {
 	} else if err != nil {
 		return fmt.Errorf("create index of usernames: %w", err)
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.facts.unique = fact{}
 	return nil
 }
 

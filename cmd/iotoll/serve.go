@@ -291,7 +291,7 @@ func (d *daemon) addPublisher(ctx context.Context) error {
 	if name == "" || len(d.cfg.Plugs) == 0 && d.cfg.Broker.OffersTopic == "" {
 		return nil
 	}
-	if exists, err := d.store.UserExists(ctx, name); err != nil || exists {
+	if state, err := d.store.UserState(ctx, name); err != nil || state != tangle.UserUnknown {
 		return err
 	}
 	pw, err := readSecretFile(d.cfg.Broker.PasswordFile)
