@@ -39,7 +39,7 @@ func (b *dustBin) add(p Payment) {
 // book writes the sums of all up to a mark.
 func (b *dustBin) book(ctx context.Context, store DustBook, ledger, address string, mark Mark) error {
 	for {
-		if _, any := b.sum(0, mark.Position); !any {
+		if _, any := b.sum(mark.Position); !any {
 			return nil
 		}
 		last, err := store.LastDust(ctx, ledger, address, mark.Chain)
@@ -47,7 +47,7 @@ func (b *dustBin) book(ctx context.Context, store DustBook, ledger, address stri
 			return fmt.Errorf("read dust of address %s: %w", address, err)
 		}
 		maps.DeleteFunc(b.payments, func(_ string, s speck) bool { return s.position <= last.To })
-		next, ok := b.sum(last.To, mark.Position)
+		next, ok := b.sum(mark.Position)
 		if !ok {
 			return nil
 		}
@@ -59,12 +59,12 @@ func (b *dustBin) book(ctx context.Context, store DustBook, ledger, address stri
 	}
 }
 
-// sum returns the sum of the first day that has dust after one position and up
-// to another; ok is false if there is none. It reaches up to the next day's dust.
-func (b *dustBin) sum(after, to int64) (d Dust, ok bool) {
+// sum returns the sum of the first day that has dust up to a position; ok is false
+// if there is none. It reaches up to the next day's dust.
+func (b *dustBin) sum(to int64) (d Dust, ok bool) {
 	var specks []speck
 	for _, s := range b.payments {
-		if s.position > after && s.position <= to {
+		if s.position <= to {
 			specks = append(specks, s)
 		}
 	}

@@ -252,11 +252,11 @@ func (s *Settler) Grant(ctx context.Context, subject, offer string, d time.Durat
 	if !ok {
 		return Entry{}, fmt.Errorf("grant: offer %s: %w", quote(offer), ErrNoOffer)
 	}
+	if _, err := s.termsAt(ctx, o, s.now()); err != nil { // as in credit
+		return Entry{}, fmt.Errorf("grant: %w", err)
+	}
 	g, err := s.append(ctx, subject, offer, cause, func(head Entry, now time.Time) (Entry, error) {
 		if err := s.ready(ctx, subject); err != nil {
-			return Entry{}, err
-		}
-		if _, err := s.termsAt(ctx, o, now); err != nil {
 			return Entry{}, err
 		}
 		return given(head, now, d.Milliseconds(), o.Filters, reason)

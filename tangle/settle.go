@@ -126,6 +126,13 @@ func (s *Settler) hold(ctx context.Context, p Payment, cause string, h held) (Re
 // that we did not see, our position is taken.
 func (s *Settler) credit(ctx context.Context, p Payment, d Decision, written bool, claim Claim) (Result, error) {
 	o, configured := s.Offers.Get(d.Offer)
+	var terms Terms
+	if configured { // before the head is read: Close finds the accounts by the offers that have terms
+		var err error
+		if terms, err = s.termsAt(ctx, o, p.paid()); err != nil {
+			return Result{}, fmt.Errorf("settle payment %s: %w", p.ID, err)
+		}
+	}
 	g, err := s.append(ctx, d.Subject, d.Offer, d.Cause(), func(head Entry, now time.Time) (Entry, error) {
 		switch {
 		case written && head.Life != d.Life:
@@ -143,10 +150,6 @@ func (s *Settler) credit(ctx context.Context, p Payment, d Decision, written boo
 		}
 		if reason := state.refusal(d.Subject); reason != "" {
 			return Entry{}, held{reason: reason, waits: d.Subject}
-		}
-		terms, err := s.termsAt(ctx, o, p.paid())
-		if err != nil {
-			return Entry{}, err
 		}
 		g, err := entryOf(p, o, terms, head, now)
 		if err != nil {
