@@ -32,7 +32,7 @@ func (s *Store) findUser(ctx context.Context, name string, exact bool) ([]bson.R
 			return found, nil
 		}
 	}
-	scans, err := s.scansForNames(ctx)
+	scans, err := s.scans(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("find user %q: %w", name, err)
 	}
@@ -112,10 +112,10 @@ func (s *Store) namesAreUnique(ctx context.Context) (bool, error) {
 	})
 }
 
-// scansForNames reports whether the server reads all users to find one by a field
+// scans reports whether the server reads all users to find one by a field
 // that is not the _id. FerretDB 1 does, which names its version beside the one of
 // MongoDB that it is like.
-func (s *Store) scansForNames(ctx context.Context) (bool, error) {
+func (s *Store) scans(ctx context.Context) (bool, error) {
 	return s.find(&s.facts.scans, func() (bool, error) {
 		info, err := s.meta.Database().RunCommand(ctx, bson.D{{Key: "buildInfo", Value: 1}}).Raw()
 		if err != nil {

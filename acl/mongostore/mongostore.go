@@ -17,7 +17,7 @@
 //	offers       what each offer cost over time; never changed
 //	dust         sums of payments that are too small to count; never changed
 //	grants       the entries of the accounts; only a revocation marks them
-//	current      the names of the grants that may not be over
+//	active       what decisions need of the grants that may not be over
 //	settlements  which entry a payment or manual act became; never changed
 //	changes      the log by which others follow the store, see [Store.Changes]
 //	audit        what the seller did by hand
@@ -81,7 +81,7 @@ type Store struct {
 
 	client *mongo.Client
 
-	users, addresses, payments, pending, decisions, offers, dust, grants, activeGrants, settlements, changes, audit, meta *mongo.Collection
+	users, addresses, payments, pending, decisions, offers, dust, grants, active, settlements, changes, audit, meta *mongo.Collection
 
 	announcing chan struct{} // holds one while the log of changes is written to
 
@@ -123,23 +123,23 @@ func Open(uri, database string) (*Store, error) {
 	silent.SetOutput(io.Discard)
 	db := client.Database(database)
 	return &Store{
-		Log:          silent,
-		Now:          time.Now,
-		client:       client,
-		announcing:   make(chan struct{}, 1),
-		users:        db.Collection("users"),
-		addresses:    db.Collection("addresses"),
-		payments:     db.Collection("payments"),
-		pending:      db.Collection("pending"),
-		decisions:    db.Collection("assignments"),
-		offers:       db.Collection("offers"),
-		dust:         db.Collection("dust"),
-		grants:       db.Collection("grants"),
-		activeGrants: db.Collection("current"),
-		settlements:  db.Collection("settlements"),
-		changes:      db.Collection("changes"),
-		audit:        db.Collection("audit"),
-		meta:         db.Collection("meta"),
+		Log:         silent,
+		Now:         time.Now,
+		client:      client,
+		announcing:  make(chan struct{}, 1),
+		users:       db.Collection("users"),
+		addresses:   db.Collection("addresses"),
+		payments:    db.Collection("payments"),
+		pending:     db.Collection("pending"),
+		decisions:   db.Collection("assignments"),
+		offers:      db.Collection("offers"),
+		dust:        db.Collection("dust"),
+		grants:      db.Collection("grants"),
+		active:      db.Collection("active"),
+		settlements: db.Collection("settlements"),
+		changes:     db.Collection("changes"),
+		audit:       db.Collection("audit"),
+		meta:        db.Collection("meta"),
 	}, nil
 }
 

@@ -127,9 +127,12 @@ func makeVersion2(ctx context.Context, s *Store) error {
 	return nil
 }
 
-// makeVersion3 gives the store an ID.
+// makeVersion3 gives the store an ID, and keeps active grants whole.
 func makeVersion3(ctx context.Context, s *Store) error {
-	return s.identify(ctx)
+	if err := s.identify(ctx); err != nil {
+		return err
+	}
+	return s.copyActive(ctx)
 }
 
 // moveBaselines: version 1 kept the watched addresses in meta, under
