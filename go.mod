@@ -4,7 +4,8 @@ go 1.26.0
 
 require (
 	github.com/FerretDB/FerretDB v1.24.2 // the embedded store
-	github.com/eclipse/paho.mqtt.golang v1.5.1 // publishes readings
+	github.com/eclipse/paho.golang v0.23.0
+	github.com/eclipse/paho.mqtt.golang v1.5.1
 	github.com/gorilla/websocket v1.5.3 // tests the plugin over MQTT on WebSockets
 	github.com/iotaledger/iota.go v1.0.0
 	github.com/prometheus/client_golang v1.25.0
