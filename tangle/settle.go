@@ -33,6 +33,7 @@ type held struct {
 	reason string
 	waits  string // as Result.Waits
 	former bool   // it is assigned to an earlier holder of the name
+	open   bool   // it is certain that the payment is not settled
 }
 
 func (h held) Error() string { return h.reason }
@@ -101,12 +102,14 @@ func (s *Settler) follow(ctx context.Context, p Payment, d Decision) (Result, er
 
 // hold notes why a payment waits, unless what it was to cause was settled before.
 func (s *Settler) hold(ctx context.Context, p Payment, cause string, h held) (Result, error) {
-	done, ok, err := s.Store.Settled(ctx, cause)
-	switch {
-	case err != nil:
-		return Result{}, fmt.Errorf("read settlement of payment %s: %w", p.ID, err)
-	case ok && done.Entry.Kind == Paid:
-		return Result{Outcome: Replayed, Entry: done.Entry}, nil
+	if !h.open {
+		done, ok, err := s.Store.Settled(ctx, cause)
+		switch {
+		case err != nil:
+			return Result{}, fmt.Errorf("read settlement of payment %s: %w", p.ID, err)
+		case ok && done.Entry.Kind == Paid:
+			return Result{Outcome: Replayed, Entry: done.Entry}, nil
+		}
 	}
 	if err := s.Store.Hold(ctx, p.ID, h.reason); err != nil {
 		return Result{}, fmt.Errorf("hold payment %s: %w", p.ID, err)
@@ -170,10 +173,13 @@ func (s *Settler) credit(ctx context.Context, p Payment, d Decision, written boo
 	})
 	var h held
 	switch {
-	case errors.As(err, &h), errors.Is(err, errDecided):
+	case errors.As(err, &h):
+		h.open = true // append has looked
+		return Result{}, h
+	case errors.Is(err, errDecided):
 		return Result{}, err
 	case errors.Is(err, ErrTooMuch):
-		return Result{}, held{reason: err.Error()}
+		return Result{}, held{reason: err.Error(), open: true}
 	case (err == nil || errors.Is(err, errReplayed)) && g.Kind == Released:
 		// Between taking it back and deciding so.
 		return Result{}, held{reason: "it was taken back: " + g.Reason}

@@ -41,6 +41,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/event"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 	"go.mongodb.org/mongo-driver/v2/mongo/readconcern"
@@ -101,7 +102,10 @@ var _ tangle.Store = (*Store)(nil)
 //
 // Where the URI names a Unix socket, those calls fail if another user than root,
 // this process's and the owner of the socket's directory could have made it.
-func Open(uri, database string) (*Store, error) {
+func Open(uri, database string) (*Store, error) { return open(uri, database, nil) }
+
+// open is Open with a monitor that sees every command.
+func open(uri, database string, monitor *event.CommandMonitor) (*Store, error) {
 	if err := checkDatabase(database); err != nil {
 		return nil, err
 	}
@@ -115,6 +119,9 @@ func Open(uri, database string) (*Store, error) {
 		SetWriteConcern(writeconcern.Majority()).SetReadConcern(readconcern.Local()).SetReadPreference(readpref.Primary())
 	opts.SetDialer(&dialer{net.Dialer{KeepAlive: keepAlive}})
 	inject(opts)
+	if monitor != nil {
+		opts.SetMonitor(monitor)
+	}
 	client, err := mongo.Connect(opts)
 	if err != nil {
 		return nil, unusable(uri)
