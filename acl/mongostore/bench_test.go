@@ -20,7 +20,7 @@ import (
 
 // fill puts grants into a store, as settled payments of as many subjects, each
 // of an hour from an instant on, and waits until the embedded store has indexed
-// them. Those that are over are not named as current, as after Trim.
+// them. Those that are over are not among the active ones, as after Trim.
 func fill(b *testing.B, s *Store, prefix string, grants int, start time.Time) {
 	b.Helper()
 	now := time.Now()
@@ -32,7 +32,7 @@ func fill(b *testing.B, s *Store, prefix string, grants int, start time.Time) {
 			d := documentOf(g)
 			documents = append(documents, d)
 			if g.NotAfter.After(now) {
-				names = append(names, activeGrantDocument{Grant: d.ID})
+				names = append(names, d.active())
 			}
 			settlements = append(settlements, settlementDocument{Cause: g.Cause, Outcome: string(tangle.Credited), Grant: d.ID, At: now})
 			payments = append(payments, paymentDocument{ID: g.Cause, Ledger: "legacy", Amount: 500, Seen: now, Confirmed: now})
@@ -43,7 +43,7 @@ func fill(b *testing.B, s *Store, prefix string, grants int, start time.Time) {
 				if len(names) == 0 {
 					return nil
 				}
-				_, err := s.activeGrants.InsertMany(b.Context(), names)
+				_, err := s.active.InsertMany(b.Context(), names)
 				return err
 			},
 			func() error { _, err := s.settlements.InsertMany(b.Context(), settlements); return err },

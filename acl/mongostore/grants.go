@@ -265,9 +265,6 @@ func (s *Store) Append(ctx context.Context, g tangle.Entry) error {
 			return err
 		}
 	}
-	if err := s.nameCurrent(ctx, g); err != nil {
-		return err
-	}
 	added, err := insert(ctx, s.grants, documentOf(g))
 	if err != nil {
 		return fmt.Errorf("insert grant %d of %q for %q: %w", g.Seq, g.Subject, g.Offer, err)
@@ -295,6 +292,9 @@ func (s *Store) Complete(ctx context.Context, g tangle.Entry) error {
 			s.accounts.set(g.Subject, g.Offer, account{last: g.Seq, finished: true})
 			return nil
 		}
+	}
+	if err := s.activate(ctx, g); err != nil {
+		return err
 	}
 	if err := s.cut(ctx, g); err != nil {
 		return err
@@ -390,6 +390,9 @@ func (s *Store) cut(ctx context.Context, g tangle.Entry) error {
 			if _, err := set(ctx, s.grants, id, revocation(g)); err != nil {
 				return fmt.Errorf("mark grant %s as revoked: %w", id, err)
 			}
+		}
+		if err := s.cutActive(ctx, d, g); err != nil {
+			return err
 		}
 		if err := s.announceGrant(ctx, id, g.Subject); err != nil {
 			return err
@@ -496,7 +499,7 @@ func (s *Store) ActiveEntries(ctx context.Context, subject, offer string) ([]Ent
 		return slices.DeleteFunc(entries, func(e EntryRecord) bool { return !e.opensAfter(now) }), err
 	}
 	var entries []EntryRecord
-	err := s.eachCurrent(ctx, func(raw bson.Raw) error {
+	err := s.eachActive(ctx, func(raw bson.Raw) error {
 		var d grantDocument
 		if err := bson.Unmarshal(raw, &d); err != nil {
 			return fmt.Errorf("grant %s: %w", idText(raw), err)

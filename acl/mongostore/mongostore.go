@@ -17,7 +17,7 @@
 //	offers       what each offer cost over time; never changed
 //	dust         sums of payments that are too small to count; never changed
 //	grants       the entries of the accounts; only a revocation marks them
-//	current      the names of the grants that may not be over
+//	active       what decisions need of the grants that may not be over
 //	settlements  which entry a payment or manual act became; never changed
 //	changes      the log by which others follow the store, see [Store.Changes]
 //	audit        what the seller did by hand
@@ -32,6 +32,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"regexp"
 	"slices"
 	"strings"
@@ -55,6 +56,9 @@ const (
 	selectTimeout = 3 * time.Second
 	// callTimeout bounds a call whose context has no deadline.
 	callTimeout = 10 * time.Second
+	// keepAlive is how often TCP checks an idle connection, as the driver does by
+	// default.
+	keepAlive = 5 * time.Minute
 	// readAllTimeout bounds those that read whole collections.
 	readAllTimeout = 5 * time.Minute
 )
@@ -78,21 +82,26 @@ type Store struct {
 
 	client *mongo.Client
 
-	users, addresses, payments, pending, decisions, offers, dust, grants, activeGrants, settlements, changes, audit, meta *mongo.Collection
+	users, addresses, payments, pending, decisions, offers, dust, grants, active, settlements, changes, audit, meta *mongo.Collection
 
 	announcing chan struct{} // holds one while the log of changes is written to
 
 	accounts accounts
+	foreign  foreignUsers
 
 	mu    sync.Mutex
 	named map[string]bool // offers that have terms for sure
-	head  ResumeToken     // an end that the log of changes had, to look from
+	facts serverFacts
+	head  ResumeToken // an end that the log of changes had, to look from
 }
 
 var _ tangle.Store = (*Store)(nil)
 
 // Open returns the store in a database. It does not wait for the server: the
 // calls that follow do. Only mongodb+srv URIs are looked up in the DNS at once.
+//
+// Where the URI names a Unix socket, those calls fail if another user than root,
+// this process's and the owner of the socket's directory could have made it.
 func Open(uri, database string) (*Store, error) { return open(uri, database, nil) }
 
 // open is Open with a monitor that sees every command.
@@ -108,6 +117,7 @@ func open(uri, database string, monitor *event.CommandMonitor) (*Store, error) {
 		// Whatever the URI says: what was acknowledged must stay, and what is
 		// asked for must be the latest.
 		SetWriteConcern(writeconcern.Majority()).SetReadConcern(readconcern.Local()).SetReadPreference(readpref.Primary())
+	opts.SetDialer(&dialer{net.Dialer{KeepAlive: keepAlive}})
 	inject(opts)
 	if monitor != nil {
 		opts.SetMonitor(monitor)
@@ -120,23 +130,23 @@ func open(uri, database string, monitor *event.CommandMonitor) (*Store, error) {
 	silent.SetOutput(io.Discard)
 	db := client.Database(database)
 	return &Store{
-		Log:          silent,
-		Now:          time.Now,
-		client:       client,
-		announcing:   make(chan struct{}, 1),
-		users:        db.Collection("users"),
-		addresses:    db.Collection("addresses"),
-		payments:     db.Collection("payments"),
-		pending:      db.Collection("pending"),
-		decisions:    db.Collection("assignments"),
-		offers:       db.Collection("offers"),
-		dust:         db.Collection("dust"),
-		grants:       db.Collection("grants"),
-		activeGrants: db.Collection("current"),
-		settlements:  db.Collection("settlements"),
-		changes:      db.Collection("changes"),
-		audit:        db.Collection("audit"),
-		meta:         db.Collection("meta"),
+		Log:         silent,
+		Now:         time.Now,
+		client:      client,
+		announcing:  make(chan struct{}, 1),
+		users:       db.Collection("users"),
+		addresses:   db.Collection("addresses"),
+		payments:    db.Collection("payments"),
+		pending:     db.Collection("pending"),
+		decisions:   db.Collection("assignments"),
+		offers:      db.Collection("offers"),
+		dust:        db.Collection("dust"),
+		grants:      db.Collection("grants"),
+		active:      db.Collection("active"),
+		settlements: db.Collection("settlements"),
+		changes:     db.Collection("changes"),
+		audit:       db.Collection("audit"),
+		meta:        db.Collection("meta"),
 	}, nil
 }
 
@@ -144,14 +154,6 @@ func open(uri, database string, monitor *event.CommandMonitor) (*Store, error) {
 func (s *Store) Close(ctx context.Context) error {
 	if err := s.client.Disconnect(ctx); err != nil {
 		return fmt.Errorf("close store: %w", err)
-	}
-	return nil
-}
-
-// Ping reports whether the server answers.
-func (s *Store) Ping(ctx context.Context) error {
-	if err := s.client.Ping(ctx, readpref.Primary()); err != nil {
-		return fmt.Errorf("ping store: %w", err)
 	}
 	return nil
 }

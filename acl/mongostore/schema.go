@@ -12,7 +12,7 @@ import (
 )
 
 // Version is the schema's version that this package reads and writes.
-const Version = 2
+const Version = 3
 
 // Errors of [Store.CheckVersion] and [Store.Migrate].
 var (
@@ -35,6 +35,7 @@ type schema struct {
 var migrations = []func(context.Context, *Store) error{
 	createIndexes,
 	makeVersion2,
+	makeVersion3,
 }
 
 // CheckVersion returns an error wrapping [ErrNotMigrated] or [ErrVersion] unless
@@ -109,6 +110,9 @@ func createIndexes(ctx context.Context, s *Store) error {
 	} else if err != nil {
 		return fmt.Errorf("create index of usernames: %w", err)
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.facts.unique = fact{}
 	return nil
 }
 
@@ -121,6 +125,14 @@ func makeVersion2(ctx context.Context, s *Store) error {
 		}
 	}
 	return nil
+}
+
+// makeVersion3 gives the store an ID, and keeps active grants whole.
+func makeVersion3(ctx context.Context, s *Store) error {
+	if err := s.identify(ctx); err != nil {
+		return err
+	}
+	return s.copyActive(ctx)
 }
 
 // moveBaselines: version 1 kept the watched addresses in meta, under

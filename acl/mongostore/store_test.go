@@ -44,7 +44,7 @@ func TestMain(m *testing.M) {
 	}
 	log := logrus.New()
 	log.SetOutput(io.Discard)
-	s, err := embedded.Open(filepath.Join(directory, "store"), "127.0.0.1:0", log)
+	s, err := embedded.Open(embedded.Config{Directory: filepath.Join(directory, "store")}, log)
 	if err != nil {
 		panic(err)
 	}
@@ -272,12 +272,30 @@ func TestMigrateOldDatabase(t *testing.T) {
 	if err := s.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	users, err := s.Users(t.Context())
+	users, _, _, err := s.Load(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	if len(users) != 1 || users[0].Name != "john" {
 		t.Errorf("users: got %v, want john alone", users)
+	}
+	for name, want := range map[string]tangle.UserState{"twin": tangle.UserUnusable, "john": tangle.UserReady} {
+		if got, err := s.UserState(t.Context(), name); got != want || err != nil {
+			t.Errorf("UserState(%s): got %s, error %v, want %s", name, got, err, want)
+		}
+	}
+	// Without an index, too, nobody is added beside another.
+	if err := s.AddUser(t.Context(), acl.User{Name: "john"}); !errors.Is(err, ErrExists) {
+		t.Errorf("AddUser: got error %v, want ErrExists", err)
+	}
+	// Both can be removed.
+	for range 2 {
+		if err := s.RemoveUser(t.Context(), "twin"); err != nil {
+			t.Error(err)
+		}
+	}
+	if got, err := s.User(t.Context(), "twin"); !errors.Is(err, ErrNotFound) {
+		t.Errorf("User after both were removed: got %+v, error %v, want ErrNotFound", got, err)
 	}
 	if !strings.Contains(text.String(), "are not kept unique") || !strings.Contains(text.String(), "username=twin") {
 		t.Errorf("log: got %s, want a word about twin", text)

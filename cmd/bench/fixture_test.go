@@ -154,7 +154,7 @@ func (f *fixture) iotoll(b *testing.B) string {
 	run(b, "go", "build", "-buildmode=c-shared", "-o", plugin, "../../plugin")
 	silent := logrus.New()
 	silent.SetOutput(io.Discard)
-	server, err := embedded.Open(filepath.Join(dir, "store"), "127.0.0.1:0", silent)
+	server, err := embedded.Open(embedded.Config{Directory: filepath.Join(dir, "store")}, silent)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -40,13 +40,15 @@ func LoadConfig(path string) (*Config, error) {
 	}
 	c, err := parseConfig(text)
 	if err == nil {
+		err = c.resolve(filepath.Dir(path))
+	}
+	if err == nil {
 		err = c.Validate()
 	}
 	if err != nil {
 		return nil, fmt.Errorf("configuration %s:\n%w", path, err)
 	}
 	c.path = path
-	c.resolve(filepath.Dir(path))
 	return c, nil
 }
 
@@ -74,8 +76,8 @@ func parseConfig(text []byte) (*Config, error) {
 		if e.Directory == "" {
 			e.Directory = "/var/lib/iotoll/store"
 		}
-		if e.Listen == "" {
-			e.Listen = "127.0.0.1:27117"
+		if e.Socket == "" {
+			e.Socket = "/run/iotoll/store.sock"
 		}
 	}
 	for i := range c.Plugs {
@@ -128,16 +130,21 @@ func plainYAML(err error) error {
 }
 
 // resolve makes file names absolute that are relative to dir.
-func (c *Config) resolve(dir string) {
+func (c *Config) resolve(dir string) error {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return err
+	}
 	names := []*string{&c.Store.URIFile, &c.Broker.PasswordFile}
 	if c.Store.Embedded != nil {
-		names = append(names, &c.Store.Embedded.Directory)
+		names = append(names, &c.Store.Embedded.Directory, &c.Store.Embedded.Socket)
 	}
 	for _, name := range names {
 		if *name != "" && !filepath.IsAbs(*name) {
 			*name = filepath.Join(dir, *name)
 		}
 	}
+	return nil
 }
 
 // UnmarshalYAML refuses 0.5 and 1e3, of which the decoder would make the

@@ -15,6 +15,7 @@ import (
 	"github.com/iotaledger/iota.go/address"
 
 	"github.com/iotoll/iotoll/acl"
+	"github.com/iotoll/iotoll/acl/embedded"
 	"github.com/iotoll/iotoll/wemo/insight"
 	"github.com/iotoll/iotoll/wemo/shelly"
 )
@@ -81,8 +82,8 @@ func (c *StoreConfig) validate(f *faults) {
 		*f = append(*f, errors.New("store.embedded: must be left out when store.uri_file says which server to use"))
 		return
 	}
-	if host, port, err := net.SplitHostPort(c.Embedded.Listen); err != nil || !validPort(port) || !loopback(host) {
-		f.add("store.embedded.listen", c.Embedded.Listen, "a loopback address with a port, such as 127.0.0.1:27117")
+	if err := embedded.CheckSocket(c.Embedded.Socket); err != nil {
+		*f = append(*f, fmt.Errorf("store.embedded.socket: %w", err))
 	}
 }
 

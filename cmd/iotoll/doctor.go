@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"slices"
 	"strings"
@@ -148,10 +147,8 @@ func lineValues(path, name string) ([]string, error) {
 // store looks at the store, and then at the ledger, which is compared with it.
 func (e *examination) store(ctx context.Context) {
 	if s := e.cfg.Store; s.URIFile == "" {
-		if conn, err := net.DialTimeout("tcp", s.Embedded.Listen, time.Second); err != nil {
+		if !answers(s.Embedded.Socket) {
 			e.say(warn, "iotoll serve does not run: payments wait until it does")
-		} else {
-			conn.Close()
 		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, 4*examineTimeout)
@@ -166,6 +163,11 @@ func (e *examination) store(ctx context.Context) {
 			return err
 		}
 		e.say(ok, "store at %s: %d users, %d payments", e.cfg.Store.where(), len(users), len(book))
+		for _, u := range users {
+			for _, fault := range u.Faults {
+				e.say(warn, "user %s in document %s: %v", printable(u.Name), printable(u.Document), fault)
+			}
+		}
 		e.publisher(users)
 		held := 0
 		for _, b := range book {
@@ -185,17 +187,18 @@ func (e *examination) store(ctx context.Context) {
 
 // publisher looks whether the broker will let serve publish: MQTT 3.1.1 has no
 // way to say that it does not.
-func (e *examination) publisher(users []acl.User) {
+func (e *examination) publisher(users []mongostore.UserRecord) {
 	name, topics := e.cfg.Broker.Username, e.cfg.published()
 	if name == "" || len(topics) == 0 {
 		return
 	}
-	if !slices.ContainsFunc(users, func(u acl.User) bool { return u.Name == name }) {
+	i := slices.IndexFunc(users, func(u mongostore.UserRecord) bool { return u.Name == name })
+	if i < 0 {
 		e.say(warn, "account %q does not exist: iotoll serve creates it", name)
 		return
 	}
 	now := time.Now()
-	snapshot := acl.NewSnapshot(nil, time.Hour).Load(now, users, nil)
+	snapshot := acl.NewSnapshot(nil, time.Hour).Load(now, []acl.User{users[i].User}, nil)
 	denied := slices.DeleteFunc(topics, func(topic string) bool {
 		return snapshot.Decide(acl.Request{Subject: name, Topic: topic, Access: acl.Write}, now).Permit
 	})

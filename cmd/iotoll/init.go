@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/iotoll/iotoll/acl/embedded"
 	"github.com/iotoll/iotoll/acl/mongostore"
 	"github.com/iotoll/iotoll/acl/password"
 )
@@ -37,6 +38,8 @@ type initValues struct {
 	Broker  string // URL that readings are published to
 	Port    string // of the broker
 	URIFile string // holds the URI of a MongoDB server; empty: the embedded store
+
+	StoreURI string // of the embedded store
 }
 
 func newInit(c console) *cobra.Command {
@@ -106,6 +109,7 @@ func initialize(c console, dir string, v initValues) error {
 			return fmt.Errorf("--store-uri-file: %w", err)
 		}
 	}
+	v.StoreURI = embedded.URI(filepath.Join(dir, "run", "store.sock"))
 	v.Port = "1883"
 	if u, err := url.Parse(v.Broker); err == nil && u.Scheme == "mqtt" && u.Port() != "" {
 		v.Port = u.Port()
@@ -119,6 +123,9 @@ func initialize(c console, dir string, v initValues) error {
 	}
 	// The flags came unchecked: what would be refused later is refused now.
 	parsed, err := parseConfig([]byte(config.String()))
+	if err == nil {
+		err = parsed.resolve(dir)
+	}
 	if err == nil {
 		err = parsed.Validate()
 	}

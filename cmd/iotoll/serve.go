@@ -142,7 +142,7 @@ func (d *daemon) openStore(ctx context.Context, run func(*embedded.Server)) (uri
 	e := d.cfg.Store.Embedded
 	// Another command may have it open for a moment.
 	for deadline := time.Now().Add(storeTimeout); ; {
-		server, err := embedded.Open(e.Directory, e.Listen, d.log)
+		server, err := embedded.Open(embedded.Config{Directory: e.Directory, Socket: e.Socket, Group: e.Group}, d.log)
 		if err == nil {
 			run(server)
 			return server.URI(), nil
@@ -150,8 +150,7 @@ func (d *daemon) openStore(ctx context.Context, run func(*embedded.Server)) (uri
 		if !errors.Is(err, embedded.ErrInUse) || time.Now().After(deadline) {
 			return "", err
 		}
-		if conn, dialErr := net.DialTimeout("tcp", e.Listen, time.Second); dialErr == nil {
-			conn.Close()
+		if answers(e.Socket) {
 			return "", hint(err, `"iotoll serve" seems to run already`)
 		}
 		if err := wait(ctx, 50*time.Millisecond); err != nil {
@@ -189,7 +188,7 @@ func (d *daemon) watcher() (*tangle.Watcher, error) {
 // settle prepares the store and then does all that needs it, until ctx ends.
 func (d *daemon) settle(ctx context.Context, w *tangle.Watcher) error {
 	err := d.insist(ctx, "store cannot be prepared", "store is prepared", func() error {
-		if err := d.store.Migrate(ctx); errors.Is(err, mongostore.ErrVersion) {
+		if err := prepare(ctx, d.cfg, d.store, d.log); errors.Is(err, mongostore.ErrVersion) || errors.Is(err, mongostore.ErrOtherStore) {
 			return fatal{err} // waiting does not help
 		} else if err != nil {
 			return err
@@ -292,7 +291,7 @@ func (d *daemon) addPublisher(ctx context.Context) error {
 	if name == "" || len(d.cfg.Plugs) == 0 && d.cfg.Broker.OffersTopic == "" {
 		return nil
 	}
-	if exists, err := d.store.UserExists(ctx, name); err != nil || exists {
+	if state, err := d.store.UserState(ctx, name); err != nil || state != tangle.UserUnknown {
 		return err
 	}
 	pw, err := readSecretFile(d.cfg.Broker.PasswordFile)

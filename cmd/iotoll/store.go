@@ -4,7 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
+	"os"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -41,10 +45,51 @@ func withStore(ctx context.Context, cfg *Config, log logrus.FieldLogger, do func
 	}
 	store.Log = log
 	defer func() { err = errors.Join(err, store.Close(context.WithoutCancel(ctx))) }()
-	if err := store.Migrate(ctx); err != nil {
+	if err := prepare(ctx, cfg, store, log); err != nil {
 		return hint(err, "the store is at %s", cfg.Store.where())
 	}
 	return do(ctx, store)
+}
+
+// idFile is where the ID of the store is noted outside the store: beside the
+// configuration, or in /var/lib/iotoll for the one in /etc, where serve cannot
+// write.
+func (c *Config) idFile() string {
+	name := strings.TrimSuffix(filepath.Base(c.path), ".yaml") + ".store-id"
+	if c.path == systemConfigPath {
+		return filepath.Join("/var/lib/iotoll", name)
+	}
+	return filepath.Join(filepath.Dir(c.path), name)
+}
+
+// prepare migrates the store, unless it is another one than that whose ID was
+// noted. The first time, it notes the ID.
+func prepare(ctx context.Context, cfg *Config, store *mongostore.Store, log logrus.FieldLogger) error {
+	file := cfg.idFile()
+	text, err := os.ReadFile(file)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("read store ID: %w", err)
+	}
+	noted := strings.TrimSpace(string(text))
+	if noted != "" {
+		err := store.CheckID(ctx, noted)
+		if errors.Is(err, mongostore.ErrOtherStore) {
+			return hint(err, "correct the store's place in %s, or restore a backup (\"iotoll store restore\"); to go on with this store, remove %s", cfg.path, file)
+		} else if err != nil {
+			return err
+		}
+	}
+	if err := store.Migrate(ctx); err != nil || noted != "" {
+		return err
+	}
+	id, err := store.ID(ctx)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(file, []byte(id+"\n"), 0o644); err != nil {
+		log.WithError(err).Warn("store ID not noted, loss of the store would go unnoticed")
+	}
+	return nil
 }
 
 // where says for people which store is meant, without secrets.
@@ -52,7 +97,7 @@ func (c *StoreConfig) where() string {
 	if c.URIFile != "" {
 		return "the URI in " + c.URIFile
 	}
-	return c.Embedded.Listen
+	return c.Embedded.Socket
 }
 
 // locateStore returns the URI of the store, and the embedded store if this
@@ -69,13 +114,12 @@ func locateStore(ctx context.Context, cfg *Config, log logrus.FieldLogger) (uri 
 	// "serve" or another command may hold the directory without listening yet,
 	// or not listen any more and still hold it.
 	for deadline := time.Now().Add(storeTimeout); ; {
-		if conn, err := net.DialTimeout("tcp", e.Listen, time.Second); err == nil {
-			conn.Close()
-			return "mongodb://" + e.Listen + "/", nil, nil
+		if answers(e.Socket) {
+			return embedded.URI(e.Socket), nil, nil
 		}
-		// On a port of its own, so that the broker's plugin does not connect
+		// On a socket of its own, so that the broker's plugin does not connect
 		// to a store that is gone in a moment.
-		server, err := embedded.Open(e.Directory, "127.0.0.1:0", log)
+		server, err := embedded.Open(embedded.Config{Directory: e.Directory}, log)
 		if err == nil {
 			return server.URI(), server, nil
 		}
@@ -88,4 +132,14 @@ func locateStore(ctx context.Context, cfg *Config, log logrus.FieldLogger) (uri 
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
+}
+
+// answers reports whether a process listens on a socket.
+func answers(socket string) bool {
+	conn, err := net.DialTimeout("unix", socket, time.Second)
+	if err != nil {
+		return false
+	}
+	conn.Close()
+	return true
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/iotoll/iotoll/acl"
 	"github.com/iotoll/iotoll/acl/mongostore"
 	"github.com/iotoll/iotoll/acl/password"
+	"github.com/iotoll/iotoll/tangle"
 )
 
 func newUser(c console, load loader) *cobra.Command {
@@ -171,7 +172,7 @@ func newUserList(c console, load loader) *cobra.Command {
 			w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
 			fmt.Fprintln(w, "USER\tSTATE\tRIGHTS")
 			for _, u := range users {
-				fmt.Fprintf(w, "%s\t%s\t%s\n", printable(u.Name), userState(u), printable(strings.Join(formatRights(u), " ")))
+				fmt.Fprintf(w, "%s\t%s\t%s\n", printable(u.Name), userState(u), printable(strings.Join(formatRights(u.User), " ")))
 			}
 			return w.Flush()
 		}),
@@ -180,15 +181,16 @@ func newUserList(c console, load loader) *cobra.Command {
 	return cmd
 }
 
-func printUsersJSON(c console, users []acl.User) error {
+func printUsersJSON(c console, users []mongostore.UserRecord) error {
 	e := json.NewEncoder(c.out)
 	for _, u := range users {
 		err := e.Encode(struct {
 			User      string   `json:"user"`
+			State     string   `json:"state"`
 			Superuser bool     `json:"superuser"`
 			Disabled  bool     `json:"disabled"`
 			Rights    []string `json:"rights"`
-		}{u.Name, u.Superuser, u.Disabled, formatRights(u)})
+		}{u.Name, string(u.State), u.Superuser, u.Disabled, formatRights(u.User)})
 		if err != nil {
 			return err
 		}
@@ -204,8 +206,10 @@ func formatRights(u acl.User) []string {
 	return rights
 }
 
-func userState(u acl.User) string {
+func userState(u mongostore.UserRecord) string {
 	switch {
+	case u.State == tangle.UserUnusable:
+		return "cannot log in"
 	case u.Disabled:
 		return "disabled"
 	case u.Superuser:

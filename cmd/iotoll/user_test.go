@@ -27,9 +27,9 @@ john    disabled
 root    superuser  
 sensor  -          sensor/#=rw log/%u=w
 `, "user", "list")
-	s.prints(`{"user":"john","superuser":false,"disabled":true,"rights":[]}
-{"user":"root","superuser":true,"disabled":false,"rights":[]}
-{"user":"sensor","superuser":false,"disabled":false,"rights":["sensor/#=rw","log/%u=w"]}
+	s.prints(`{"user":"john","state":"disabled","superuser":false,"disabled":true,"rights":[]}
+{"user":"root","state":"ready","superuser":true,"disabled":false,"rights":[]}
+{"user":"sensor","state":"ready","superuser":false,"disabled":false,"rights":["sensor/#=rw","log/%u=w"]}
 `, "user", "list", "--json")
 	s.answers("deny: user disabled", "john", "read", "sensor/live")
 	s.answers("permit: static right", "sensor", "write", "sensor/live")
