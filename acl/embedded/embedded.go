@@ -127,11 +127,11 @@ func (s *Server) Run(ctx context.Context) error {
 	return nil
 }
 
-// making is held while a store is made. There may be several in one process.
+// making is locked while FerretDB is constructed. A process may open several stores.
 var making sync.Mutex
 
 func start(directory, socket string, log logrus.FieldLogger) (*ferretdb.FerretDB, error) {
-	// Only this process, which holds the lock, can have left one behind.
+	// A socket that exists is stale, since this process holds the lock.
 	if err := os.Remove(socket); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("open embedded store in %s: %w", directory, err)
 	}
@@ -149,8 +149,8 @@ func start(directory, socket string, log logrus.FieldLogger) (*ferretdb.FerretDB
 	return ferret, nil
 }
 
-// makeDirectory returns the absolute path of a directory that only its owner
-// can enter.
+// makeDirectory returns the absolute path of a directory that only its owner can
+// enter, and creates it if it does not exist.
 func makeDirectory(directory string) (string, error) {
 	if directory == "" {
 		return "", errors.New("directory of the embedded store is not set")
@@ -160,8 +160,8 @@ func makeDirectory(directory string) (string, error) {
 		return "", fmt.Errorf("directory of the embedded store: %w", err)
 	}
 	if strings.ContainsAny(directory, `?#%*[\`) {
-		// FerretDB hands it to SQLite as part of a URI, without escaping it, and
-		// finds the files that are there by a pattern: it would not see them again.
+		// FerretDB passes the path to SQLite unescaped as part of a URI, and finds
+		// existing files by a glob pattern.
 		return "", fmt.Errorf(`directory %q of the embedded store contains one of ? # %% * [ \, which it cannot use`, directory)
 	}
 	if err := os.MkdirAll(directory, 0o700); err != nil {
@@ -178,8 +178,8 @@ func makeDirectory(directory string) (string, error) {
 }
 
 // lockDirectory keeps a second process from opening the same files: FerretDB
-// caches what collections there are, and would not see the other's. The lock
-// ends with the process, however it ends.
+// caches the list of collections and would miss those of the other process. The
+// kernel releases the lock when the process ends.
 func lockDirectory(directory string) (*os.File, error) {
 	path := filepath.Join(directory, "lock")
 	lock, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)

@@ -133,7 +133,7 @@ func TestCurrentGrants(t *testing.T) {
 // asked for at once.
 func TestEachGrant(t *testing.T) {
 	s := newStore(t)
-	var ids []any
+	var ids []string
 	for seq := range int64(7) {
 		if err := s.Append(t.Context(), paid(t, seq+1, fmt.Sprint(seq+1))); err != nil {
 			t.Fatal(err)

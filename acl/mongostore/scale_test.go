@@ -127,7 +127,7 @@ func BenchmarkScale(b *testing.B) {
 	})
 	b.Run("count users", func(b *testing.B) {
 		for b.Loop() {
-			if _, err := s.countUsers(b.Context()); err != nil {
+			if _, err := count(b.Context(), s.users); err != nil {
 				b.Fatal(err)
 			}
 		}
