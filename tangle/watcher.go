@@ -134,8 +134,11 @@ func (w *Watcher) Run(ctx context.Context) error {
 	w.settler = &Settler{Store: w.Store, Offers: w.Offers, Rules: w.Rules, Now: w.Now}
 	w.stored, w.read = nil, make(map[string]Mark)
 	w.complete = make(map[string]bool)
-	w.dust = make(map[string]*dustBin)
+	if w.dust == nil { // what an earlier Run was told is not told again, as with w.fresh
+		w.dust = make(map[string]*dustBin)
+	}
 	w.recheck = newRecheck()
+	w.markAt, w.newestAt, w.clock, w.clockErr, w.termsKept = time.Time{}, time.Time{}, ledgerClock{}, nil, false
 	w.ledger = trouble{base: w.Interval}
 	w.store = trouble{base: w.Interval}
 	names, wake := w.Recheck, w.Wake
