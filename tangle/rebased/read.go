@@ -103,7 +103,7 @@ func (t *transaction) read(to txn.Address) (r record, more bool, err error) {
 	if err != nil {
 		return r, false, err
 	}
-	if t.Kind.Inputs != nil && (r.amount == 0 || r.amount >= Notation{}.Currency().Dust) { // nobody reads the memo of dust
+	if t.Kind.Inputs != nil && (r.amount == 0 || r.amount >= dust) { // nobody reads the memo of dust
 		if r.message, err = memo(t.Kind.Inputs.Nodes); err != nil {
 			return r, false, err
 		}

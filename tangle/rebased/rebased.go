@@ -48,6 +48,10 @@ var _ tangle.Inspector = (*Ledger)(nil)
 // name is the ledger's, in the store and in payments.
 const name = "iota"
 
+// dust is the limit below which payments are not worth a receipt each, in nanos.
+// A payment costs its sender twice that in gas.
+const dust = 1_000_000
+
 // Pace and limits of reading.
 const (
 	// overlap is how many checkpoints before the mark are read again: a minute,
@@ -94,7 +98,7 @@ func (Notation) Ledger() string { return name }
 
 // Currency returns IOTA, with 9 decimals; the base unit is called nano.
 func (Notation) Currency() tangle.Currency {
-	return tangle.Currency{Unit: "IOTA", Decimals: 9, Max: math.MaxInt64, Dust: 1_000_000}
+	return tangle.Currency{Unit: "IOTA", Decimals: 9, Max: math.MaxInt64, Dust: dust}
 }
 
 // ParseAddress returns an address of 0x and 64 hexadecimal digits in lower case.
