@@ -349,7 +349,7 @@ func (w *walk) add(d *deposit, p *page) error {
 			w.found = append(w.found, it)
 		}
 	}
-	if len(w.found) >= 2*maxFound {
+	if len(w.found) >= maxFound+trimBlock {
 		w.found = slices.Clone(w.found[len(w.found)-maxFound:])
 		w.cut = true
 	}
@@ -442,7 +442,7 @@ func (l *Ledger) checkGap(ctx context.Context, n *node, d *deposit) error {
 	}
 	// The mark that the poll asked for may be another address's.
 	var a struct {
-		status
+		tipAnswer
 		Mark *struct{ SequenceNumber int64 }
 	}
 	answer, err := n.client.Do(ctx, markDocument, map[string]any{"mark": d.walked}, &a)
@@ -455,6 +455,11 @@ func (l *Ledger) checkGap(ctx context.Context, n *node, d *deposit) error {
 		return nil
 	case a.Checkpoint == nil || a.Checkpoint.SequenceNumber < d.walked:
 		return fmt.Errorf("%w: its tip went back behind %d", graphql.ErrAnswer, d.walked)
+	}
+	// The list shows what the node itself has pruned: it has an archive to fall
+	// back on, and the list is complete.
+	if first := a.Checkpoints.Nodes; n.by == affected && len(first) > 0 && w.anything && w.oldest < first[0].SequenceNumber {
+		return nil
 	}
 	l.mu.Lock()
 	d.gap = true

@@ -76,8 +76,11 @@ const (
 	// maxPages bounds what one call reads of one address; the next call goes on.
 	maxPages = 200
 	// maxFound bounds the payments kept of one address while its history is read;
-	// newer ones are read again after these were returned.
-	maxFound = 10000
+	// newer ones are read again after these were returned. It is more than the
+	// 10,000 transactions that a checkpoint may have, since marks lie between
+	// checkpoints.
+	maxFound  = 15000
+	trimBlock = 5000 // payments more than maxFound that are kept before the newest are dropped
 	// maxUnread bounds the transactions of one address that cannot be read. With
 	// more the address is not read on.
 	maxUnread = 1000
