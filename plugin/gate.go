@@ -50,11 +50,11 @@ type source interface {
 	CheckVersion(ctx context.Context) error
 	// Load returns all users and grants, and the position in the log of changes
 	// from which Changes goes on without a gap.
-	Load(ctx context.Context) ([]acl.User, []acl.Grant, mongostore.Position, error)
+	Load(ctx context.Context) ([]acl.User, []acl.Grant, mongostore.ResumeToken, error)
 	// Changes returns what changed since a position, or the first part of it. It is
 	// cheap when nothing did. An error wrapping mongostore.ErrReload says that only
 	// a new Load can tell.
-	Changes(ctx context.Context, since mongostore.Position) ([]acl.Change, mongostore.Position, error)
+	Changes(ctx context.Context, since mongostore.ResumeToken) ([]acl.Change, mongostore.ResumeToken, error)
 	// Watch calls news when the store begins to tell that something is new, and
 	// then whenever something is. It returns when the store cannot, or ceases to.
 	Watch(ctx context.Context, news func()) error
@@ -257,7 +257,7 @@ func (g *gate) renew() {
 type follower struct {
 	gate   *gate
 	loaded bool
-	at     mongostore.Position
+	at     mongostore.ResumeToken
 	// again is where what reload asked for will come from: meanwhile changes are
 	// followed as before. It is nil at other times.
 	again chan image
@@ -268,7 +268,7 @@ type image struct {
 	asOf   time.Time
 	users  []acl.User
 	grants []acl.Grant
-	at     mongostore.Position // from which Changes goes on
+	at     mongostore.ResumeToken // from which Changes goes on
 	err    error
 }
 
@@ -358,7 +358,7 @@ func (f *follower) adopt(ctx context.Context, all image) error {
 }
 
 // changes reads what changed since a position.
-func (g *gate) changes(ctx context.Context, since mongostore.Position) ([]acl.Change, mongostore.Position, error) {
+func (g *gate) changes(ctx context.Context, since mongostore.ResumeToken) ([]acl.Change, mongostore.ResumeToken, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	changes, at, err := g.store.Changes(ctx, since)
