@@ -39,6 +39,26 @@ func ParseAddress(text string) (Address, error) {
 	return a, nil
 }
 
+// Same reports whether text, as a node writes it, is the address: short forms
+// and either case count.
+func (a Address) Same(text string) bool {
+	b, ok := parseHex(text)
+	return ok && a == b
+}
+
+// parseHex reads an address that may be short, such as 0x2.
+func parseHex(text string) (a Address, ok bool) {
+	digits := strings.TrimPrefix(strings.ToLower(text), "0x")
+	if digits == "" || len(digits) > 2*len(a) {
+		return Address{}, false
+	}
+	digits = strings.Repeat("0", 2*len(a)-len(digits)) + digits
+	if _, err := hex.Decode(a[:], []byte(digits)); err != nil {
+		return Address{}, false
+	}
+	return a, true
+}
+
 // String returns the full form in lower case.
 func (a Address) String() string { return "0x" + hex.EncodeToString(a[:]) }
 

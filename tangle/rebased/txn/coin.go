@@ -1,7 +1,6 @@
 package txn
 
 import (
-	"encoding/hex"
 	"fmt"
 	"strings"
 )
@@ -40,16 +39,11 @@ func ParseCoinType(text string) (CoinType, error) {
 	if len(parts) != 3 || !identifier(parts[1]) || !identifier(parts[2]) {
 		return fail()
 	}
-	c := CoinType{Module: parts[1], Name: parts[2], Params: params}
-	lower := strings.ToLower(parts[0])
-	digits := strings.TrimPrefix(lower, "0x")
-	if digits == "" || len(digits) > 2*len(c.Address) {
+	address, ok := parseHex(parts[0])
+	if !ok {
 		return fail()
 	}
-	digits = strings.Repeat("0", 2*len(c.Address)-len(digits)) + digits
-	if _, err := hex.Decode(c.Address[:], []byte(digits)); err != nil {
-		return fail()
-	}
+	c := CoinType{Address: address, Module: parts[1], Name: parts[2], Params: params}
 	return c, nil
 }
 

@@ -1,0 +1,190 @@
+package rebased
+
+import (
+	"bytes"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"math/big"
+	"time"
+	"unicode/utf8"
+
+	"github.com/iotoll/iotoll/tangle"
+	"github.com/iotoll/iotoll/tangle/rebased/graphql"
+	"github.com/iotoll/iotoll/tangle/rebased/txn"
+)
+
+// transaction is a TransactionBlock as documents.go asks for it. Whatever may be
+// null in the schema is a pointer.
+type transaction struct {
+	Digest *string
+	Sender *struct{ Address string }
+	Kind   *struct {
+		Inputs *struct{ Nodes []struct{ Bytes *string } }
+	}
+	Effects *struct {
+		Status         *string
+		Timestamp      *string
+		Checkpoint     *struct{ SequenceNumber int64 }
+		BalanceChanges *changes
+	}
+}
+
+// changes is a page of balance changes.
+type changes struct {
+	PageInfo struct {
+		HasNextPage bool
+		EndCursor   *string
+	}
+	Nodes []struct {
+		Amount   *string
+		CoinType *struct{ Repr string }
+		Owner    *struct{ Address string }
+	}
+}
+
+// position returns the checkpoint; ok is false if it is not known.
+func (t *transaction) position() (checkpoint int64, ok bool) {
+	if t == nil || t.Effects == nil || t.Effects.Checkpoint == nil {
+		return 0, false
+	}
+	return t.Effects.Checkpoint.SequenceNumber, true
+}
+
+// record is what a transaction means to one deposit address.
+type record struct {
+	digest   string
+	position int64
+	final    time.Time
+	sender   string // empty for a transaction of the system
+	amount   int64  // net, in nanos; not above 0 for what is no payment
+	message  []byte
+}
+
+// Faults of a transaction, for errors.Is.
+var (
+	errIncomplete = errors.New("details are missing from the answer")
+	errPending    = errors.New("no checkpoint includes it yet")
+	errMore       = errors.New("its balance changes go on")
+	errUnknown    = errors.New("the transaction is unknown or cannot be answered for")
+	errAgree      = errors.New("too few nodes say the same of it")
+)
+
+// read tells what a transaction means to an address. If the balance changes go
+// on after the page at hand, and it depends on them, more is true and the record
+// lacks the amount.
+func (t *transaction) read(to txn.Address) (r record, more bool, err error) {
+	if t == nil || t.Effects == nil || t.Digest == nil || t.Effects.Status == nil || t.Effects.BalanceChanges == nil {
+		return record{}, false, errIncomplete
+	}
+	r.digest = *t.Digest
+	if t.Effects.Checkpoint == nil {
+		return r, false, errPending
+	}
+	r.position = t.Effects.Checkpoint.SequenceNumber
+	if t.Sender != nil {
+		r.sender = t.Sender.Address
+	}
+	switch *t.Effects.Status {
+	case "SUCCESS":
+	case "FAILURE":
+		return r, false, nil
+	default:
+		return r, false, fmt.Errorf("%w: status %.40q", graphql.ErrAnswer, *t.Effects.Status)
+	}
+	if t.Effects.Timestamp == nil || t.Kind == nil {
+		return r, false, errIncomplete
+	}
+	if r.final, err = time.Parse(time.RFC3339, *t.Effects.Timestamp); err != nil {
+		return r, false, fmt.Errorf("%w: timestamp %.40q", graphql.ErrAnswer, *t.Effects.Timestamp)
+	}
+	r.final = r.final.UTC()
+	found, err := t.Effects.BalanceChanges.add(&r, to)
+	if err != nil {
+		return r, false, err
+	}
+	if t.Kind.Inputs != nil && (r.amount == 0 || r.amount >= dust) { // nobody reads the memo of dust
+		if r.message, err = memo(t.Kind.Inputs.Nodes); err != nil {
+			return r, false, err
+		}
+	}
+	// There is one change for each owner and coin type.
+	return r, !found && t.Effects.BalanceChanges.PageInfo.HasNextPage, nil
+}
+
+// add adds what a page changes in an address's IOTA to r; found tells whether it
+// did. Other coins count for nothing.
+func (c *changes) add(r *record, to txn.Address) (found bool, err error) {
+	for _, n := range c.Nodes {
+		if n.Owner == nil || !to.Same(n.Owner.Address) {
+			continue
+		}
+		if n.CoinType == nil || n.Amount == nil {
+			return false, errIncomplete
+		}
+		// A type that cannot be parsed is not IOTA.
+		if coin, err := txn.ParseCoinType(n.CoinType.Repr); err != nil || coin != txn.IOTA {
+			continue
+		}
+		amount, ok := new(big.Int), false
+		if len(*n.Amount) <= 40 {
+			_, ok = amount.SetString(*n.Amount, 10)
+		}
+		if ok {
+			amount.Add(amount, big.NewInt(r.amount))
+		}
+		if !ok || !amount.IsInt64() {
+			return false, fmt.Errorf("%w: amount %.60q", graphql.ErrAnswer, *n.Amount)
+		}
+		r.amount = amount.Int64()
+		found = true
+	}
+	return found, nil
+}
+
+// memo returns the message in a transaction's inputs: the first that is a string
+// in BCS and a message as [tangle.ParseMessage] reads it. If another one says
+// something else, the message is both, which makes it unreadable: the payment is
+// held for the seller.
+func memo(inputs []struct{ Bytes *string }) ([]byte, error) {
+	var message []byte
+	var said tangle.Message
+	for _, in := range inputs {
+		if in.Bytes == nil { // an object
+			continue
+		}
+		b, err := base64.StdEncoding.DecodeString(*in.Bytes)
+		if err != nil {
+			return nil, fmt.Errorf("%w: an input is not base64", graphql.ErrAnswer)
+		}
+		text, ok := txn.Pure(b).Text()
+		if !ok || !utf8.Valid(text) {
+			continue
+		}
+		m, err := tangle.ParseMessage(text)
+		switch {
+		case err != nil:
+		case message == nil:
+			message, said = text, m
+		case m != said:
+			return append(append(message, '\n'), text...), nil
+		}
+	}
+	return message, nil
+}
+
+// equal reports whether two nodes say the same.
+func (r record) equal(o record) bool {
+	return r.digest == o.digest && r.position == o.position && r.final.Equal(o.final) && r.sender == o.sender &&
+		r.amount == o.amount && bytes.Equal(r.message, o.message)
+}
+
+// payment returns the payment that a record is.
+func (r record) payment(address string, now time.Time) tangle.Payment {
+	return tangle.Payment{
+		// Both, however many deposit addresses there are: the ID must not depend
+		// on the configuration.
+		ID: r.digest + "/" + address, Ledger: name, Address: address, Amount: r.amount, Message: r.message,
+		Reference: r.sender, Sender: r.sender, Position: r.position, Final: r.final, Seen: now, Confirmed: now,
+	}
+}

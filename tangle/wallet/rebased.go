@@ -1,0 +1,655 @@
+package wallet
+
+import (
+	"cmp"
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"math"
+	"math/big"
+	"net/http"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/gofrs/flock"
+
+	"github.com/iotoll/iotoll/tangle/rebased/graphql"
+	"github.com/iotoll/iotoll/tangle/rebased/txn"
+)
+
+// Pace and limits of paying on today's network.
+const (
+	resendEvery  = 2 * time.Second  // the same bytes, while the outcome is unknown
+	resendFor    = 60 * time.Second // before Pay gives up for now
+	deadAfter    = 30 * time.Second // that a transaction stays unknown although it cannot be executed any more
+	prepareEvery = time.Second      // between attempts to build a payment
+	prepareTries = 5
+	lockPoll     = 100 * time.Millisecond
+	waitPoll     = 500 * time.Millisecond
+
+	minBudget  = 3_000_000      // nanos
+	tryBudget  = 1_000_000_000  // of a dry run, if there is as much
+	maxBudget  = 50_000_000_000 // the protocol's
+	maxCoins   = txn.MaxGasCoins
+	maxPages   = 100     // pages of 50 coins that are read
+	maxBody    = 4 << 20 // bytes of an answer
+	maxMessage = 4096    // bytes of a memo; the seller reads no more
+)
+
+// Faults of paying, for errors.Is. ErrInsufficient is another one.
+var (
+	// ErrUndecided means that a payment was sent, and that it is not known yet
+	// whether it is executed. Calling Pay again goes on with that payment.
+	ErrUndecided = errors.New("payment is undecided")
+	// ErrDead means that a payment was not executed and never will be.
+	ErrDead = errors.New("payment is dead")
+	// ErrFailed means that a payment was executed and failed: only its gas was
+	// charged.
+	ErrFailed = errors.New("payment failed")
+)
+
+// Rebased pays from one key through one node of today's IOTA network. Fill in
+// the fields and call Pay.
+//
+// A payment is decided by its digest and never by what an error says. Its signed
+// bytes are in a journal before they are sent, and only these bytes are sent
+// again, by the next process as well, until the ledger shows the transaction or
+// cannot execute it any more.
+type Rebased struct {
+	// Node is the URL of a GraphQL service.
+	Node string
+
+	// KeyFile holds the key; see ReadKey. The journal and the lock, which lets
+	// one process pay at a time, stand beside it: KeyFile + ".journal" and
+	// ".lock".
+	KeyFile string
+
+	// Chain is the chain identifier that the node must have; empty if any will do.
+	Chain string
+
+	// Timeout bounds each request to the node; 30 s if zero. Executing is only
+	// answered once it is final.
+	Timeout time.Duration
+
+	// Client makes the requests; may be nil.
+	Client *http.Client
+}
+
+// Transfer identifies a payment that was sent.
+type Transfer struct {
+	Digest  string // of the transaction
+	To      string
+	Amount  int64 // nanos
+	Resumed bool  // an earlier call had sent it
+}
+
+// Pay sends an amount of nanos to an address, with a memo unless that is empty.
+// When it returns nil, the ledger has executed the payment and that is final,
+// but no checkpoint may include it yet: see Wait. Call Done once the transfer was
+// taken note of.
+//
+// If an earlier call, also of another process, left a payment, Pay finds out what
+// became of it before it makes another one. If that one pays the same, it is the
+// payment asked for: Pay returns it, with Resumed set, and pays no more.
+//
+// An error that wraps ErrUndecided comes with the transfer. After any other error
+// nothing was paid.
+func (w *Rebased) Pay(ctx context.Context, to string, amount int64, memo string) (Transfer, error) {
+	key, err := ReadKey(w.KeyFile)
+	if err != nil {
+		return Transfer{}, err
+	}
+	recipient, err := txn.ParseAddress(to)
+	switch {
+	case err != nil:
+		return Transfer{}, err
+	case recipient == key.Address():
+		return Transfer{}, fmt.Errorf("address %s: it is the payer's own", to)
+	case amount <= 0:
+		return Transfer{}, fmt.Errorf("amount %d: want at least 1 nano", amount)
+	case len(memo) > maxMessage:
+		return Transfer{}, fmt.Errorf("memo: %d bytes, want at most %d", len(memo), maxMessage)
+	}
+	to = recipient.String()
+	node, err := w.connect()
+	if err != nil {
+		return Transfer{}, err
+	}
+	unlock, err := w.lock(ctx)
+	if err != nil {
+		return Transfer{}, err
+	}
+	defer unlock()
+
+	left, err := readJournal(w.journal())
+	if err != nil {
+		return Transfer{}, err
+	}
+	if left != nil {
+		err := w.settle(ctx, node, left)
+		switch {
+		case err != nil && !errors.Is(err, ErrDead) && !errors.Is(err, ErrFailed):
+			t := left.transfer()
+			t.Resumed = true
+			return t, fmt.Errorf("an earlier payment of %d nanos to %s: %w", left.Amount, left.To, err)
+		case err == nil && left.same(to, amount, memo):
+			t := left.transfer()
+			t.Resumed = true
+			return t, nil
+		}
+		if err := clearJournal(w.journal()); err != nil {
+			return Transfer{}, err
+		}
+	}
+
+	var e *entry
+	for attempt := range prepareTries {
+		// Right after a payment the lists may still show the coins of before.
+		e, err = w.prepare(ctx, node, key, recipient, amount, memo)
+		if err == nil || errors.Is(err, ErrInsufficient) || attempt == prepareTries-1 || pause(ctx, prepareEvery) != nil {
+			break
+		}
+	}
+	if err != nil {
+		return Transfer{}, err
+	}
+	if err := writeJournal(w.journal(), e); err != nil {
+		return Transfer{}, err
+	}
+	if err := w.settle(ctx, node, e); err != nil {
+		if errors.Is(err, ErrDead) || errors.Is(err, ErrFailed) {
+			return Transfer{}, errors.Join(err, clearJournal(w.journal()))
+		}
+		return e.transfer(), err
+	}
+	return e.transfer(), nil
+}
+
+// Done forgets a transfer that Pay returned: paying the same again is another
+// payment from now on.
+func (w *Rebased) Done(ctx context.Context, t Transfer) error {
+	unlock, err := w.lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	e, err := readJournal(w.journal())
+	if err != nil || e == nil || e.Digest != t.Digest {
+		return err
+	}
+	return clearJournal(w.journal())
+}
+
+// Wait returns once a checkpoint includes the transfer. A node that fails
+// meanwhile is asked again, until ctx ends.
+func (w *Rebased) Wait(ctx context.Context, t Transfer) error {
+	node, err := w.connect()
+	if err != nil {
+		return err
+	}
+	for {
+		state, err := w.look(ctx, node, t.Digest)
+		if err == nil && state.known && state.checkpoint {
+			return nil
+		}
+		if pauseErr := pause(ctx, waitPoll); pauseErr != nil {
+			if err != nil && !errors.Is(err, pauseErr) {
+				return fmt.Errorf("wait for transaction %s: %w (%s: %s)", t.Digest, pauseErr, node.Name(), err)
+			}
+			return fmt.Errorf("wait for transaction %s: %w", t.Digest, pauseErr)
+		}
+	}
+}
+
+// Balance returns what the key's address holds, in nanos.
+func (w *Rebased) Balance(ctx context.Context) (int64, error) {
+	key, err := ReadKey(w.KeyFile)
+	if err != nil {
+		return 0, err
+	}
+	node, err := w.connect()
+	if err != nil {
+		return 0, err
+	}
+	var a struct {
+		ChainIdentifier string
+		Address         *struct {
+			Balance *struct{ TotalBalance *string }
+		}
+	}
+	answer, err := node.Do(ctx, balanceDocument, map[string]any{"a": key.Address().String()}, &a)
+	if err == nil {
+		err = w.checkChain(a.ChainIdentifier)
+	}
+	if err == nil && len(answer.Errors) > 0 {
+		err = answer.Errors
+	}
+	if err != nil {
+		return 0, fmt.Errorf("read balance at %s: %w", node.Name(), err)
+	}
+	if a.Address == nil || a.Address.Balance == nil || a.Address.Balance.TotalBalance == nil {
+		return 0, nil
+	}
+	amount, err := parseNanos(*a.Address.Balance.TotalBalance)
+	if err != nil {
+		return 0, fmt.Errorf("read balance at %s: %w", node.Name(), err)
+	}
+	return amount, nil
+}
+
+func (w *Rebased) journal() string { return w.KeyFile + ".journal" }
+
+// lock lets one process pay at a time; others wait.
+func (w *Rebased) lock(ctx context.Context) (unlock func(), err error) {
+	path := w.KeyFile + ".lock"
+	f := flock.New(path, flock.SetPermissions(0o600))
+	if ok, err := f.TryLockContext(ctx, lockPoll); err != nil || !ok {
+		if ctx.Err() != nil {
+			return nil, fmt.Errorf("lock %s: another process pays with this key: %w", path, ctx.Err())
+		}
+		return nil, fmt.Errorf("lock %s: %w", path, err)
+	}
+	return func() { f.Unlock() }, nil
+}
+
+func (w *Rebased) connect() (*graphql.Client, error) {
+	return graphql.New(w.Node, w.Client, cmp.Or(w.Timeout, defaultTimeout), maxBody)
+}
+
+func (w *Rebased) checkChain(chain string) error {
+	if w.Chain != "" && chain != w.Chain {
+		return fmt.Errorf("the node is on chain %.40q, want %q", chain, w.Chain)
+	}
+	return nil
+}
+
+// The documents that a wallet sends.
+const (
+	balanceDocument = `query Balance($a:IotaAddress!){chainIdentifier address(address:$a){balance(type:"0x2::iota::IOTA"){totalBalance}}}`
+
+	coinsDocument = `query Coins($a:IotaAddress!,$after:String){chainIdentifier epoch{epochId referenceGasPrice}
+address(address:$a){coins(first:50,after:$after,type:"0x2::iota::IOTA"){pageInfo{hasNextPage endCursor}nodes{coinBalance address version digest}}}}`
+
+	dryRunDocument = `query DryRun($tx:String!){dryRunTransactionBlock(txBytes:$tx){error
+transaction{effects{status errors gasEffects{gasSummary{computationCost storageCost storageRebate}}}}}}`
+
+	executeDocument = `mutation Execute($tx:String!,$signatures:[String!]!){executeTransactionBlock(txBytes:$tx,signatures:$signatures){errors
+effects{status errors transactionBlock{digest}}}}`
+
+	lookDocument = `query Look($d:String!){chainIdentifier transactionBlock(digest:$d){digest effects{status errors checkpoint{sequenceNumber}}}}`
+
+	deadDocument = `query Dead($d:String!,$coin:IotaAddress!){chainIdentifier epoch{epochId}
+transactionBlock(digest:$d){digest} object(address:$coin){version}}`
+)
+
+// coin is one that can pay.
+type coin struct {
+	ref     txn.ObjectRef
+	balance int64
+}
+
+// purse is what there is to pay with.
+type purse struct {
+	chain string
+	epoch uint64
+	price uint64
+	coins []coin // the greatest first
+	total int64  // of coins
+}
+
+// prepare builds and signs a payment.
+func (w *Rebased) prepare(ctx context.Context, node *graphql.Client, key txn.Key, to txn.Address, amount int64, memo string) (*entry, error) {
+	f, err := w.open(ctx, node, key.Address(), amount)
+	if err != nil {
+		return nil, fmt.Errorf("look for coins at %s: %w", node.Name(), err)
+	}
+	if f.total-minBudget < amount {
+		return nil, fmt.Errorf("%w: %d nanos in %d coins, want %d and %d for gas", ErrInsufficient, f.total, len(f.coins), amount, minBudget)
+	}
+	t := txn.Transaction{
+		Inputs: []txn.Input{txn.PureU64(uint64(amount)), txn.PureAddress(to)},
+		Commands: []txn.Command{
+			txn.SplitCoins{Coin: txn.GasCoin, Amounts: []txn.Argument{txn.InputAt(0)}},
+			txn.TransferObjects{Objects: []txn.Argument{txn.NestedResult(0, 0)}, To: txn.InputAt(1)},
+		},
+		Sender:     key.Address(),
+		Gas:        txn.Gas{Owner: key.Address(), Price: f.price, Budget: uint64(min(f.total-amount, tryBudget))},
+		Expiration: txn.Until(f.epoch + 1),
+	}
+	if memo != "" {
+		t.Inputs = append(t.Inputs, txn.PureString(memo))
+	}
+	for _, c := range f.coins {
+		t.Gas.Coins = append(t.Gas.Coins, c.ref)
+	}
+	gas, err := dryRun(ctx, node, t.Encode())
+	if err != nil {
+		return nil, fmt.Errorf("dry run at %s: %w", node.Name(), err)
+	}
+	t.Gas.Budget = uint64(min(max(gas+gas/2, minBudget), maxBudget))
+	if f.total-amount < int64(t.Gas.Budget) {
+		return nil, fmt.Errorf("%w: %d nanos in %d coins, want %d and %d for gas", ErrInsufficient, f.total, len(f.coins), amount, t.Gas.Budget)
+	}
+	b := t.Encode()
+	return &entry{
+		Chain: f.chain, To: to.String(), Amount: amount, Memo: memo,
+		Digest: txn.DigestOf(b).String(), TxBytes: b, Signature: key.Sign(b),
+		Coin: f.coins[0].ref.ID.String(), Version: f.coins[0].ref.Version, LastEpoch: t.Expiration.Epoch,
+	}, nil
+}
+
+// open reads coins until they suffice for the amount, or there are no more. It
+// keeps the greatest 255.
+func (w *Rebased) open(ctx context.Context, node *graphql.Client, owner txn.Address, amount int64) (purse, error) {
+	var f purse
+	variables := map[string]any{"a": owner.String()}
+	for range maxPages {
+		var a struct {
+			ChainIdentifier string
+			Epoch           *struct {
+				EpochID           uint64 `json:"epochId"`
+				ReferenceGasPrice *string
+			}
+			Address *struct {
+				Coins struct {
+					PageInfo struct {
+						HasNextPage bool
+						EndCursor   *string
+					}
+					Nodes []struct {
+						CoinBalance *string
+						Address     string
+						Version     uint64
+						Digest      *string
+					}
+				}
+			}
+		}
+		answer, err := node.Do(ctx, coinsDocument, variables, &a)
+		switch {
+		case err != nil:
+			return purse{}, err
+		case len(answer.Errors) > 0:
+			return purse{}, answer.Errors
+		case a.Epoch == nil || a.Epoch.ReferenceGasPrice == nil:
+			return purse{}, fmt.Errorf("%w: no gas price", graphql.ErrAnswer)
+		}
+		if err := w.checkChain(a.ChainIdentifier); err != nil {
+			return purse{}, err
+		}
+		f.chain, f.epoch = a.ChainIdentifier, a.Epoch.EpochID
+		if f.price, err = strconv.ParseUint(*a.Epoch.ReferenceGasPrice, 10, 64); err != nil {
+			return purse{}, fmt.Errorf("%w: gas price %.40q", graphql.ErrAnswer, *a.Epoch.ReferenceGasPrice)
+		}
+		if a.Address == nil {
+			return f, nil
+		}
+		for _, n := range a.Address.Coins.Nodes {
+			if n.CoinBalance == nil || n.Digest == nil {
+				return purse{}, fmt.Errorf("%w: a coin without balance or digest", graphql.ErrAnswer)
+			}
+			var c coin
+			if c.balance, err = parseNanos(*n.CoinBalance); err != nil {
+				return purse{}, err
+			}
+			if c.ref.ID, err = txn.ParseAddress(n.Address); err != nil {
+				return purse{}, fmt.Errorf("%w: coin: %w", graphql.ErrAnswer, err)
+			}
+			if c.ref.Digest, err = txn.ParseDigest(*n.Digest); err != nil {
+				return purse{}, fmt.Errorf("%w: coin: %w", graphql.ErrAnswer, err)
+			}
+			c.ref.Version = n.Version
+			if !slices.ContainsFunc(f.coins, func(o coin) bool { return o.ref.ID == c.ref.ID }) {
+				f.coins = append(f.coins, c)
+			}
+		}
+		slices.SortStableFunc(f.coins, func(a, b coin) int { return cmp.Compare(b.balance, a.balance) })
+		f.coins = f.coins[:min(len(f.coins), maxCoins)]
+		sum := new(big.Int)
+		for _, c := range f.coins {
+			sum.Add(sum, big.NewInt(c.balance))
+		}
+		if !sum.IsInt64() {
+			return purse{}, fmt.Errorf("%w: coins of %s nanos", graphql.ErrAnswer, sum)
+		}
+		f.total = sum.Int64()
+		page := a.Address.Coins.PageInfo
+		if f.total-10*minBudget >= amount || !page.HasNextPage || page.EndCursor == nil {
+			return f, nil
+		}
+		variables["after"] = *page.EndCursor
+	}
+	return f, nil
+}
+
+// dryRun returns the gas that a transaction would cost, in nanos.
+func dryRun(ctx context.Context, node *graphql.Client, tx []byte) (int64, error) {
+	var a struct {
+		DryRunTransactionBlock struct {
+			Error       *string
+			Transaction *struct {
+				Effects *struct {
+					Status     *string
+					Errors     *string
+					GasEffects *struct {
+						GasSummary *struct{ ComputationCost, StorageCost, StorageRebate *string }
+					}
+				}
+			}
+		}
+	}
+	answer, err := node.Do(ctx, dryRunDocument, map[string]any{"tx": base64.StdEncoding.EncodeToString(tx)}, &a)
+	r := a.DryRunTransactionBlock
+	switch {
+	case err != nil:
+		return 0, err
+	case r.Error != nil:
+		return 0, fmt.Errorf("refused: %.300q", *r.Error)
+	case len(answer.Errors) > 0:
+		return 0, answer.Errors
+	case r.Transaction == nil || r.Transaction.Effects == nil || r.Transaction.Effects.Status == nil:
+		return 0, fmt.Errorf("%w: no effects", graphql.ErrAnswer)
+	}
+	e := r.Transaction.Effects
+	if *e.Status != "SUCCESS" {
+		return 0, fmt.Errorf("%w: %.300q", ErrFailed, text(e.Errors))
+	}
+	if e.GasEffects == nil || e.GasEffects.GasSummary == nil {
+		return 0, fmt.Errorf("%w: no gas", graphql.ErrAnswer)
+	}
+	var costs [3]int64
+	for i, c := range []*string{e.GasEffects.GasSummary.ComputationCost, e.GasEffects.GasSummary.StorageCost, e.GasEffects.GasSummary.StorageRebate} {
+		if c == nil {
+			return 0, fmt.Errorf("%w: no gas", graphql.ErrAnswer)
+		}
+		if costs[i], err = parseNanos(*c); err != nil || costs[i] > math.MaxInt64/8 {
+			return 0, fmt.Errorf("%w: gas of %.40q", graphql.ErrAnswer, *c)
+		}
+	}
+	// A rebate that exceeds the storage comes afterwards: the budget must cover
+	// the computation.
+	return costs[0] + max(0, costs[1]-costs[2]), nil
+}
+
+// settle sends the bytes of a payment until it is decided. It returns nil if the
+// payment was executed with success; otherwise an error that wraps ErrFailed,
+// ErrDead or ErrUndecided.
+func (w *Rebased) settle(ctx context.Context, node *graphql.Client, e *entry) error {
+	if e.Executed {
+		return nil
+	}
+	undecided := func(cause error) error {
+		return fmt.Errorf("%w: transaction %s may have been executed: %w", ErrUndecided, e.Digest, cause)
+	}
+	end := time.Now().Add(resendFor)
+	for {
+		state, sendErr := send(ctx, node, e)
+		if !state.known {
+			looked, err := w.look(ctx, node, e.Digest)
+			if err != nil {
+				sendErr = errors.Join(sendErr, err)
+			}
+			state = looked
+		}
+		switch {
+		case state.known && state.success:
+			e.Executed = true
+			if err := writeJournal(w.journal(), e); err != nil {
+				return undecided(err) // the next process finds out once more
+			}
+			return nil
+		case state.known:
+			return fmt.Errorf("%w: transaction %s: %.300q", ErrFailed, e.Digest, state.reason)
+		}
+		if ctx.Err() != nil {
+			return undecided(ctx.Err())
+		}
+		if dead, err := w.dead(ctx, node, e); dead {
+			return err
+		}
+		if !time.Now().Before(end) {
+			return undecided(sendErr)
+		}
+		if err := pause(ctx, resendEvery); err != nil {
+			return undecided(errors.Join(sendErr, err))
+		}
+	}
+}
+
+// outcome is what the ledger shows of a transaction.
+type outcome struct {
+	known      bool // it was executed
+	success    bool
+	reason     string // of a failure
+	checkpoint bool   // one includes it
+}
+
+// send has a transaction executed. The outcome is known only if the node says so
+// of just this transaction; the error is for people and decides nothing.
+func send(ctx context.Context, node *graphql.Client, e *entry) (outcome, error) {
+	var a struct {
+		ExecuteTransactionBlock *struct {
+			Errors  []string
+			Effects *struct {
+				Status           *string
+				Errors           *string
+				TransactionBlock *struct{ Digest *string }
+			}
+		}
+	}
+	variables := map[string]any{"tx": base64.StdEncoding.EncodeToString(e.TxBytes), "signatures": []string{e.Signature}}
+	answer, err := node.Do(ctx, executeDocument, variables, &a)
+	r := a.ExecuteTransactionBlock
+	switch {
+	case err != nil:
+		return outcome{}, fmt.Errorf("send to %s: %w", node.Name(), err)
+	case r == nil || r.Effects == nil || r.Effects.Status == nil:
+		return outcome{}, fmt.Errorf("send to %s: %w", node.Name(), incomplete(answer))
+	case r.Effects.TransactionBlock == nil || text(r.Effects.TransactionBlock.Digest) != e.Digest:
+		return outcome{}, fmt.Errorf("send to %s: %w: effects of another transaction", node.Name(), graphql.ErrAnswer)
+	}
+	return outcome{known: true, success: *r.Effects.Status == "SUCCESS", reason: text(r.Effects.Errors)}, nil
+}
+
+// look asks what the ledger shows of a transaction.
+func (w *Rebased) look(ctx context.Context, node *graphql.Client, digest string) (outcome, error) {
+	var a struct {
+		ChainIdentifier  string
+		TransactionBlock *struct {
+			Digest  *string
+			Effects *struct {
+				Status     *string
+				Errors     *string
+				Checkpoint *struct{ SequenceNumber int64 }
+			}
+		}
+	}
+	answer, err := node.Do(ctx, lookDocument, map[string]any{"d": digest}, &a)
+	if err == nil {
+		err = w.checkChain(a.ChainIdentifier)
+	}
+	t := a.TransactionBlock
+	switch {
+	case err != nil:
+		return outcome{}, fmt.Errorf("look up %s at %s: %w", digest, node.Name(), err)
+	case t == nil && len(answer.Errors) == 0:
+		return outcome{}, nil
+	case t == nil || text(t.Digest) != digest || t.Effects == nil || t.Effects.Status == nil:
+		return outcome{}, fmt.Errorf("look up %s at %s: %w", digest, node.Name(), incomplete(answer))
+	}
+	return outcome{
+		known: true, success: *t.Effects.Status == "SUCCESS", reason: text(t.Effects.Errors), checkpoint: t.Effects.Checkpoint != nil,
+	}, nil
+}
+
+// dead finds out whether a transaction that the ledger does not show cannot be
+// executed any more: its last epoch is over, or something else used its coin. It
+// takes a while to be sure. err is the reason if it is dead.
+func (w *Rebased) dead(ctx context.Context, node *graphql.Client, e *entry) (dead bool, err error) {
+	why := ""
+	for attempt := range 2 {
+		var a struct {
+			ChainIdentifier string
+			Epoch           *struct {
+				EpochID uint64 `json:"epochId"`
+			}
+			TransactionBlock *struct{ Digest *string }
+			Object           *struct{ Version uint64 }
+		}
+		answer, err := node.Do(ctx, deadDocument, map[string]any{"d": e.Digest, "coin": e.Coin}, &a)
+		// Versions and epochs of another chain say nothing.
+		if err != nil || len(answer.Errors) > 0 || a.TransactionBlock != nil || a.ChainIdentifier != e.Chain {
+			return false, nil
+		}
+		switch {
+		case a.Epoch != nil && a.Epoch.EpochID > e.LastEpoch:
+			why = fmt.Sprintf("epoch %d is over", e.LastEpoch)
+		case a.Object != nil && a.Object.Version > e.Version:
+			why = fmt.Sprintf("coin %s was used by another transaction", e.Coin)
+		default:
+			return false, nil
+		}
+		if attempt == 0 && pause(ctx, deadAfter) != nil {
+			return false, nil
+		}
+	}
+	return true, fmt.Errorf("%w: transaction %s: %s", ErrDead, e.Digest, why)
+}
+
+// pause waits, or returns why ctx ended.
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
+}
+
+// incomplete says why an answer lacks something.
+func incomplete(a graphql.Answer) error {
+	if len(a.Errors) > 0 {
+		return a.Errors
+	}
+	return fmt.Errorf("%w: something is missing from it", graphql.ErrAnswer)
+}
+
+// parseNanos reads an amount that is not negative.
+func parseNanos(s string) (int64, error) {
+	n, err := strconv.ParseInt(s, 10, 64)
+	if err != nil || n < 0 {
+		return 0, fmt.Errorf("%w: amount %.40q", graphql.ErrAnswer, s)
+	}
+	return n, nil
+}
+
+func text(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
+}
