@@ -193,12 +193,12 @@ type walk struct {
 	before   string
 	lean     int // 1 reads few transactions at once, 2 no more than their digests
 	pages    int
-	idle     int             // pages in a row that brought nothing new
-	found    []item          // newest first
-	digests  map[string]bool // seen
-	cut      bool            // found lacks the newest
-	oldest   int64           // checkpoint of the oldest transaction seen
-	anything bool            // oldest is known
+	idle     int              // pages in a row that brought nothing new
+	found    []item           // newest first
+	digests  map[string]int64 // seen, with their checkpoints
+	cut      bool             // found lacks the newest
+	oldest   int64            // checkpoint of the oldest transaction seen
+	anything bool             // oldest is known
 	done     bool
 	reached  bool // the floor, rather than the list's end
 }
@@ -206,9 +206,11 @@ type walk struct {
 // item is a transaction in a list: a record or, with err, one to be asked for.
 type item struct {
 	record
-	known bool // its position
-	err   error
+	err error
 }
+
+// unknown is the position of a transaction whose checkpoint a list does not tell.
+const unknown = -1
 
 // unread is a listed transaction that could not be read, or that too few nodes
 // agree on.

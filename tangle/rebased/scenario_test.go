@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"maps"
 	"math"
@@ -849,8 +848,14 @@ func TestFlood(t *testing.T) {
 	for range 10 {
 		w.poll()
 	}
-	if len(w.first) != 20_001 {
-		t.Errorf("got %d payments, want 20,001", len(w.first))
+	if len(w.first) != 20_001 || len(w.found) != 20_001 {
+		t.Errorf("got %d payments, %d different ones, want 20,001", len(w.found), len(w.first))
+	}
+	// What was read is not read again, although it is of the last minute.
+	w.asked.Store(0)
+	w.want()
+	if w.asked.Load() != 1 {
+		t.Errorf("idle poll after the flood: %d requests", w.asked.Load())
 	}
 }
 
@@ -910,5 +915,4 @@ func TestNewRefuses(t *testing.T) {
 			t.Errorf("%s: got %v", want, err)
 		}
 	}
-	_ = fmt.Sprint
 }
