@@ -227,7 +227,7 @@ func (c *chain) step() *checkpoint {
 	for _, l := range c.later {
 		if l.at > number {
 			waiting = append(waiting, l)
-		} else if c.refuse(l.t, l.bytes) == nil {
+		} else if c.refuse(l.t, l.bytes, false) == nil {
 			c.commit(c.execute(l.t, l.bytes), l.signatures, nil)
 		}
 	}
