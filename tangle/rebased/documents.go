@@ -82,8 +82,8 @@ const changesDocument = `query Changes($d:String!,$after:String){chainIdentifier
 // tipDocument asks where a node is, and what it still has.
 const tipDocument = `query Tip{` + tip + ` checkpoints(first:1){nodes{sequenceNumber}}}`
 
-// markDocument asks whether a node still has a checkpoint.
-const markDocument = `query Mark($mark:UInt53){` + tip + ` mark:checkpoint(id:{sequenceNumber:$mark}){sequenceNumber}}`
+// markDocument asks whether a node still has a checkpoint, and which is the first.
+const markDocument = `query Mark($mark:UInt53){` + tip + ` checkpoints(first:1){nodes{sequenceNumber}} mark:checkpoint(id:{sequenceNumber:$mark}){sequenceNumber}}`
 
 // balancesDocument asks for the balances of n addresses, $a0 and on, answered as
 // a0 and on.

@@ -54,7 +54,7 @@ func (l *Ledger) Health() []tangle.NodeHealth {
 			Node: n.client.Name(), App: n.app, Position: n.index, Frozen: n.still(now) > frozenAfter, Pruned: n.start,
 			LastSuccess: n.lastSuccess, Err: n.err, Since: n.since,
 		}
-		if n.index > 0 {
+		if !n.indexAt.IsZero() {
 			h.Behind = best - n.index
 		}
 		all = append(all, h)

@@ -226,7 +226,7 @@ func (l *Ledger) pollGroup(ctx context.Context, n *node, group []*deposit) (stat
 	}
 	for i, d := range group {
 		w := &walk{
-			node: n, tip: a.Checkpoint.SequenceNumber, floor: max(d.base, d.walked-overlap), digests: make(map[string]bool),
+			node: n, tip: a.Checkpoint.SequenceNumber, floor: max(d.base, d.walked-overlap), digests: make(map[string]int64),
 			pruned: a.Mark == nil && !spoiled && mark <= a.Checkpoint.SequenceNumber,
 		}
 		d.walk = w
@@ -316,42 +316,52 @@ func soon(ctx context.Context, slowest time.Duration) bool {
 // add takes a page into the walk.
 func (w *walk) add(d *deposit, p *page) error {
 	w.pages++
-	added := false
+	added, news := false, false
 	for _, t := range slices.Backward(p.Nodes) {
 		if t == nil || t.Digest == nil || *t.Digest == "" || len(*t.Digest) > 100 {
 			return fmt.Errorf("%w: a transaction without a digest", graphql.ErrAnswer)
 		}
-		if w.digests[*t.Digest] {
+		if _, ok := w.digests[*t.Digest]; ok {
 			continue
 		}
-		w.digests[*t.Digest] = true
 		added = true
-		var it item
+		it := item{}
 		var more bool
 		it.record, more, it.err = t.read(d.address)
 		if more {
 			it.err = errMore
 		}
 		it.digest = *t.Digest
-		if it.position, it.known = t.position(); !it.known {
-			it.position, it.known = d.learned[it.digest]
+		it.position = unknown
+		position, known := t.position()
+		if !known {
+			position, known = d.learned[it.digest]
 		}
-		if it.known {
-			if !w.anything || it.position < w.oldest {
-				w.oldest, w.anything = it.position, true
-			}
-			if it.position <= w.floor {
+		if known {
+			it.position = position
+			w.oldest, w.anything = position, true
+			if position <= w.floor {
 				w.done, w.reached = true, true
 				break // all others are older
 			}
 		}
+		w.digests[it.digest] = it.position
+		if _, ok := d.recent[it.digest]; ok {
+			continue
+		}
+		news = true
 		if it.err != nil || it.amount > 0 {
 			w.found = append(w.found, it)
 		}
 	}
-	if len(w.found) >= 2*maxFound {
+	if len(w.found) >= maxFound+trimBlock {
 		w.found = slices.Clone(w.found[len(w.found)-maxFound:])
 		w.cut = true
+	}
+	if !news && w.anything && w.oldest <= d.walked {
+		// The rest was read before. Only lists that show something late could
+		// have more, and not a whole page below what they showed before.
+		w.done, w.reached = true, true
 	}
 	if w.done {
 		return nil
@@ -382,7 +392,7 @@ func (l *Ledger) finish(ctx context.Context, n *node, d *deposit) ([]tangle.Paym
 	defer l.mu.Unlock()
 	upTo := w.tip
 	if w.cut {
-		i := slices.IndexFunc(w.found, func(it item) bool { return it.known })
+		i := slices.IndexFunc(w.found, func(it item) bool { return it.position != unknown })
 		upTo = d.walked
 		if i >= 0 {
 			upTo = max(upTo, w.found[i].position-1)
@@ -392,38 +402,40 @@ func (l *Ledger) finish(ctx context.Context, n *node, d *deposit) ([]tangle.Paym
 	var payments []tangle.Payment
 	bound := d.base // of what is older than any transaction seen
 	for _, it := range slices.Backward(w.found) {
-		if it.known {
+		if it.position != unknown {
 			bound = it.position
 		}
-		if _, ok := d.recent[it.digest]; ok {
-			continue
+		if bound > w.tip {
+			break // of a later view
 		}
 		if _, ok := d.unread[it.digest]; ok {
 			continue
 		}
-		if it.known && it.position > w.tip {
-			continue // of a later view
-		}
-		if (it.err != nil || l.cfg.Agree > 1) && len(d.unread) == maxUnread {
+		ask := it.err != nil || l.cfg.Agree > 1
+		if ask && len(d.unread) == maxUnread {
 			upTo = min(upTo, bound-1) // the rest has to wait
 			break
 		}
 		d.recent[it.digest] = bound
-		if it.err == nil && l.ours[it.sender] {
-			continue
-		}
-		if it.err == nil && l.cfg.Agree == 1 {
+		switch {
+		case it.err == nil && l.ours[it.sender]:
+		case !ask:
 			payments = append(payments, it.payment(d.text, now))
-			continue
+		default:
+			u := &unread{digest: it.digest, bound: bound, since: now, votes: make(map[*node]record), err: it.err}
+			if it.err == nil {
+				u.votes[n] = it.record
+				u.err = errAgree
+			}
+			d.unread[it.digest] = u
 		}
-		u := &unread{digest: it.digest, bound: bound, since: now, votes: make(map[*node]record), err: it.err}
-		if it.err == nil {
-			u.votes[n] = it.record
-			u.err = errAgree
-		}
-		d.unread[it.digest] = u
 	}
 	d.walked = max(d.walked, upTo)
+	for digest, position := range w.digests {
+		if position != unknown && position <= upTo {
+			d.recent[digest] = position
+		}
+	}
 	maps.DeleteFunc(d.recent, func(_ string, position int64) bool { return position <= d.walked-overlap })
 	d.walk = nil
 	if w.pages > maxPages/4 {
@@ -442,7 +454,7 @@ func (l *Ledger) checkGap(ctx context.Context, n *node, d *deposit) error {
 	}
 	// The mark that the poll asked for may be another address's.
 	var a struct {
-		status
+		tipAnswer
 		Mark *struct{ SequenceNumber int64 }
 	}
 	answer, err := n.client.Do(ctx, markDocument, map[string]any{"mark": d.walked}, &a)
@@ -455,6 +467,11 @@ func (l *Ledger) checkGap(ctx context.Context, n *node, d *deposit) error {
 		return nil
 	case a.Checkpoint == nil || a.Checkpoint.SequenceNumber < d.walked:
 		return fmt.Errorf("%w: its tip went back behind %d", graphql.ErrAnswer, d.walked)
+	}
+	// The list shows what the node itself has pruned: it has an archive to fall
+	// back on, and the list is complete.
+	if first := a.Checkpoints.Nodes; n.by == affected && len(first) > 0 && w.anything && w.oldest < first[0].SequenceNumber {
+		return nil
 	}
 	l.mu.Lock()
 	d.gap = true

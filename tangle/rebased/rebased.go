@@ -76,8 +76,11 @@ const (
 	// maxPages bounds what one call reads of one address; the next call goes on.
 	maxPages = 200
 	// maxFound bounds the payments kept of one address while its history is read;
-	// newer ones are read again after these were returned.
-	maxFound = 10000
+	// newer ones are read again after these were returned. It is more than the
+	// 10,000 transactions that a checkpoint may have, since marks lie between
+	// checkpoints.
+	maxFound  = 15000
+	trimBlock = 5000 // payments more than maxFound that are kept before the newest are dropped
 	// maxUnread bounds the transactions of one address that cannot be read. With
 	// more the address is not read on.
 	maxUnread = 1000
@@ -190,12 +193,12 @@ type walk struct {
 	before   string
 	lean     int // 1 reads few transactions at once, 2 no more than their digests
 	pages    int
-	idle     int             // pages in a row that brought nothing new
-	found    []item          // newest first
-	digests  map[string]bool // seen
-	cut      bool            // found lacks the newest
-	oldest   int64           // checkpoint of the oldest transaction seen
-	anything bool            // oldest is known
+	idle     int              // pages in a row that brought nothing new
+	found    []item           // newest first
+	digests  map[string]int64 // seen, with their checkpoints
+	cut      bool             // found lacks the newest
+	oldest   int64            // checkpoint of the oldest transaction seen
+	anything bool             // oldest is known
 	done     bool
 	reached  bool // the floor, rather than the list's end
 }
@@ -203,9 +206,11 @@ type walk struct {
 // item is a transaction in a list: a record or, with err, one to be asked for.
 type item struct {
 	record
-	known bool // its position
-	err   error
+	err error
 }
+
+// unknown is the position of a transaction whose checkpoint a list does not tell.
+const unknown = -1
 
 // unread is a listed transaction that could not be read, or that too few nodes
 // agree on.
