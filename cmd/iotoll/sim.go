@@ -159,10 +159,10 @@ gives 10 IOTA to anybody.
 
 With --control it can be told to misbehave as real nodes do, each command a POST:
 
-  curl -X POST 'http://127.0.0.1:9126/stopindexer?on=true'      lists stand still
-  curl -X POST 'http://127.0.0.1:9126/misbehave?how=executed-lost'   the next answer is lost
-  curl -X POST 'http://127.0.0.1:9126/break?fault=html'         a page for an answer
-  curl -X POST 'http://127.0.0.1:9126/break?fault='             all is well again
+  curl -X POST 'http://127.0.0.1:9126/stopindexer?on=true'          lists stand still
+  curl -X POST 'http://127.0.0.1:9126/misbehave?how=executed-lost'  paid, and no answer
+  curl -X POST 'http://127.0.0.1:9126/break?fault=html'             a page for an answer
+  curl -X POST 'http://127.0.0.1:9126/break?fault='                 all is well again
 
 The package documentation of tangle/devnet/rebased lists all of them.`,
 		Example: `  iotoll sim iota --key-file john.key &
@@ -182,10 +182,13 @@ The package documentation of tangle/devnet/rebased lists all of them.`,
 				return &usageError{err: fmt.Errorf("--iota %d: must be at most %d", iotas, uint64(maxSimIOTA))}
 			}
 			cfg.Conflicts = rebased.Conflicts(conflicts)
+			if cfg.Conflicts != rebased.Certificates && cfg.Conflicts != rebased.PCool {
+				return &usageError{err: fmt.Errorf("--conflicts %q: must be certificates or pcool", conflicts)}
+			}
 			cfg.Log = newLog(c.err)
 			node, err := rebased.New(cfg)
 			if err != nil {
-				return &usageError{err: err}
+				return err
 			}
 			key, err := wallet.ReadKey(keyFile)
 			if errors.Is(err, fs.ErrNotExist) {

@@ -211,6 +211,7 @@ func spoil(w http.ResponseWriter, r *http.Request, fault Fault, body []byte) {
 	case Truncated:
 		w.Header().Set("Content-Length", fmt.Sprint(len(body)))
 		w.Write(body[:len(body)/2])
+		http.NewResponseController(w).Flush() // what cannot be flushed is lost, as well
 		panic(http.ErrAbortHandler)
 	case HalfJSON:
 		w.Write(body[:len(body)/2])

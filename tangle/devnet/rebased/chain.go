@@ -157,8 +157,9 @@ type chain struct {
 	epochs      []epochInfo
 	locks       map[version]lock
 	inFlight    map[version]txn.Digest
-	hold        int64 // how many checkpoints new transactions are held back; below 0 for ever
-	issued      uint64
+	hold        int64   // how many checkpoints new transactions are held back; below 0 for ever
+	issued      uint64  // coins that fund made
+	nodes       []*Node // whose views end with the chain
 	index
 }
 
@@ -227,7 +228,7 @@ func (c *chain) step() *checkpoint {
 	for _, l := range c.later {
 		if l.at > number {
 			waiting = append(waiting, l)
-		} else if c.refuse(l.t, l.bytes) == nil {
+		} else if c.refuse(l.t, l.bytes, false) == nil {
 			c.commit(c.execute(l.t, l.bytes), l.signatures, nil)
 		}
 	}

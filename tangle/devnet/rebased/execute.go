@@ -60,8 +60,8 @@ func badArgument(i int, kind string) failure {
 }
 
 // refuse returns why validators would not execute a transaction at all, or nil.
-// Locks are another question. Messages are those of crates/iota-types/src/error.rs.
-func (c *chain) refuse(t txn.Transaction, raw []byte) error {
+// A dry run may do without gas coins. Locks are another question. Messages are those of crates/iota-types/src/error.rs.
+func (c *chain) refuse(t txn.Transaction, raw []byte, dry bool) error {
 	switch {
 	case len(raw) > txn.MaxSize:
 		return rejected("Transaction size exceeds the maximum: %d bytes, limit is %d", len(raw), txn.MaxSize)
@@ -73,7 +73,7 @@ func (c *chain) refuse(t txn.Transaction, raw []byte) error {
 		return rejected("Size limit exceeded: maximum commands in a programmable transaction is %d", maxCommands)
 	case len(t.Inputs)+len(t.Gas.Coins) > maxInputs:
 		return rejected("Size limit exceeded: maximum input objects in a transaction is %d", maxInputs)
-	case len(t.Gas.Coins) == 0:
+	case len(t.Gas.Coins) == 0 && !dry:
 		return rejected("Missing gas payment")
 	case len(t.Gas.Coins) > txn.MaxGasCoins:
 		return rejected("Size limit exceeded: maximum number of gas payment objects is %d", txn.MaxGasCoins+1)
@@ -109,7 +109,7 @@ func (c *chain) refuse(t txn.Transaction, raw []byte) error {
 		}
 		sum.Add(sum, new(big.Int).SetUint64(o.balance))
 	}
-	if sum.Cmp(new(big.Int).SetUint64(t.Gas.Budget)) < 0 {
+	if len(t.Gas.Coins) > 0 && sum.Cmp(new(big.Int).SetUint64(t.Gas.Budget)) < 0 {
 		return rejected("Balance of gas object %s is lower than the needed amount: %d", sum, t.Gas.Budget)
 	}
 	if !sum.IsUint64() {

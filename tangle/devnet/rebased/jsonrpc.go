@@ -51,10 +51,10 @@ func isRPC(body []byte) bool {
 		return true
 	}
 	var request struct {
-		Version string `json:"jsonrpc"`
-		Method  string `json:"method"`
+		Version json.RawMessage `json:"jsonrpc"`
+		Method  json.RawMessage `json:"method"`
 	}
-	return json.Unmarshal(body, &request) == nil && (request.Version != "" || request.Method != "")
+	return json.Unmarshal(body, &request) == nil && (request.Version != nil || request.Method != nil)
 }
 
 // serveRPC answers a call.
@@ -268,7 +268,7 @@ func (n *Node) rpcObject(p rpcParameters) (any, error) {
 	}
 	o := n.chain.objects[id]
 	if o == nil {
-		return jsonObject{"error": jsonObject{"code": "notExists", "fieldsid": id.String()}}, nil
+		return jsonObject{"error": jsonObject{"code": "notExists", "object_id": id.String()}}, nil
 	}
 	data := jsonObject{"objectId": id.String(), "version": fmt.Sprint(o.version), "digest": o.digest.String()}
 	if options.ShowType {

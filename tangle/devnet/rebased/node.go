@@ -101,15 +101,18 @@ func New(cfg Config) (*Node, error) {
 		interval: cfg.Checkpoint, execution: cfg.Execution, log: cfg.Log,
 	}
 	n.lag = cfg.Lag
+	n.chain.nodes = []*Node{n}
 	return n, nil
 }
 
 // Peer returns another operator's node of the same network, which sees all of it
 // and misbehaves independently.
 func (n *Node) Peer() *Node {
-	n.chain.mu.RLock()
-	defer n.chain.mu.RUnlock()
-	return &Node{chain: n.chain, interval: n.interval, execution: n.execution, log: n.log, view: view{lag: n.lag}}
+	n.chain.mu.Lock()
+	defer n.chain.mu.Unlock()
+	peer := &Node{chain: n.chain, interval: n.interval, execution: n.execution, log: n.log, view: view{lag: n.lag}}
+	n.chain.nodes = append(n.chain.nodes, peer)
+	return peer
 }
 
 // Run issues checkpoints until ctx ends, and then returns nil.
@@ -156,8 +159,9 @@ func (n *Node) Reset() {
 	n.chain.mu.Lock()
 	defer n.chain.mu.Unlock()
 	n.chain.reset()
-	n.floor, n.stopped, n.pruned = 0, nil, 0
-	n.unreadable = nil
+	for _, peer := range n.chain.nodes {
+		peer.floor, peer.stopped, peer.pruned, peer.unreadable = 0, nil, 0, nil
+	}
 }
 
 // ChainID returns the chain identifier: 8 hexadecimal digits.
@@ -265,20 +269,12 @@ func (n *Node) at(number, tip int64) *checkpoint {
 // ServeHTTP answers GraphQL and JSON-RPC requests at any path, told apart by
 // their bodies, and the faucet's at /gas.
 func (n *Node) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if r.URL.Path == "/gas" || r.URL.Path == "/v1/gas" {
+	if r.URL.Path == "/gas" {
 		n.Faucet().ServeHTTP(w, r)
 		return
 	}
-	w.Header().Set("Access-Control-Allow-Origin", "*")
-	switch r.Method {
-	case http.MethodOptions:
-		w.Header().Set("Access-Control-Allow-Headers", "*")
-		w.Header().Set("Access-Control-Allow-Methods", "POST")
-		w.WriteHeader(http.StatusNoContent)
-		return
-	case http.MethodPost:
-	default:
-		w.Header().Set("Allow", "POST, OPTIONS")
+	if r.Method != http.MethodPost {
+		w.Header().Set("Allow", "POST")
 		http.Error(w, "POST a GraphQL or JSON-RPC request", http.StatusMethodNotAllowed)
 		return
 	}

@@ -122,7 +122,7 @@ func (n *Node) pay(p Payment) (*transaction, error) {
 		t.Commands = slices.Insert(t.Commands, 0, txn.Command(txn.SplitCoins{Coin: from, Amounts: []txn.Argument{all}}))
 	}
 	raw := t.Encode()
-	if err := c.refuse(t, raw); err != nil {
+	if err := c.refuse(t, raw, false); err != nil {
 		return nil, fmt.Errorf("pay: %w", err)
 	}
 	if x := c.byDigest[txn.DigestOf(raw)]; x != nil {

@@ -199,13 +199,7 @@ func (q *query) dryRun(args arguments) (any, error) {
 
 // dryRun returns what a transaction would do, or why it would be refused.
 func (n *Node) dryRun(t txn.Transaction, raw []byte) (*transaction, error) {
-	check := t
-	if len(t.Gas.Coins) == 0 { // a coin is lent for it
-		check.Gas.Coins = nil
-		if err := n.chain.refuse(check, raw); err != nil && err.Error() != "Missing gas payment" {
-			return nil, err
-		}
-	} else if err := n.chain.refuse(t, raw); err != nil {
+	if err := n.chain.refuse(t, raw, true); err != nil {
 		return nil, err
 	}
 	return n.chain.execute(t, raw), nil

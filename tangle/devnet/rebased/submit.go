@@ -47,7 +47,7 @@ func (n *Node) submit(raw []byte, signatures []string) (*transaction, error) {
 		c.mu.Unlock()
 		return x, nil
 	}
-	if err := c.refuse(t, raw); err != nil {
+	if err := c.refuse(t, raw, false); err != nil {
 		c.mu.Unlock()
 		return nil, err
 	}
@@ -97,7 +97,7 @@ func (n *Node) submit(raw []byte, signatures []string) (*transaction, error) {
 	}
 	x := c.byDigest[digest] // somebody sent the same bytes meanwhile
 	if x == nil {
-		if err := c.refuse(t, raw); err != nil {
+		if err := c.refuse(t, raw, false); err != nil {
 			return nil, err
 		}
 		if err := c.conflict(uses, digest, false); err != nil {
