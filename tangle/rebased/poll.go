@@ -226,7 +226,7 @@ func (l *Ledger) pollGroup(ctx context.Context, n *node, group []*deposit) (stat
 	}
 	for i, d := range group {
 		w := &walk{
-			node: n, tip: a.Checkpoint.SequenceNumber, floor: max(d.base, d.walked-overlap), digests: make(map[string]int64),
+			node: n, tip: a.Checkpoint.SequenceNumber, floor: max(d.base, d.walked-overlap), digests: make(map[string]int64), keep: l.keep,
 			pruned: a.Mark == nil && !spoiled && mark <= a.Checkpoint.SequenceNumber,
 		}
 		d.walk = w
@@ -247,7 +247,7 @@ func (l *Ledger) goBack(ctx context.Context, n *node, d *deposit) (done bool, er
 	w := d.walk
 	var slowest time.Duration
 	for pages := 0; !w.done; pages++ {
-		if pages == maxPages || pages > 0 && soon(ctx, slowest) {
+		if pages == l.pages || pages > 0 && soon(ctx, slowest) {
 			l.cfg.Log.WithFields(logrus.Fields{"address": d.text, "pages": w.pages, "checkpoint": w.oldest, "until": w.floor}).
 				Info("reading what was paid in the meantime")
 			return false, nil
@@ -354,8 +354,8 @@ func (w *walk) add(d *deposit, p *page) error {
 			w.found = append(w.found, it)
 		}
 	}
-	if len(w.found) >= maxFound+trimBlock {
-		w.found = slices.Clone(w.found[len(w.found)-maxFound:])
+	if len(w.found) >= w.keep+w.keep/3 { // not for each payment
+		w.found = slices.Clone(w.found[len(w.found)-w.keep:])
 		w.cut = true
 	}
 	if !news && w.anything && w.oldest <= d.walked {

@@ -160,6 +160,8 @@ type Ledger struct {
 	deposits []*deposit
 	ours     map[string]bool // the deposits' addresses
 
+	pages, keep int // maxPages and maxFound, less in tests
+
 	chain     string    // that is read; empty until a mark or a node told
 	examineAt time.Time // of the nodes that are not read
 
@@ -194,6 +196,7 @@ type walk struct {
 	lean     int // 1 reads few transactions at once, 2 no more than their digests
 	pages    int
 	idle     int              // pages in a row that brought nothing new
+	keep     int              // found is not to grow much beyond
 	found    []item           // newest first
 	digests  map[string]int64 // seen, with their checkpoints
 	cut      bool             // found lacks the newest
@@ -238,7 +241,7 @@ func New(cfg Config) (*Ledger, error) {
 	if cfg.Agree == 0 {
 		cfg.Agree = 1
 	}
-	l := &Ledger{cfg: cfg, ours: make(map[string]bool)}
+	l := &Ledger{cfg: cfg, ours: make(map[string]bool), pages: maxPages, keep: maxFound}
 	var faults []error
 	if len(cfg.Nodes) == 0 {
 		faults = append(faults, errors.New("nodes: required: at least one URL such as "+networks["testnet"].Node))
