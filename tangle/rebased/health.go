@@ -90,7 +90,7 @@ func (l *Ledger) Unread() []Unread {
 	return all
 }
 
-// best returns the newest checkpoint that any node told of. mu is held.
+// best returns the newest checkpoint that any node reported. mu is held.
 func (l *Ledger) best() int64 {
 	var best int64
 	for _, n := range l.nodes {
@@ -99,7 +99,7 @@ func (l *Ledger) best() int64 {
 	return best
 }
 
-// still is for how long the tip has stood still. mu is held.
+// still returns for how long the tip has stood still. mu is held.
 func (n *node) still(now time.Time) time.Duration {
 	if n.indexAt.IsZero() {
 		return 0
@@ -139,13 +139,13 @@ func (l *Ledger) dueExamine() bool {
 	order := l.order()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	// The tip of the node that is read may stand still because the node is cut
-	// off. It is compared with the others every few seconds then.
+	// While the tip of the node that is read stands still, the node may be cut off
+	// from the network. It is then compared with the others every few seconds.
 	return len(order) > 0 && order[0].still(now) > staleAfter && l.examineAt.Sub(now) < examineEvery-staleAfter
 }
 
-// examine asks all nodes at once where they are, but for those that were found
-// bad a short time ago.
+// examine asks all nodes in parallel for their tips, except those that are in
+// their back-off.
 func (l *Ledger) examine(ctx context.Context) {
 	var all sync.WaitGroup
 	now := l.cfg.Now()
@@ -187,7 +187,7 @@ func (l *Ledger) examine(ctx context.Context) {
 	}
 }
 
-// status is what every poll says of the node.
+// status is the part of each answer that describes the node.
 type status struct {
 	ChainIdentifier string
 	Checkpoint      *struct {
@@ -203,7 +203,8 @@ type tipAnswer struct {
 	}
 }
 
-// admit decides whether a node that answered is of use, and notes where it is.
+// admit returns an error if the node that answered must not be used; otherwise it
+// records the node's tip.
 func (l *Ledger) admit(n *node, answer graphql.Answer, s status) error {
 	if err := l.sameChain(n, s.ChainIdentifier); err != nil {
 		return err
@@ -242,7 +243,7 @@ func (l *Ledger) sameChain(n *node, chain string) error {
 	return nil
 }
 
-// failed notes that a node is of no use for a while.
+// failed records an error of a node and starts its back-off.
 func (l *Ledger) failed(n *node, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -268,8 +269,8 @@ func (l *Ledger) failed(n *node, err error) {
 	}
 }
 
-// hurry has all nodes tried again soon: none of them works. A node that asked to
-// be left alone is.
+// hurry shortens the back-off of all nodes to maxOutage, except where the node
+// itself asked for more time.
 func (l *Ledger) hurry() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -281,7 +282,7 @@ func (l *Ledger) hurry() {
 	}
 }
 
-// worked notes that a node answered well.
+// worked records that a node answered, and ends its back-off.
 func (l *Ledger) worked(n *node) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -295,7 +296,7 @@ func (l *Ledger) worked(n *node) {
 	if n.still(now) > frozenAfter && !n.frozenTold {
 		n.frozenTold = true
 		l.cfg.Log.WithFields(logrus.Fields{"node": n.client.Name(), "checkpoint": n.index, "since": n.indexAt.UTC().Format(time.RFC3339)}).
-			Warn("node stands still, new payments are not seen")
+			Warn("node stands still: new payments are not seen")
 	}
 }
 
@@ -312,69 +313,12 @@ func (l *Ledger) nobody(faults []error) error {
 	return errors.Join(faults...)
 }
 
-// share is ctx with the part of its time that one of so many nodes may take. All
-// requests to a node may be in time, and together leave none to the others.
+// share returns ctx with a deadline that leaves an equal part of the time to each
+// of the nodes.
 func share(ctx context.Context, nodes int) (context.Context, context.CancelFunc) {
 	deadline, ok := ctx.Deadline()
 	if !ok || nodes == 1 {
 		return context.WithCancel(ctx)
 	}
 	return context.WithTimeout(ctx, time.Until(deadline)/time.Duration(nodes))
-}
-
-// Balances implements tangle.Inspector. Whether a key was used says nothing on
-// this ledger: Spent is always false.
-func (l *Ledger) Balances(ctx context.Context) ([]tangle.Balance, error) {
-	var faults []error
-	nodes := l.order()
-	for i, n := range nodes {
-		nodeCtx, cancel := share(ctx, len(nodes)-i)
-		all, err := l.balances(nodeCtx, n)
-		cancel()
-		if err != nil {
-			if ctx.Err() == nil {
-				l.failed(n, err)
-			}
-			faults = append(faults, fmt.Errorf("node %s: %w", n.client.Name(), err))
-			continue
-		}
-		l.worked(n)
-		return all, nil
-	}
-	return nil, fmt.Errorf("read balances: %w", l.nobody(faults))
-}
-
-func (l *Ledger) balances(ctx context.Context, n *node) ([]tangle.Balance, error) {
-	var all []tangle.Balance
-	for group := range slices.Chunk(l.deposits, perRequest) {
-		var a struct {
-			status
-			lists[*struct {
-				Balance *struct{ TotalBalance *string }
-			}]
-		}
-		variables := make(map[string]any)
-		for i, d := range group {
-			variables[fmt.Sprintf("a%d", i)] = d.text
-		}
-		answer, err := n.client.Do(ctx, balancesDocument(len(group)), variables, &a)
-		if err == nil {
-			err = l.admit(n, answer, a.status)
-		}
-		if err != nil {
-			return nil, err
-		}
-		for i, d := range group {
-			b := tangle.Balance{Address: d.text, Node: n.client.Name(), Position: a.Checkpoint.SequenceNumber}
-			if owner := *a.at(i); owner != nil && owner.Balance != nil && owner.Balance.TotalBalance != nil {
-				if b.Amount, err = parseAmount(*owner.Balance.TotalBalance); err != nil {
-					return nil, err
-				}
-			} else if len(answer.Errors) > 0 {
-				return nil, answer.Errors
-			}
-			all = append(all, b)
-		}
-	}
-	return all, nil
 }
