@@ -36,7 +36,7 @@ func (l *Ledger) balances(ctx context.Context, n *node) ([]tangle.Balance, error
 	var all []tangle.Balance
 	for group := range slices.Chunk(l.deposits, perRequest) {
 		var a struct {
-			status
+			tipAnswer
 			lists[*struct {
 				Balance *struct{ TotalBalance *string }
 			}]
@@ -48,6 +48,7 @@ func (l *Ledger) balances(ctx context.Context, n *node) ([]tangle.Balance, error
 		answer, err := n.client.Do(ctx, balancesDocument(len(group)), variables, &a)
 		if err == nil {
 			err = l.admit(n, answer, a.status)
+			l.keeps(n, a.tipAnswer)
 		}
 		if err != nil {
 			return nil, err

@@ -62,6 +62,22 @@ func (l *Ledger) Health() []tangle.NodeHealth {
 	return all
 }
 
+// Tip is the newest checkpoint of the ledger.
+type Tip struct {
+	Chain    string    // the chain identifier: 8 hexadecimal digits
+	Position int64     // the checkpoint's number
+	Time     time.Time // by the ledger's clock; zero if unknown
+	Read     time.Time // by ours, when a node last reported it
+}
+
+// Tip returns the newest checkpoint that any node reported; the zero value if none
+// did. It may be called at any time.
+func (l *Ledger) Tip() Tip {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.tip
+}
+
 // Unread is a transaction that affects a deposit address and cannot be read, or
 // that too few nodes agree on.
 type Unread struct {
@@ -166,11 +182,7 @@ func (l *Ledger) examine(ctx context.Context) {
 				err = l.admit(n, answer, t.status)
 			}
 			errs[i] = err
-			if err == nil && len(t.Checkpoints.Nodes) > 0 {
-				l.mu.Lock()
-				n.start = t.Checkpoints.Nodes[0].SequenceNumber
-				l.mu.Unlock()
-			}
+			l.keeps(n, t)
 		})
 	}
 	all.Wait()
@@ -196,6 +208,7 @@ type status struct {
 	}
 }
 
+// tipAnswer is the answer to tipDocument.
 type tipAnswer struct {
 	status
 	Checkpoints struct {
@@ -224,7 +237,20 @@ func (l *Ledger) admit(n *node, answer graphql.Answer, s status) error {
 		n.index, n.indexAt, n.frozenTold = s.Checkpoint.SequenceNumber, now, false
 	}
 	n.usable = true
+	at, err := time.Parse(time.RFC3339, s.Checkpoint.Timestamp)
+	if err == nil && s.Checkpoint.SequenceNumber >= l.tip.Position {
+		l.tip = Tip{Chain: s.ChainIdentifier, Position: s.Checkpoint.SequenceNumber, Time: at.UTC(), Read: now}
+	}
 	return nil
+}
+
+// keeps records the first checkpoint that a node still has.
+func (l *Ledger) keeps(n *node, t tipAnswer) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if first := t.Checkpoints.Nodes; len(first) > 0 {
+		n.start = first[0].SequenceNumber
+	}
 }
 
 // sameChain refuses a node on another chain than the one that is read.

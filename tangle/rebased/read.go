@@ -83,6 +83,9 @@ func (t *transaction) read(to txn.Address) (r record, more bool, err error) {
 	r.position = t.Effects.Checkpoint.SequenceNumber
 	if t.Sender != nil {
 		r.sender = t.Sender.Address
+		if a, err := txn.ParseAddress(r.sender); err == nil {
+			r.sender = a.String()
+		}
 	}
 	switch *t.Effects.Status {
 	case "SUCCESS":

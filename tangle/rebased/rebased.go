@@ -167,7 +167,8 @@ type Ledger struct {
 	chain     string    // that is read; empty until a mark or a node told
 	examineAt time.Time // of the nodes that are not read
 
-	mu sync.Mutex // guards the nodes' state and the deposits' unread transactions
+	mu  sync.Mutex // guards tip, the nodes' state and the deposits' unread transactions
+	tip Tip
 }
 
 // deposit is what is known of one address.

@@ -233,6 +233,9 @@ func TestPayment(t *testing.T) {
 	if b, err := w.ledger.Balances(t.Context()); err != nil || len(b) != 1 || b[0].Amount != 2_250_000_000 || b[0].Position != w.node.Tip() {
 		t.Errorf("balances: got %+v, %v", b, err)
 	}
+	if tip := w.ledger.Tip(); tip.Chain != w.node.ChainID() || tip.Position != w.node.Tip() || !tip.Time.Equal(w.now()) || !tip.Read.Equal(w.now()) {
+		t.Errorf("tip: got %+v", tip)
+	}
 	h := w.ledger.Health()
 	if len(h) != 1 || h[0].Err != nil || h[0].Position != w.node.Tip() || h[0].App != "iota-graphql-rpc 1.35.2" {
 		t.Errorf("health: got %+v", h)
@@ -496,7 +499,9 @@ func TestFaults(t *testing.T) {
 		t.Run(string(fault), func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, 1, 1)
-			w.timeout = 300 * time.Millisecond
+			if fault == devnet.Hang || fault == devnet.Endless {
+				w.timeout = time.Second // for each of them
+			}
 			w.restart()
 			w.want()
 			a := w.john(iota)
@@ -515,10 +520,11 @@ func TestFaults(t *testing.T) {
 			if err := w.node.Break("", ""); err != nil {
 				t.Fatal(err)
 			}
-			for range 10 {
+			for tries := 0; tries < 100 && (len(w.first) < 2 || w.ledger.Health()[0].Err != nil); tries++ {
 				w.step(3 * time.Second)
 				w.poll()
 			}
+			w.want()
 			if want := map[string]bool{a + "/" + w.to[0].String(): true, b + "/" + w.to[0].String(): true}; !maps.Equal(w.first, want) || len(w.found) != 2 {
 				t.Errorf("got %v, want %v", w.found, want)
 			}
@@ -535,7 +541,9 @@ func TestFaultsWithPeer(t *testing.T) {
 		t.Run(string(fault), func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, 1, 2)
-			w.timeout = 300 * time.Millisecond
+			if fault == devnet.Hang || fault == devnet.Endless {
+				w.timeout = time.Second
+			}
 			w.restart()
 			w.want()
 			if err := w.node.Break("", fault); err != nil {

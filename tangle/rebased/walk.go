@@ -12,6 +12,7 @@ import (
 
 	"github.com/iotoll/iotoll/tangle"
 	"github.com/iotoll/iotoll/tangle/rebased/graphql"
+	"github.com/iotoll/iotoll/tangle/rebased/txn"
 )
 
 // page is a part of the list of an address's transactions, oldest first.
@@ -131,8 +132,11 @@ func (w *walk) add(d *deposit, p *page) error {
 	w.pages++
 	added, news := false, false
 	for _, t := range slices.Backward(p.Nodes) {
-		if t == nil || t.Digest == nil || *t.Digest == "" || len(*t.Digest) > 100 {
+		if t == nil || t.Digest == nil {
 			return fmt.Errorf("%w: a transaction without a digest", graphql.ErrAnswer)
+		}
+		if _, err := txn.ParseDigest(*t.Digest); err != nil {
+			return fmt.Errorf("%w: %w", graphql.ErrAnswer, err)
 		}
 		if _, ok := w.digests[*t.Digest]; ok {
 			continue
@@ -290,11 +294,9 @@ func (l *Ledger) checkGap(ctx context.Context, n *node, d *deposit) error {
 	if w.anything {
 		to = w.oldest
 	}
+	l.keeps(n, a.tipAnswer)
 	l.mu.Lock()
 	d.gap = true
-	if first := a.Checkpoints.Nodes; len(first) > 0 {
-		n.start = first[0].SequenceNumber
-	}
 	l.mu.Unlock()
 	l.cfg.Log.WithFields(logrus.Fields{"node": n.client.Name(), "address": d.text, "from": d.walked, "to": to}).
 		Error("payments may be missing: the node has pruned checkpoints that were not read; compare the balance with the book (iotoll doctor)")
