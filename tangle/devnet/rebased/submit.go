@@ -20,7 +20,7 @@ func rejected(format string, args ...any) error {
 var (
 	// errTimeout says that finality was not reached in time. The transaction may
 	// be executed all the same.
-	errTimeout = errors.New("Transaction timed out before reaching finality")
+	errTimeout = errors.New("timed out before finality")
 	// errLost closes the connection.
 	errLost = errors.New("answer lost")
 )
