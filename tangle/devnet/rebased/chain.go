@@ -112,7 +112,7 @@ type checkpoint struct {
 	epoch  uint64
 	digest txn.Digest
 	time   time.Time // consensus time, in milliseconds, never before the previous one's
-	made   time.Time // by the simulator's clock
+	made   time.Time // by the simulator's clock, but never before the previous one
 	first  int       // the sequence number of its first transaction
 	total  int       // transactions in the ledger at its end
 	gas    gasUsed   // of the epoch so far
@@ -237,7 +237,7 @@ func (c *chain) step() *checkpoint {
 	cp := &checkpoint{number: number, epoch: c.epoch(), time: now.Truncate(time.Millisecond), made: now, first: len(c.ordered)}
 	var previous []byte
 	if last := c.tip(); last != nil {
-		cp.time = later(cp.time, last.time)
+		cp.time, cp.made = later(cp.time, last.time), later(now, last.made)
 		previous = last.digest[:]
 		if last.epoch == cp.epoch {
 			cp.gas = last.gas

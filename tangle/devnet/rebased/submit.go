@@ -3,7 +3,6 @@ package rebased
 import (
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/iotoll/iotoll/tangle/rebased/txn"
 )
@@ -86,7 +85,7 @@ func (n *Node) submit(raw []byte, signatures []string) (*transaction, error) {
 		c.inFlight[v] = digest
 	}
 	c.mu.Unlock()
-	time.Sleep(n.execution) // as consensus goes on, whether or not the client waits
+	n.sleep(n.execution) // as consensus goes on, whether or not the client waits
 
 	c.mu.Lock()
 	defer c.mu.Unlock()
