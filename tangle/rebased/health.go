@@ -21,12 +21,12 @@ var (
 	ErrChain = errors.New("node is on another chain")
 )
 
-// node is one GraphQL service and what is known of it. All but client is guarded
-// by Ledger.mu.
+// node is one GraphQL service and what is known of it.
 type node struct {
 	client *graphql.Client
-	by     filter
+	by     filter // for the goroutine that calls Confirmed
 
+	// Ledger.mu guards the rest.
 	usable      bool // its last answer was good
 	app         string
 	index       int64     // its tip

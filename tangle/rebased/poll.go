@@ -473,13 +473,17 @@ func (l *Ledger) checkGap(ctx context.Context, n *node, d *deposit) error {
 	if first := a.Checkpoints.Nodes; n.by == affected && len(first) > 0 && w.anything && w.oldest < first[0].SequenceNumber {
 		return nil
 	}
+	to := w.tip
+	if w.anything {
+		to = w.oldest
+	}
 	l.mu.Lock()
 	d.gap = true
-	if w.anything {
-		n.start = max(n.start, w.oldest)
+	if first := a.Checkpoints.Nodes; len(first) > 0 {
+		n.start = first[0].SequenceNumber
 	}
 	l.mu.Unlock()
-	l.cfg.Log.WithFields(logrus.Fields{"node": n.client.Name(), "address": d.text, "from": d.walked, "to": w.oldest}).
+	l.cfg.Log.WithFields(logrus.Fields{"node": n.client.Name(), "address": d.text, "from": d.walked, "to": to}).
 		Error("payments may be missing: the node has pruned checkpoints that were not read; compare the balance with the book (iotoll doctor)")
 	return nil
 }

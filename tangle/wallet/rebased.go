@@ -29,9 +29,9 @@ const (
 	lockPoll     = 100 * time.Millisecond
 	waitPoll     = 500 * time.Millisecond
 
-	minBudget  = 3_000_000      // nanos
-	tryBudget  = 1_000_000_000  // of a dry run, if there is as much
-	maxBudget  = 50_000_000_000 // the protocol's
+	minBudget  = 3_000_000     // nanos
+	maxBudget  = 1_000_000_000 // nanos; a payment costs some 2,000,000, and a node might lie
+	maxPrice   = 100_000       // the protocol's greatest gas price
 	maxCoins   = txn.MaxGasCoins
 	maxPages   = 100     // pages of 50 coins that are read
 	maxBody    = 4 << 20 // bytes of an answer
@@ -128,7 +128,7 @@ func (w *Rebased) Pay(ctx context.Context, to string, amount int64, memo string)
 		return Transfer{}, err
 	}
 	if left != nil {
-		err := w.settle(ctx, node, left)
+		err := w.settle(ctx, node, left, true)
 		switch {
 		case err != nil && !errors.Is(err, ErrDead) && !errors.Is(err, ErrFailed):
 			t := left.transfer()
@@ -158,7 +158,7 @@ func (w *Rebased) Pay(ctx context.Context, to string, amount int64, memo string)
 	if err := writeJournal(w.journal(), e); err != nil {
 		return Transfer{}, err
 	}
-	if err := w.settle(ctx, node, e); err != nil {
+	if err := w.settle(ctx, node, e, false); err != nil {
 		if errors.Is(err, ErrDead) || errors.Is(err, ErrFailed) {
 			return Transfer{}, errors.Join(err, clearJournal(w.journal()))
 		}
@@ -190,7 +190,7 @@ func (w *Rebased) Wait(ctx context.Context, t Transfer) error {
 		return err
 	}
 	for {
-		state, err := w.look(ctx, node, t.Digest)
+		state, err := look(ctx, node, w.Chain, t.Digest)
 		if err == nil && state.known && state.checkpoint {
 			return nil
 		}
@@ -221,7 +221,7 @@ func (w *Rebased) Balance(ctx context.Context) (int64, error) {
 	}
 	answer, err := node.Do(ctx, balanceDocument, map[string]any{"a": key.Address().String()}, &a)
 	if err == nil {
-		err = w.checkChain(a.ChainIdentifier)
+		err = checkChain(a.ChainIdentifier, w.Chain)
 	}
 	if err == nil && len(answer.Errors) > 0 {
 		err = answer.Errors
@@ -258,9 +258,13 @@ func (w *Rebased) connect() (*graphql.Client, error) {
 	return graphql.New(w.Node, w.Client, cmp.Or(w.Timeout, defaultTimeout), maxBody)
 }
 
-func (w *Rebased) checkChain(chain string) error {
-	if w.Chain != "" && chain != w.Chain {
-		return fmt.Errorf("the node is on chain %.40q, want %q", chain, w.Chain)
+// errChain means that a node is on another chain than the one asked for.
+var errChain = errors.New("node is on another chain")
+
+// checkChain compares the chain that a node is on with the one wanted, if any.
+func checkChain(chain, want string) error {
+	if want != "" && chain != want {
+		return fmt.Errorf("%w: %.40q, want %q", errChain, chain, want)
 	}
 	return nil
 }
@@ -315,7 +319,7 @@ func (w *Rebased) prepare(ctx context.Context, node *graphql.Client, key txn.Key
 			txn.TransferObjects{Objects: []txn.Argument{txn.NestedResult(0, 0)}, To: txn.InputAt(1)},
 		},
 		Sender:     key.Address(),
-		Gas:        txn.Gas{Owner: key.Address(), Price: f.price, Budget: uint64(min(f.total-amount, tryBudget))},
+		Gas:        txn.Gas{Owner: key.Address(), Price: f.price, Budget: uint64(min(f.total-amount, maxBudget))},
 		Expiration: txn.Until(f.epoch + 1),
 	}
 	if memo != "" {
@@ -328,7 +332,11 @@ func (w *Rebased) prepare(ctx context.Context, node *graphql.Client, key txn.Key
 	if err != nil {
 		return nil, fmt.Errorf("dry run at %s: %w", node.Name(), err)
 	}
-	t.Gas.Budget = uint64(min(max(gas+gas/2, minBudget), maxBudget))
+	budget := max(gas+gas/2, minBudget)
+	if budget > maxBudget {
+		return nil, fmt.Errorf("dry run at %s: gas of %d nanos, want at most %d", node.Name(), gas, maxBudget*2/3)
+	}
+	t.Gas.Budget = uint64(budget)
 	if f.total-amount < int64(t.Gas.Budget) {
 		return nil, fmt.Errorf("%w: %d nanos in %d coins, want %d and %d for gas", ErrInsufficient, f.total, len(f.coins), amount, t.Gas.Budget)
 	}
@@ -376,11 +384,11 @@ func (w *Rebased) open(ctx context.Context, node *graphql.Client, owner txn.Addr
 		case a.Epoch == nil || a.Epoch.ReferenceGasPrice == nil:
 			return purse{}, fmt.Errorf("%w: no gas price", graphql.ErrAnswer)
 		}
-		if err := w.checkChain(a.ChainIdentifier); err != nil {
+		if err := checkChain(a.ChainIdentifier, w.Chain); err != nil {
 			return purse{}, err
 		}
 		f.chain, f.epoch = a.ChainIdentifier, a.Epoch.EpochID
-		if f.price, err = strconv.ParseUint(*a.Epoch.ReferenceGasPrice, 10, 64); err != nil {
+		if f.price, err = strconv.ParseUint(*a.Epoch.ReferenceGasPrice, 10, 64); err != nil || f.price > maxPrice {
 			return purse{}, fmt.Errorf("%w: gas price %.40q", graphql.ErrAnswer, *a.Epoch.ReferenceGasPrice)
 		}
 		if a.Address == nil {
@@ -473,21 +481,28 @@ func dryRun(ctx context.Context, node *graphql.Client, tx []byte) (int64, error)
 	return costs[0] + max(0, costs[1]-costs[2]), nil
 }
 
-// settle sends the bytes of a payment until it is decided. It returns nil if the
+// settle sends the bytes of a payment until it is decided. left says that an
+// earlier call left it. It returns nil if the
 // payment was executed with success; otherwise an error that wraps ErrFailed,
 // ErrDead or ErrUndecided.
-func (w *Rebased) settle(ctx context.Context, node *graphql.Client, e *entry) error {
+func (w *Rebased) settle(ctx context.Context, node *graphql.Client, e *entry, left bool) error {
 	if e.Executed {
 		return nil
 	}
 	undecided := func(cause error) error {
 		return fmt.Errorf("%w: transaction %s may have been executed: %w", ErrUndecided, e.Digest, cause)
 	}
+	if left {
+		// Another network may be asked now than when it was sent.
+		if _, err := look(ctx, node, e.Chain, e.Digest); errors.Is(err, errChain) {
+			return undecided(err)
+		}
+	}
 	end := time.Now().Add(resendFor)
 	for {
 		state, sendErr := send(ctx, node, e)
 		if !state.known {
-			looked, err := w.look(ctx, node, e.Digest)
+			looked, err := look(ctx, node, e.Chain, e.Digest)
 			if err != nil {
 				sendErr = errors.Join(sendErr, err)
 			}
@@ -506,8 +521,8 @@ func (w *Rebased) settle(ctx context.Context, node *graphql.Client, e *entry) er
 		if ctx.Err() != nil {
 			return undecided(ctx.Err())
 		}
-		if dead, err := w.dead(ctx, node, e); dead {
-			return err
+		if isDead, why := dead(ctx, node, e); isDead {
+			return why
 		}
 		if !time.Now().Before(end) {
 			return undecided(sendErr)
@@ -550,11 +565,24 @@ func send(ctx context.Context, node *graphql.Client, e *entry) (outcome, error) 
 	case r.Effects.TransactionBlock == nil || text(r.Effects.TransactionBlock.Digest) != e.Digest:
 		return outcome{}, fmt.Errorf("send to %s: %w: effects of another transaction", node.Name(), graphql.ErrAnswer)
 	}
-	return outcome{known: true, success: *r.Effects.Status == "SUCCESS", reason: text(r.Effects.Errors)}, nil
+	o, err := decide(*r.Effects.Status, r.Effects.Errors)
+	if err != nil {
+		return outcome{}, fmt.Errorf("send to %s: %w", node.Name(), err)
+	}
+	return o, nil
 }
 
-// look asks what the ledger shows of a transaction.
-func (w *Rebased) look(ctx context.Context, node *graphql.Client, digest string) (outcome, error) {
+// decide reads the status of effects.
+func decide(status string, reason *string) (outcome, error) {
+	if status != "SUCCESS" && status != "FAILURE" {
+		return outcome{}, fmt.Errorf("%w: status %.40q", graphql.ErrAnswer, status)
+	}
+	return outcome{known: true, success: status == "SUCCESS", reason: text(reason)}, nil
+}
+
+// look asks what the ledger shows of a transaction. A node on another chain than
+// the one wanted, if any, is an error.
+func look(ctx context.Context, node *graphql.Client, chain, digest string) (outcome, error) {
 	var a struct {
 		ChainIdentifier  string
 		TransactionBlock *struct {
@@ -568,7 +596,7 @@ func (w *Rebased) look(ctx context.Context, node *graphql.Client, digest string)
 	}
 	answer, err := node.Do(ctx, lookDocument, map[string]any{"d": digest}, &a)
 	if err == nil {
-		err = w.checkChain(a.ChainIdentifier)
+		err = checkChain(a.ChainIdentifier, chain)
 	}
 	t := a.TransactionBlock
 	switch {
@@ -579,15 +607,18 @@ func (w *Rebased) look(ctx context.Context, node *graphql.Client, digest string)
 	case t == nil || text(t.Digest) != digest || t.Effects == nil || t.Effects.Status == nil:
 		return outcome{}, fmt.Errorf("look up %s at %s: %w", digest, node.Name(), incomplete(answer))
 	}
-	return outcome{
-		known: true, success: *t.Effects.Status == "SUCCESS", reason: text(t.Effects.Errors), checkpoint: t.Effects.Checkpoint != nil,
-	}, nil
+	o, err := decide(*t.Effects.Status, t.Effects.Errors)
+	if err != nil {
+		return outcome{}, fmt.Errorf("look up %s at %s: %w", digest, node.Name(), err)
+	}
+	o.checkpoint = t.Effects.Checkpoint != nil
+	return o, nil
 }
 
 // dead finds out whether a transaction that the ledger does not show cannot be
 // executed any more: its last epoch is over, or something else used its coin. It
-// takes a while to be sure. err is the reason if it is dead.
-func (w *Rebased) dead(ctx context.Context, node *graphql.Client, e *entry) (dead bool, err error) {
+// takes a while to be sure. reason is set if it is dead.
+func dead(ctx context.Context, node *graphql.Client, e *entry) (isDead bool, reason error) {
 	why := ""
 	for attempt := range 2 {
 		var a struct {

@@ -135,6 +135,10 @@ func TestRebasedPay(t *testing.T) {
 	run(t, func(t *testing.T) {
 		p := open(t, 5*nanos)
 		p.checkpoints()
+		// What a killed process leaves of a journal that it never finished.
+		if err := os.WriteFile(p.KeyFile+".journal.new", []byte(`{"digest":`), 0o600); err != nil {
+			t.Fatal(err)
+		}
 		ctx := t.Context()
 		tr, err := p.Pay(ctx, strings.ToUpper(p.to.String()), nanos/2, memo)
 		if err != nil || tr.Resumed || tr.Amount != nanos/2 || tr.To != p.to.String() {
@@ -284,6 +288,18 @@ func TestRebasedLocked(t *testing.T) {
 				t.Errorf("got %+v, %v", other, err)
 			}
 			p.paid(0)
+			// Nor is it sent to another network, or forgotten there.
+			elsewhere, err := devnet.New(devnet.Config{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			p.way.handler = elsewhere
+			start = time.Now()
+			if _, err := p.again().Pay(ctx, p.to.String(), 7, ""); !errors.Is(err, wallet.ErrUndecided) || !strings.Contains(err.Error(), elsewhere.ChainID()) ||
+				time.Since(start) > time.Second || !p.journal() {
+				t.Errorf("on another chain: got %v", err)
+			}
+			p.way.handler = p.node
 			for range epochs {
 				p.node.EndEpoch()
 			}
