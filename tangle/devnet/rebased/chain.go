@@ -66,6 +66,9 @@ type transaction struct {
 	holdUntil  int64 // the first checkpoint that may include it
 }
 
+// forEver is a checkpoint that never comes.
+const forEver = math.MaxInt64
+
 // balanceChange is what a transaction did to an address's sum of coins of a type.
 type balanceChange struct {
 	owner  txn.Address
@@ -310,7 +313,7 @@ func (c *chain) commit(x *transaction, signatures []string, signers []txn.Key) {
 	}
 	switch {
 	case c.hold < 0:
-		x.holdUntil = math.MaxInt64
+		x.holdUntil = forEver
 	case c.hold > 0:
 		x.holdUntil = int64(len(c.checkpoints)) + c.hold
 	}

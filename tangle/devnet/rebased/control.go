@@ -21,8 +21,7 @@ import (
 // POST and each named after the method that it calls:
 //
 //	/step                           /endepoch
-//	/reset
-//	/holdback?checkpoints=4         /release
+//	/reset                          /holdback?checkpoints=4
 //	/lag?of=5m                      /stopindexer?on=true
 //	/behind?checkpoints=20          /prune?before=12
 //	/fallback?on=true               /old?on=true
@@ -100,7 +99,6 @@ func (n *Node) Control() http.Handler {
 	plain("step", func(*http.Request) error { n.Step(); return nil })
 	plain("endepoch", func(*http.Request) error { n.EndEpoch(); return nil })
 	plain("reset", func(*http.Request) error { n.Reset(); return nil })
-	plain("release", func(*http.Request) error { n.Release(); return nil })
 	count("holdback", "checkpoints", n.HoldBack)
 	count("behind", "checkpoints", n.Behind)
 	count("prune", "before", n.Prune)

@@ -188,20 +188,17 @@ func (n *Node) Spell(s Spelling) error {
 }
 
 // HoldBack keeps transactions that are executed from now on out of as many of the
-// next checkpoints; below 0 out of all of them. 0 ends that for further ones.
-// What depends on them waits as well.
+// next checkpoints; below 0 out of all of them. 0 ends that, and lets the next
+// checkpoint include those that were held back for ever. What depends on a
+// transaction waits as well.
 func (n *Node) HoldBack(checkpoints int64) {
 	n.chain.mu.Lock()
 	defer n.chain.mu.Unlock()
 	n.chain.hold = checkpoints
-}
-
-// Release lets the next checkpoint include all that was held back.
-func (n *Node) Release() {
-	n.chain.mu.Lock()
-	defer n.chain.mu.Unlock()
 	for _, x := range n.chain.pending {
-		x.holdUntil = 0
+		if checkpoints == 0 && x.holdUntil == forEver {
+			x.holdUntil = 0
+		}
 	}
 }
 

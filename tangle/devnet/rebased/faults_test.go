@@ -380,7 +380,7 @@ func TestControl(t *testing.T) {
 	}
 	digest := ""
 	for _, command := range []string{
-		"step", "endepoch", "holdback?checkpoints=4", "holdback?checkpoints=0", "release", "lag?of=5m", "lag?of=0s", "stopindexer?on=true", "stopindexer?on=false",
+		"step", "endepoch", "holdback?checkpoints=4", "holdback?checkpoints=0", "lag?of=5m", "lag?of=0s", "stopindexer?on=true", "stopindexer?on=false",
 		"behind?checkpoints=20", "behind?checkpoints=0", "fallback?on=true", "old?on=true", "old?on=false", "repeat?on=false", "forge?on=true", "forge?on=false",
 		"disable?feature=coins&on=true", "disable?feature=coins&on=false", "spell?as=short", "latency?of=0ms", "break?operation=transactionBlocks&fault=html",
 		"break?operation=&fault=", "misbehave?how=executed-lost&times=2", "misbehave?how=split", "misbehave?how=", "splitconflicts?on=true",

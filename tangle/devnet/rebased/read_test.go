@@ -342,7 +342,6 @@ func TestFinality(t *testing.T) {
 		t.Errorf("held back for ever: got %v", got)
 	}
 	w.HoldBack(0)
-	w.Release()
 	w.Step()
 	w.clock.advance(time.Second)
 	if got, _ := w.list(shop, nil); !slices.Contains(got, never) {
