@@ -46,7 +46,7 @@ type transaction struct {
 	digest     txn.Digest
 	bytes      []byte
 	signatures []string  // as submitted; nil if signers made the transaction
-	signers    []txn.Key // of the simulator's own payments, which are signed when somebody reads them
+	signers    []txn.Key // of the simulator's own payments, which are signed when they are read
 	sender     txn.Address
 	payer      txn.Address
 	epoch      uint64
@@ -66,8 +66,8 @@ type transaction struct {
 	holdUntil  int64 // the first checkpoint that may include it
 }
 
-// forEver is a checkpoint that never comes.
-const forEver = math.MaxInt64
+// never is a checkpoint that never comes.
+const never = math.MaxInt64
 
 // balanceChange is what a transaction did to an address's sum of coins of a type.
 type balanceChange struct {
@@ -132,7 +132,7 @@ type lock struct {
 	by    txn.Digest
 	epoch uint64    // it falls when this epoch ends
 	until time.Time // it falls then, if set (P-COOL)
-	dead  bool      // the validators are split: nobody gets the object, not even by
+	dead  bool      // the validators are split: not even by can use the object
 }
 
 type version struct {
@@ -160,7 +160,7 @@ type chain struct {
 	epochs      []epochInfo
 	locks       map[version]lock
 	inFlight    map[version]txn.Digest
-	hold        int64   // how many checkpoints new transactions are held back; below 0 for ever
+	hold        int64   // for how many checkpoints new transactions are held back; below 0 indefinitely
 	issued      uint64  // coins that fund made
 	nodes       []*Node // whose views end with the chain
 	index
@@ -200,7 +200,7 @@ func (c *chain) reset() {
 // epoch returns the number of the present epoch.
 func (c *chain) epoch() uint64 { return uint64(len(c.epochs) - 1) }
 
-// tip returns the newest checkpoint, whoever sees it.
+// tip returns the newest checkpoint, indexed or not.
 func (c *chain) tip() *checkpoint {
 	if len(c.checkpoints) == 0 {
 		return nil
@@ -313,7 +313,7 @@ func (c *chain) commit(x *transaction, signatures []string, signers []txn.Key) {
 	}
 	switch {
 	case c.hold < 0:
-		x.holdUntil = forEver
+		x.holdUntil = never
 	case c.hold > 0:
 		x.holdUntil = int64(len(c.checkpoints)) + c.hold
 	}

@@ -16,7 +16,7 @@ import (
 //
 //	curl -X POST 'http://127.0.0.1:9124/prune?before=12'
 //
-// It is not part of a node's API and belongs on a port of its own. It obeys
+// It is not part of a node's API and belongs on a separate port. It obeys
 // clients on the loopback interface only, and no browser. The commands, each a
 // POST and each named after the method that it calls:
 //
@@ -36,8 +36,8 @@ import (
 //	/pay?to=ADDRESS&nanos=500000000&memo=TEXT
 //	/flood?address=ADDRESS&count=5000&nanos=1
 //
-// What pay takes besides: to and nanos several times, in pairs; others=60, so many
-// further recipients; coin=TYPE or nft=true for something else than IOTA;
+// Further parameters of pay: more pairs of to and nanos; others=60, a number of
+// additional recipients; coin=TYPE or nft=true for something other than IOTA;
 // sponsored=true; fail=true.
 //
 // It answers 200 with {"chain": the chain identifier, "checkpoint": the newest

@@ -251,7 +251,7 @@ func TestDryRun(t *testing.T) {
 	}
 }
 
-// Commands that a payer may send besides, and how they fail.
+// Further commands that a payer may send, and how they fail.
 func TestCommands(t *testing.T) {
 	w := newWorld(t, Config{})
 	in, nested := txn.InputAt, txn.NestedResult

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// FuzzServe: whatever is sent, the answer is JSON, and the node goes on.
+// FuzzServe checks that the node answers any body with JSON and does not panic.
 func FuzzServe(f *testing.F) {
 	n, err := New(Config{})
 	if err != nil {

@@ -634,7 +634,7 @@ func (n *Node) rpcData(x *transaction) any {
 	}
 }
 
-// rpcBytes decodes a transaction.
+// transaction decodes a transaction in base64.
 func (p rpcParameters) transaction(i int) (t txn.Transaction, raw []byte, err error) {
 	var text string
 	if err := p.get(i, &text); err != nil {

@@ -258,8 +258,8 @@ func (n *Node) readable(d txn.Digest) *transaction {
 	return x
 }
 
-// at returns a checkpoint, or nil if there is none, none yet in this view, or
-// none any more.
+// at returns a checkpoint, or nil if it does not exist, is above the view's tip,
+// or is pruned.
 func (n *Node) at(number, tip int64) *checkpoint {
 	if number < n.pruned || number > tip {
 		return nil

@@ -9,7 +9,7 @@ import (
 	"github.com/iotoll/iotoll/tangle/rebased/txn"
 )
 
-// Run issues four checkpoints a second, empty ones too, and ends epochs in time.
+// Run issues four checkpoints a second, empty ones too, and ends epochs on time.
 func TestRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n, err := New(Config{Checkpoint: 250 * time.Millisecond, Epoch: time.Hour, Lag: 300 * time.Millisecond})

@@ -228,15 +228,15 @@ func cut[T any](p page, rows []T, isAfter, isBefore func(T) bool) (prev, next bo
 		if p.before != nil && !last {
 			return false, false, nil
 		}
-		suffix = number(last)
-		prefix = number(first)
+		suffix = one(last)
+		prefix = one(first)
 		prefix += max(0, len(rows)-(p.limit+prefix+suffix))
 	} else {
 		if p.after != nil && !first {
 			return false, false, nil
 		}
-		prefix = number(first)
-		suffix = number(last)
+		prefix = one(first)
+		suffix = one(last)
 		suffix += max(0, len(rows)-(p.limit+prefix+suffix))
 	}
 	if prefix+suffix >= len(rows) {
@@ -245,14 +245,15 @@ func cut[T any](p page, rows []T, isAfter, isBefore func(T) bool) (prev, next bo
 	return prefix > 0, suffix > 0, rows[prefix : len(rows)-suffix]
 }
 
-func number(b bool) int {
+// one returns 1 for true.
+func one(b bool) int {
 	if b {
 		return 1
 	}
 	return 0
 }
 
-// filterAddress reads an address; short forms are padded.
+// address reads an address; short forms are padded. ok is false if it is absent.
 func (a arguments) address(name string) (addr txn.Address, ok bool, err error) {
 	if !a.has(name) {
 		return addr, false, nil
@@ -584,7 +585,7 @@ func (q *query) objects(typ string, args arguments, all func(view int64) []*obje
 	}
 	if p.before != nil {
 		i, found := slices.BinarySearchFunc(rows, struct{}{}, compare(p.before))
-		rows = rows[:i+number(found)]
+		rows = rows[:i+one(found)]
 	}
 	prev, next, rows := cut(p, rows,
 		func(o *object) bool { return o.id.String() == p.after.O },

@@ -941,12 +941,13 @@ func (e effectsNode) field(q *query, name string, args arguments) (any, error) {
 		}
 		return nil, nil
 	case "dependencies":
-		return q.indexed("Dependency", args, len(x.depends), func(i int) node {
-			if x := q.n.readable(x.depends[i]); x != nil {
-				return txNode{x: x}
+		var all []txNode
+		for _, d := range x.depends {
+			if x := q.n.readable(d); x != nil {
+				all = append(all, txNode{x: x})
 			}
-			return txNode{x: q.n.chain.genesis}
-		})
+		}
+		return q.indexed("Dependency", args, len(all), func(i int) node { return all[i] })
 	case "gasEffects":
 		return gasEffectsNode{x}, nil
 	case "objectChanges":

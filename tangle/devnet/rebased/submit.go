@@ -17,7 +17,7 @@ func rejected(format string, args ...any) error {
 }
 
 var (
-	// errTimeout says that finality was not reached in time. The transaction may
+	// errTimeout says that finality was not reached in the time allowed. The transaction may
 	// be executed all the same.
 	errTimeout = errors.New("timed out before finality")
 	// errLost closes the connection.
@@ -94,7 +94,7 @@ func (n *Node) submit(raw []byte, signatures []string) (*transaction, error) {
 			delete(c.inFlight, v)
 		}
 	}
-	x := c.byDigest[digest] // somebody sent the same bytes meanwhile
+	x := c.byDigest[digest] // another client sent the same bytes meanwhile
 	if x == nil {
 		if err := c.refuse(t, raw, false); err != nil {
 			return nil, err
