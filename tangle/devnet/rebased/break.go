@@ -27,7 +27,7 @@ const (
 	EmptyObject    Fault = "empty-object"     // 200 with {}
 	EmptyBody      Fault = "empty-body"       // 200 with nothing
 	NullData       Fault = "null-data"        // 200 with {"data":null}
-	DataAndErrors  Fault = "data-and-errors"  // 200 with the data and an error beside it
+	DataAndErrors  Fault = "data-and-errors"  // 200 with the data and an error
 	InternalError  Fault = "internal-error"   // 200 with the error INTERNAL_SERVER_ERROR, or -32603
 	RequestTimeout Fault = "request-timeout"  // 200 with the error REQUEST_TIMEOUT, or -32050
 	WrongType      Fault = "wrong-type"       // the right body as text/plain

@@ -46,7 +46,7 @@ type transaction struct {
 	digest     txn.Digest
 	bytes      []byte
 	signatures []string  // as submitted; nil if signers made the transaction
-	signers    []txn.Key // of the simulator's own payments, which are signed when somebody reads them
+	signers    []txn.Key // of the simulator's own payments, which are signed when they are read
 	sender     txn.Address
 	payer      txn.Address
 	epoch      uint64
@@ -65,6 +65,9 @@ type transaction struct {
 	checkpoint int64 // -1 before it is in one
 	holdUntil  int64 // the first checkpoint that may include it
 }
+
+// never is a checkpoint that never comes.
+const never = math.MaxInt64
 
 // balanceChange is what a transaction did to an address's sum of coins of a type.
 type balanceChange struct {
@@ -112,7 +115,7 @@ type checkpoint struct {
 	epoch  uint64
 	digest txn.Digest
 	time   time.Time // consensus time, in milliseconds, never before the previous one's
-	made   time.Time // by the simulator's clock
+	made   time.Time // by the simulator's clock, but never before the previous one
 	first  int       // the sequence number of its first transaction
 	total  int       // transactions in the ledger at its end
 	gas    gasUsed   // of the epoch so far
@@ -129,7 +132,7 @@ type lock struct {
 	by    txn.Digest
 	epoch uint64    // it falls when this epoch ends
 	until time.Time // it falls then, if set (P-COOL)
-	dead  bool      // the validators are split: nobody gets the object, not even by
+	dead  bool      // the validators are split: not even by can use the object
 }
 
 type version struct {
@@ -157,7 +160,7 @@ type chain struct {
 	epochs      []epochInfo
 	locks       map[version]lock
 	inFlight    map[version]txn.Digest
-	hold        int64   // how many checkpoints new transactions are held back; below 0 for ever
+	hold        int64   // for how many checkpoints new transactions are held back; below 0 indefinitely
 	issued      uint64  // coins that fund made
 	nodes       []*Node // whose views end with the chain
 	index
@@ -197,7 +200,7 @@ func (c *chain) reset() {
 // epoch returns the number of the present epoch.
 func (c *chain) epoch() uint64 { return uint64(len(c.epochs) - 1) }
 
-// tip returns the newest checkpoint, whoever sees it.
+// tip returns the newest checkpoint, indexed or not.
 func (c *chain) tip() *checkpoint {
 	if len(c.checkpoints) == 0 {
 		return nil
@@ -237,7 +240,7 @@ func (c *chain) step() *checkpoint {
 	cp := &checkpoint{number: number, epoch: c.epoch(), time: now.Truncate(time.Millisecond), made: now, first: len(c.ordered)}
 	var previous []byte
 	if last := c.tip(); last != nil {
-		cp.time = later(cp.time, last.time)
+		cp.time, cp.made = later(cp.time, last.time), later(now, last.made)
 		previous = last.digest[:]
 		if last.epoch == cp.epoch {
 			cp.gas = last.gas
@@ -310,7 +313,7 @@ func (c *chain) commit(x *transaction, signatures []string, signers []txn.Key) {
 	}
 	switch {
 	case c.hold < 0:
-		x.holdUntil = math.MaxInt64
+		x.holdUntil = never
 	case c.hold > 0:
 		x.holdUntil = int64(len(c.checkpoints)) + c.hold
 	}

@@ -16,13 +16,12 @@ import (
 //
 //	curl -X POST 'http://127.0.0.1:9124/prune?before=12'
 //
-// It is not part of a node's API and belongs on a port of its own. It obeys
+// It is not part of a node's API and belongs on a separate port. It obeys
 // clients on the loopback interface only, and no browser. The commands, each a
 // POST and each named after the method that it calls:
 //
 //	/step                           /endepoch
-//	/reset
-//	/holdback?checkpoints=4         /release
+//	/reset                          /holdback?checkpoints=4
 //	/lag?of=5m                      /stopindexer?on=true
 //	/behind?checkpoints=20          /prune?before=12
 //	/fallback?on=true               /old?on=true
@@ -37,8 +36,8 @@ import (
 //	/pay?to=ADDRESS&nanos=500000000&memo=TEXT
 //	/flood?address=ADDRESS&count=5000&nanos=1
 //
-// What pay takes besides: to and nanos several times, in pairs; others=60, so many
-// further recipients; coin=TYPE or nft=true for something else than IOTA;
+// Further parameters of pay: more pairs of to and nanos; others=60, a number of
+// additional recipients; coin=TYPE or nft=true for something other than IOTA;
 // sponsored=true; fail=true.
 //
 // It answers 200 with {"chain": the chain identifier, "checkpoint": the newest
@@ -100,7 +99,6 @@ func (n *Node) Control() http.Handler {
 	plain("step", func(*http.Request) error { n.Step(); return nil })
 	plain("endepoch", func(*http.Request) error { n.EndEpoch(); return nil })
 	plain("reset", func(*http.Request) error { n.Reset(); return nil })
-	plain("release", func(*http.Request) error { n.Release(); return nil })
 	count("holdback", "checkpoints", n.HoldBack)
 	count("behind", "checkpoints", n.Behind)
 	count("prune", "before", n.Prune)

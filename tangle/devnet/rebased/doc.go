@@ -20,7 +20,7 @@
 // Any other path is treated as /. GraphQL is executed against schema.graphql, the
 // part of the official schema that payers and watchers use, with the limits of
 // the public service: depth 20, 300 nodes, 100,000 output nodes, 5,000 bytes
-// besides the transaction, pages of 20, at most 50. JSON-RPC knows
+// not counting the transaction, pages of 20, at most 50. JSON-RPC knows
 //
 //	iota_getChainIdentifier  iota_getLatestCheckpointSequenceNumber  iota_getTotalTransactionBlocks
 //	iota_getCheckpoint  iota_getObject  iota_getTransactionBlock  iota_multiGetTransactionBlocks
@@ -31,12 +31,12 @@
 // # What is simpler than in reality
 //
 // Transactions are programmable ones of SplitCoins, MergeCoins, TransferObjects
-// and a few functions ([Payment] says which the simulator has of its own); there
-// are no shared objects and no packages. Signatures are Ed25519. There are no
-// system transactions but genesis, so that an empty checkpoint has none. One
-// process stands for all validators: [Certificates] and [PCool] say how they deal
-// with conflicts, [Split] and [Dropped] what goes wrong there. Subscriptions and
-// introspection are not served. Everything is in memory.
+// and three functions: 0x1::string::utf8, and two that mint coins and NFTs for
+// [Payment]. There are no shared objects and no packages. Signatures are Ed25519.
+// There are no system transactions but genesis, so that an empty checkpoint has
+// none. One process stands for all validators: [Certificates] and [PCool] say how
+// they deal with conflicts, [Split] and [Dropped] what goes wrong there.
+// Subscriptions and introspection are not served. Everything is in memory.
 //
 // Where a comment names a file, it is one of github.com/iotaledger/iota as of
 // 2026, crates/iota-graphql-rpc/src where no crate is named.

@@ -166,7 +166,7 @@ type execution struct {
 	gas     *slot
 	inputs  []*slot
 	results [][]*slot
-	moved   []*slot // results that were given to somebody
+	moved   []*slot // results that were transferred
 	made    uint64
 }
 

@@ -155,18 +155,18 @@ func TestConflict(t *testing.T) {
 		{"pcool", PCool, true, 1},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			w := newWorld(t, Config{Conflicts: test.conflicts, Execution: 100 * time.Millisecond})
+			w := newWorld(t, Config{Conflicts: test.conflicts})
 			w.SplitConflicts(test.split)
 			k := w.payer(5e9)
 			shop := address()
 			rivals := []txn.Transaction{k.pays(shop, 1e6), k.pays(shop, 2e6)}
 			answers := make([]answer, len(rivals))
-			var wg sync.WaitGroup
-			// They overlap unless 100 ms pass between two requests.
-			for i, x := range rivals {
-				wg.Go(func() { answers[i] = w.send(x, k.Key) })
+			// The second one comes while the first one is under way.
+			w.Node.sleep = func(time.Duration) {
+				w.Node.sleep = func(time.Duration) {}
+				answers[1] = w.send(rivals[1], k.Key)
 			}
-			wg.Wait()
+			answers[0] = w.send(rivals[0], k.Key)
 			winners := 0
 			for _, a := range answers {
 				if status(a) == "SUCCESS" {
@@ -192,12 +192,19 @@ func TestConflict(t *testing.T) {
 
 // The same bytes from two clients at once are executed once.
 func TestSameBytesAtOnce(t *testing.T) {
-	w := newWorld(t, Config{Execution: 50 * time.Millisecond})
+	const clients = 4
+	w := newWorld(t, Config{})
+	var all sync.WaitGroup
+	all.Add(clients)
+	w.Node.sleep = func(time.Duration) {
+		all.Done()
+		all.Wait() // until all of them are under way
+	}
 	k := w.payer(5e9)
 	shop := address()
 	x := k.pays(shop, 1e6)
 	var wg sync.WaitGroup
-	for range 4 {
+	for range clients {
 		wg.Go(func() {
 			if a := w.send(x, k.Key); status(a) != "SUCCESS" {
 				t.Errorf("got %v", a)
@@ -244,7 +251,7 @@ func TestDryRun(t *testing.T) {
 	}
 }
 
-// Commands that a payer may send besides, and how they fail.
+// Further commands that a payer may send, and how they fail.
 func TestCommands(t *testing.T) {
 	w := newWorld(t, Config{})
 	in, nested := txn.InputAt, txn.NestedResult

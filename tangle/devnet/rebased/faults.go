@@ -16,15 +16,15 @@ type Misbehaviour string
 const (
 	// ExecutedError executes the transaction and answers that it is locked out.
 	ExecutedError Misbehaviour = "executed-error"
-	// ExecutedTimeout executes it and answers that finality was not reached in time.
+	// ExecutedTimeout executes it and answers with a timeout.
 	ExecutedTimeout Misbehaviour = "executed-timeout"
 	// ExecutedLost executes it and closes the connection.
 	ExecutedLost Misbehaviour = "executed-lost"
 	// Late answers that it was rejected, and executes it 8 checkpoints later.
 	Late Misbehaviour = "late"
-	// Dropped answers that finality was not reached in time. It is not executed,
-	// but keeps its objects: until the epoch ends, or 12 s with PCool. The same
-	// bytes again are executed.
+	// Dropped answers with a timeout. The transaction is not executed but keeps its
+	// objects: until the epoch ends, or 12 s with PCool. The same bytes again are
+	// executed.
 	Dropped Misbehaviour = "dropped"
 	// DroppedLost closes the connection, and nothing happened.
 	DroppedLost Misbehaviour = "dropped-lost"
@@ -34,8 +34,8 @@ const (
 
 var misbehaviours = []Misbehaviour{ExecutedError, ExecutedTimeout, ExecutedLost, Late, Dropped, DroppedLost, Split}
 
-// Misbehave makes the next executions go wrong, as many as times says; below 0
-// all of them, and "" none any more.
+// Misbehave makes the next executions go wrong, as many as times says, or all of
+// them if it is below 0. "" ends that.
 func (n *Node) Misbehave(m Misbehaviour, times int) error {
 	if m != "" && !slices.Contains(misbehaviours, m) {
 		return fmt.Errorf("misbehave with %q: want one of %q", m, misbehaviours)
@@ -188,20 +188,17 @@ func (n *Node) Spell(s Spelling) error {
 }
 
 // HoldBack keeps transactions that are executed from now on out of as many of the
-// next checkpoints; below 0 out of all of them. 0 ends that for further ones.
-// What depends on them waits as well.
+// next checkpoints; below 0 out of all of them. 0 ends that, and lets the next
+// checkpoint include those that were held back indefinitely. What depends on a
+// transaction waits as well.
 func (n *Node) HoldBack(checkpoints int64) {
 	n.chain.mu.Lock()
 	defer n.chain.mu.Unlock()
 	n.chain.hold = checkpoints
-}
-
-// Release lets the next checkpoint include all that was held back.
-func (n *Node) Release() {
-	n.chain.mu.Lock()
-	defer n.chain.mu.Unlock()
 	for _, x := range n.chain.pending {
-		x.holdUntil = 0
+		if checkpoints == 0 && x.holdUntil == never {
+			x.holdUntil = 0
+		}
 	}
 }
 

@@ -88,7 +88,7 @@ func TestBreak(t *testing.T) {
 		t.Errorf("got %d faults, want 20, all of them tested", len(Faults()))
 	}
 
-	// One operation only, and the rest as ever; both APIs.
+	// One operation only, in both APIs.
 	w.must(w.Break("", ""))
 	w.must(w.Break("checkpoint", Error500))
 	w.must(w.Break("iotax_getCoins", HTML))
@@ -171,7 +171,7 @@ func TestIndexer(t *testing.T) {
 	}
 }
 
-// Two servers behind one address: the tip goes backwards (2.1, 7).
+// Two servers behind one address: the tip goes backwards.
 func TestBehind(t *testing.T) {
 	w := newWorld(t, Config{})
 	shop := address()
@@ -191,7 +191,7 @@ func TestBehind(t *testing.T) {
 	}
 }
 
-// Operators switch feature groups off (2.1, 8), and run old software (2.1, 6).
+// Operators switch feature groups off, and run old software.
 func TestFeatures(t *testing.T) {
 	w := newWorld(t, Config{})
 	coins := `{ address(address: "` + address().String() + `") { coins { nodes { version } } } }`
@@ -262,7 +262,7 @@ func TestRepeat(t *testing.T) {
 	}
 }
 
-// The effects of one transaction cannot be read: an error beside the others' data.
+// The effects of one transaction cannot be read: an error next to the others' data.
 func TestUnreadable(t *testing.T) {
 	w := newWorld(t, Config{})
 	shop := address()
@@ -380,7 +380,7 @@ func TestControl(t *testing.T) {
 	}
 	digest := ""
 	for _, command := range []string{
-		"step", "endepoch", "holdback?checkpoints=4", "holdback?checkpoints=0", "release", "lag?of=5m", "lag?of=0s", "stopindexer?on=true", "stopindexer?on=false",
+		"step", "endepoch", "holdback?checkpoints=4", "holdback?checkpoints=0", "lag?of=5m", "lag?of=0s", "stopindexer?on=true", "stopindexer?on=false",
 		"behind?checkpoints=20", "behind?checkpoints=0", "fallback?on=true", "old?on=true", "old?on=false", "repeat?on=false", "forge?on=true", "forge?on=false",
 		"disable?feature=coins&on=true", "disable?feature=coins&on=false", "spell?as=short", "latency?of=0ms", "break?operation=transactionBlocks&fault=html",
 		"break?operation=&fault=", "misbehave?how=executed-lost&times=2", "misbehave?how=split", "misbehave?how=", "splitconflicts?on=true",

@@ -59,6 +59,11 @@ func problemOf(code, format string, args ...any) *problem {
 	return p
 }
 
+// internalProblem returns an error in the words of the service.
+func internalProblem(format string, args ...any) *problem {
+	return problemOf(internal, "Internal error occurred while processing request: "+format, args...)
+}
+
 // graphqlAnswer is the body of an answer.
 type graphqlAnswer struct {
 	Data   any        `json:"data"`
@@ -304,7 +309,7 @@ func (q *query) resolve(n node, f *ast.Field, path []any) (value any, ok bool) {
 	if err != nil {
 		var p *problem
 		if !errors.As(err, &p) {
-			p = problemOf(internal, "Internal error occurred while processing request: %v", err)
+			p = internalProblem("%v", err)
 		}
 		q.report(p, f, path)
 		return nil, !f.Definition.Type.NonNull

@@ -184,7 +184,7 @@ func (w *world) conforms(document string, a answer) {
 
 // conformance compares answers with the official schema.
 type conformance struct {
-	partial bool // errors came beside the data, so more may be null
+	partial bool // errors came with the data, so more may be null
 	faults  []string
 }
 
@@ -317,7 +317,7 @@ func (w *world) must(err error) {
 	}
 }
 
-// digestOf pays and returns the digest.
+// paid pays and returns the digest.
 func (w *world) paid(p Payment) string {
 	w.t.Helper()
 	d, err := w.Pay(p)
@@ -381,5 +381,5 @@ func signed(t txn.Transaction, keys ...txn.Key) map[string]any {
 // status returns how an execution ended.
 func status(a answer) any { return a.at("executeTransactionBlock.effects.status") }
 
-// address returns an address that nobody has the key of.
+// address returns an address whose key is thrown away.
 func address() txn.Address { return txn.NewKey().Address() }

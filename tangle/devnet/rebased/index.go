@@ -80,7 +80,7 @@ func (ix *index) remove(id txn.Address, at int64) *holding {
 	if h.before != nil && h.before.to < at-consistentCheckpoints {
 		h.before = nil
 	}
-	if h.from == at { // nobody ever saw it
+	if h.from == at { // no view shows it
 		return h.before
 	}
 	return h

@@ -634,7 +634,7 @@ func (n *Node) rpcData(x *transaction) any {
 	}
 }
 
-// rpcBytes decodes a transaction.
+// transaction decodes a transaction in base64.
 func (p rpcParameters) transaction(i int) (t txn.Transaction, raw []byte, err error) {
 	var text string
 	if err := p.get(i, &text); err != nil {
@@ -682,7 +682,7 @@ func (n *Node) rpcExecute(p rpcParameters) (any, error) {
 	case errors.Is(err, errLost):
 		return nil, err
 	case errors.Is(err, errTimeout):
-		return nil, rpcErrorOf(rpcTransient, "%v", err)
+		return nil, rpcErrorOf(rpcTransient, "Transaction timed out before reaching finality")
 	case err != nil:
 		return nil, rpcErrorOf(rpcRejected, "Transaction execution failed due to issues with transaction inputs, please review the errors and try again: %v", err)
 	}

@@ -67,6 +67,7 @@ type Node struct {
 	chain     *chain
 	interval  time.Duration
 	execution time.Duration
+	sleep     func(time.Duration) // time.Sleep, but in tests
 	log       logrus.FieldLogger
 
 	view // guarded by chain.mu
@@ -98,7 +99,7 @@ func New(cfg Config) (*Node, error) {
 	}
 	n := &Node{
 		chain:    newChain(cfg.Now, cfg.Epoch, cfg.Conflicts),
-		interval: cfg.Checkpoint, execution: cfg.Execution, log: cfg.Log,
+		interval: cfg.Checkpoint, execution: cfg.Execution, sleep: time.Sleep, log: cfg.Log,
 	}
 	n.lag = cfg.Lag
 	n.chain.nodes = []*Node{n}
@@ -110,7 +111,7 @@ func New(cfg Config) (*Node, error) {
 func (n *Node) Peer() *Node {
 	n.chain.mu.Lock()
 	defer n.chain.mu.Unlock()
-	peer := &Node{chain: n.chain, interval: n.interval, execution: n.execution, log: n.log, view: view{lag: n.lag}}
+	peer := &Node{chain: n.chain, interval: n.interval, execution: n.execution, sleep: n.sleep, log: n.log, view: view{lag: n.lag}}
 	n.chain.nodes = append(n.chain.nodes, peer)
 	return peer
 }
@@ -257,8 +258,8 @@ func (n *Node) readable(d txn.Digest) *transaction {
 	return x
 }
 
-// at returns a checkpoint, or nil if there is none, none yet in this view, or
-// none any more.
+// at returns a checkpoint, or nil if it does not exist, is above the view's tip,
+// or is pruned.
 func (n *Node) at(number, tip int64) *checkpoint {
 	if number < n.pruned || number > tip {
 		return nil

@@ -228,15 +228,15 @@ func cut[T any](p page, rows []T, isAfter, isBefore func(T) bool) (prev, next bo
 		if p.before != nil && !last {
 			return false, false, nil
 		}
-		suffix = number(last)
-		prefix = number(first)
+		suffix = one(last)
+		prefix = one(first)
 		prefix += max(0, len(rows)-(p.limit+prefix+suffix))
 	} else {
 		if p.after != nil && !first {
 			return false, false, nil
 		}
-		prefix = number(first)
-		suffix = number(last)
+		prefix = one(first)
+		suffix = one(last)
 		suffix += max(0, len(rows)-(p.limit+prefix+suffix))
 	}
 	if prefix+suffix >= len(rows) {
@@ -245,14 +245,15 @@ func cut[T any](p page, rows []T, isAfter, isBefore func(T) bool) (prev, next bo
 	return prefix > 0, suffix > 0, rows[prefix : len(rows)-suffix]
 }
 
-func number(b bool) int {
+// one returns 1 for true.
+func one(b bool) int {
 	if b {
 		return 1
 	}
 	return 0
 }
 
-// filterAddress reads an address; short forms are padded.
+// address reads an address; short forms are padded. ok is false if it is absent.
 func (a arguments) address(name string) (addr txn.Address, ok bool, err error) {
 	if !a.has(name) {
 		return addr, false, nil
@@ -276,80 +277,26 @@ func parseAddress(text string) (txn.Address, error) {
 
 // transactions pages through transactions in the ledger's order.
 func (q *query) transactions(args, filter arguments) (any, error) {
+	empty := &connection{typ: "TransactionBlock"}
 	p, err := pageOf(args)
 	if err != nil {
 		return nil, err
 	}
-	empty := &connection{typ: "TransactionBlock"}
-	scan, scanned, err := args.number("scanLimit")
-	switch {
-	case err != nil:
+	if err := checkFilter(args, filter); err != nil {
 		return nil, err
-	case scan > maxScan:
-		return nil, problemOf(badUserInput, "Scan limit exceeds max limit of '%d'", maxScan)
 	}
-	complex := 0
-	for _, name := range []string{"recvAddress", "inputObject", "changedObject", "kind"} {
-		if filter.has(name) {
-			complex++
-		}
-	}
-	if complex > 1 && !scanned {
-		return nil, problemOf(badUserInput, "A scan limit must be specified for the given filter combination")
-	}
-	ids, _ := filter["transactionIds"].([]any)
-	if len(ids) > maxIDs {
-		return nil, problemOf(badUserInput, "Transaction IDs exceed max limit of '%d'", maxIDs)
-	}
-	if p.limit == 0 || filter.has("transactionIds") && len(ids) == 0 {
+	if ids, ok := filter["transactionIds"].([]any); p.limit == 0 || ok && len(ids) == 0 {
 		return empty, nil
 	}
 	view, err := p.viewed(q.tip)
 	if err != nil {
 		return nil, err
 	}
-	n := q.n
-	affected, isAffected, err := filter.address("affectedAddress")
-	if err != nil {
-		return nil, err
+	lo, hi, ok, err := q.window(p, filter, view)
+	if err != nil || !ok {
+		return empty, err
 	}
-	alone := isAffected
-	for name := range filter {
-		alone = alone && (name == "affectedAddress" || !filter.has(name))
-	}
-	oldest := n.oldest()
-	lo, hi := 0, 0
-	if alone {
-		// types/transaction_block and prune/transaction_blocks_by_affected_address.snap
-		switch fallback := n.fallback; {
-		case fallback:
-		case view < n.pruned:
-			return nil, problemOf(dataPruned, "Requested data has been pruned: checkpoint %d has been pruned", view)
-		case n.pruned > 0 && !p.back && p.after == nil:
-			return nil, problemOf(dataPruned, "Requested data has been pruned: DB may be missing earliest history for address %s due to pruning", affected)
-		default:
-			for _, c := range []*cursor{p.after, p.before} {
-				if c != nil && c.T != nil && *c.T < oldest {
-					return nil, problemOf(dataPruned, "Requested data has been pruned: transaction %d has been pruned (min available: %d)", *c.T, oldest)
-				}
-			}
-		}
-		if view < int64(len(n.chain.checkpoints)) {
-			hi = n.chain.checkpoints[view].total
-		}
-		if n.fallback {
-			oldest = 0
-		}
-	} else {
-		var ok bool
-		if lo, hi, ok, err = q.bounds(filter, view); err != nil || !ok {
-			return empty, err
-		}
-		if filter.has("transactionIds") && n.fallback {
-			oldest = 0
-		}
-	}
-	lo = max(lo, oldest) // rows before are missing without a word
+	// The rows at the cursors are read as well, to see whether they exist.
 	if p.after != nil {
 		if p.after.T == nil || hi <= *p.after.T+1 {
 			return empty, nil
@@ -366,11 +313,10 @@ func (q *query) transactions(args, filter arguments) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	rows := q.rows(p, lo, hi, candidates, matches)
-	prev, next, rows := cut(p, rows,
+	prev, next, rows := cut(p, q.rows(p, lo, hi, candidates, matches),
 		func(seq int) bool { return seq == *p.after.T },
 		func(seq int) bool { return seq == *p.before.T })
-	if n.repeat && len(rows) > 0 {
+	if q.n.repeat && len(rows) > 0 {
 		if p.before != nil {
 			rows = append(rows[:len(rows):len(rows)], *p.before.T)
 		} else if p.after != nil {
@@ -379,10 +325,81 @@ func (q *query) transactions(args, filter arguments) (any, error) {
 	}
 	c := &connection{typ: "TransactionBlock", prev: prev, next: next}
 	for _, seq := range rows {
-		c.nodes = append(c.nodes, txNode{x: n.chain.ordered[seq]})
+		c.nodes = append(c.nodes, txNode{x: q.n.chain.ordered[seq]})
 		c.cursors = append(c.cursors, cursor{C: uint64(view), T: &seq, I: false}.String())
 	}
 	return c, nil
+}
+
+// checkFilter returns an error if a filter is one that the service refuses.
+func checkFilter(args, filter arguments) error {
+	scan, scanned, err := args.number("scanLimit")
+	if err != nil {
+		return err
+	}
+	if scan > maxScan {
+		return problemOf(badUserInput, "Scan limit exceeds max limit of '%d'", maxScan)
+	}
+	lookups := 0
+	for _, name := range []string{"recvAddress", "inputObject", "changedObject", "kind"} {
+		if filter.has(name) {
+			lookups++
+		}
+	}
+	if lookups > 1 && !scanned {
+		return problemOf(badUserInput, "A scan limit must be specified for the given filter combination")
+	}
+	if ids, _ := filter["transactionIds"].([]any); len(ids) > maxIDs {
+		return problemOf(badUserInput, "Transaction IDs exceed max limit of '%d'", maxIDs)
+	}
+	return nil
+}
+
+// window returns the sequence numbers, from lo to below hi, that a page may be
+// taken from. ok is false if the page is empty.
+func (q *query) window(p page, filter arguments, view int64) (lo, hi int, ok bool, err error) {
+	alone := filter.has("affectedAddress")
+	for name := range filter {
+		alone = alone && (name == "affectedAddress" || !filter.has(name))
+	}
+	oldest := q.n.oldest()
+	if !alone {
+		if lo, hi, ok, err = q.bounds(filter, view); err != nil || !ok {
+			return 0, 0, false, err
+		}
+		if q.n.fallback && filter.has("transactionIds") {
+			oldest = 0
+		}
+		return max(lo, oldest), hi, true, nil // rows before are missing without a word
+	}
+	// affectedAddress alone says what is missing, or has an archive
+	// (types/transaction_block, prune/transaction_blocks_by_affected_address.snap).
+	if q.n.fallback {
+		oldest = 0
+	} else if err := q.pruned(p, filter.text("affectedAddress"), view, oldest); err != nil {
+		return 0, 0, false, err
+	}
+	if view >= int64(len(q.n.chain.checkpoints)) {
+		return 0, 0, false, nil
+	}
+	return oldest, q.n.chain.checkpoints[view].total, true, nil
+}
+
+// pruned returns an error if a page of what affected an address may lack what is
+// pruned. A page from the newest end just ends there.
+func (q *query) pruned(p page, address string, view int64, oldest int) error {
+	switch {
+	case view < q.n.pruned:
+		return problemOf(dataPruned, "Requested data has been pruned: checkpoint %d has been pruned", view)
+	case q.n.pruned > 0 && !p.back && p.after == nil:
+		return problemOf(dataPruned, "Requested data has been pruned: DB may be missing earliest history for address %s due to pruning", address)
+	}
+	for _, c := range []*cursor{p.after, p.before} {
+		if c != nil && c.T != nil && *c.T < oldest {
+			return problemOf(dataPruned, "Requested data has been pruned: transaction %d has been pruned (min available: %d)", *c.T, oldest)
+		}
+	}
+	return nil
 }
 
 // bounds turns checkpoint bounds into sequence numbers by reading the rows of
@@ -568,7 +585,7 @@ func (q *query) objects(typ string, args arguments, all func(view int64) []*obje
 	}
 	if p.before != nil {
 		i, found := slices.BinarySearchFunc(rows, struct{}{}, compare(p.before))
-		rows = rows[:i+number(found)]
+		rows = rows[:i+one(found)]
 	}
 	prev, next, rows := cut(p, rows,
 		func(o *object) bool { return o.id.String() == p.after.O },

@@ -17,10 +17,10 @@ type Transfer struct {
 }
 
 // Payment is a transaction that the simulator makes by itself, with coins that it
-// conjures up for it. It is executed at once, without [Config].Execution, and
-// whatever [Node.Misbehave] says.
+// adds for the purpose. It is executed at once: [Config].Execution and
+// [Node.Misbehave] do not apply.
 type Payment struct {
-	// From pays; a key of its own, made for this payment, if nil. A payer's
+	// From pays; a new key if nil. A payer's
 	// coins are added as needed.
 	From *txn.Key
 	// Sponsor pays for the gas, if not nil.

@@ -107,7 +107,7 @@ func TestPages(t *testing.T) {
 	}
 }
 
-// A cursor pins the view: further pages show nothing newer (2.1, 4).
+// A cursor pins the view: further pages show nothing newer.
 func TestCursorPinsTheView(t *testing.T) {
 	w := newWorld(t, Config{})
 	shop := address()
@@ -118,7 +118,7 @@ func TestCursorPinsTheView(t *testing.T) {
 	w.paid(Payment{Transfers: []Transfer{{To: shop, Amount: 2}}})
 	w.Step()
 	if digests, _ := w.list(shop, map[string]any{"first": 5, "after": end}); len(digests) != 0 {
-		t.Errorf("after a stored cursor: got %v, want nothing, for ever", digests)
+		t.Errorf("after a stored cursor: got %v, want nothing", digests)
 	}
 	if digests, _ := w.list(shop, map[string]any{"first": 5}); len(digests) != 2 || digests[0] != first {
 		t.Errorf("without a cursor: got %v, want 2", digests)
@@ -144,8 +144,7 @@ func TestCursorPinsTheView(t *testing.T) {
 	}
 }
 
-// The rules of pruning (2.1, 1–3 and 6), as
-// iota-graphql-e2e-tests/tests/prune has them.
+// The rules of pruning, as in iota-graphql-e2e-tests/tests/prune.
 func TestPruned(t *testing.T) {
 	w := newWorld(t, Config{})
 	shop := address()
@@ -239,7 +238,7 @@ func TestAvailableRange(t *testing.T) {
 	}
 }
 
-// Balance changes come in pages of 50 at most, the rest by digest (2.1, 5).
+// Balance changes come in pages of 50 at most, the rest by digest.
 func TestManyRecipients(t *testing.T) {
 	w := newWorld(t, Config{})
 	var transfers []Transfer
@@ -339,10 +338,9 @@ func TestFinality(t *testing.T) {
 	}
 	w.clock.advance(time.Second)
 	if got, _ := w.list(shop, nil); slices.Contains(got, never) {
-		t.Errorf("held back for ever: got %v", got)
+		t.Errorf("held back indefinitely: got %v", got)
 	}
 	w.HoldBack(0)
-	w.Release()
 	w.Step()
 	w.clock.advance(time.Second)
 	if got, _ := w.list(shop, nil); !slices.Contains(got, never) {
@@ -375,7 +373,7 @@ func TestPayments(t *testing.T) {
 		{"failed and sponsored", Payment{From: &k, Sponsor: &sponsor, Fail: true, Transfers: []Transfer{{To: a, Amount: 7}}}, true, map[txn.Address]string{a: "", k.Address(): ""}},
 		{"to itself", Payment{From: &k, Transfers: []Transfer{{To: k.Address(), Amount: 7}}}, false, map[txn.Address]string{k.Address(): "-1980400"}},
 		{"another coin", Payment{Transfers: []Transfer{{To: a, Amount: 5e9, Coin: fake}}}, false, map[txn.Address]string{a: ""}},
-		{"another coin beside", Payment{Transfers: []Transfer{{To: a, Amount: 5e9, Coin: fake}, {To: a, Amount: 3}}}, false, map[txn.Address]string{a: "3"}},
+		{"another coin as well", Payment{Transfers: []Transfer{{To: a, Amount: 5e9, Coin: fake}, {To: a, Amount: 3}}}, false, map[txn.Address]string{a: "3"}},
 		{"NFT", Payment{Transfers: []Transfer{{To: a, NFT: true}}}, false, map[txn.Address]string{a: ""}},
 	} {
 		digest, err := w.Pay(test.p)

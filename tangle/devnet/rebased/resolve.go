@@ -172,7 +172,7 @@ func (q *query) mutate(name string, args arguments) (node, error) {
 	case errors.Is(err, errLost):
 		return nil, err
 	case err != nil:
-		return nil, fmt.Errorf("Unable to execute transaction: %w", err)
+		return nil, internalProblem("Unable to execute transaction: %v", err)
 	}
 	return executionNode{x}, nil
 }
@@ -192,7 +192,7 @@ func (q *query) dryRun(args arguments) (any, error) {
 	}
 	x, err := q.n.dryRun(t, raw)
 	if err != nil {
-		return nil, fmt.Errorf("Unable to dry run transaction: %w", err)
+		return nil, internalProblem("Unable to dry run transaction: %v", err)
 	}
 	return dryRunNode{x}, nil
 }
@@ -680,7 +680,7 @@ func (t txNode) field(q *query, name string, _ arguments) (any, error) {
 		return all, nil
 	case "effects":
 		if q.n.unreadable[x.digest] {
-			return nil, errors.New("Error deserializing transaction effects")
+			return nil, internalProblem("Error deserializing transaction effects")
 		}
 		return effectsNode(t), nil
 	case "expiration":
@@ -941,12 +941,13 @@ func (e effectsNode) field(q *query, name string, args arguments) (any, error) {
 		}
 		return nil, nil
 	case "dependencies":
-		return q.indexed("Dependency", args, len(x.depends), func(i int) node {
-			if x := q.n.readable(x.depends[i]); x != nil {
-				return txNode{x: x}
+		var all []txNode
+		for _, d := range x.depends {
+			if x := q.n.readable(d); x != nil {
+				all = append(all, txNode{x: x})
 			}
-			return txNode{x: q.n.chain.genesis}
-		})
+		}
+		return q.indexed("Dependency", args, len(all), func(i int) node { return all[i] })
 	case "gasEffects":
 		return gasEffectsNode{x}, nil
 	case "objectChanges":

@@ -3,7 +3,6 @@ package rebased
 import (
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/iotoll/iotoll/tangle/rebased/txn"
 )
@@ -18,9 +17,9 @@ func rejected(format string, args ...any) error {
 }
 
 var (
-	// errTimeout says that finality was not reached in time. The transaction may
+	// errTimeout says that finality was not reached in the time allowed. The transaction may
 	// be executed all the same.
-	errTimeout = errors.New("Transaction timed out before reaching finality")
+	errTimeout = errors.New("timed out before finality")
 	// errLost closes the connection.
 	errLost = errors.New("answer lost")
 )
@@ -86,7 +85,7 @@ func (n *Node) submit(raw []byte, signatures []string) (*transaction, error) {
 		c.inFlight[v] = digest
 	}
 	c.mu.Unlock()
-	time.Sleep(n.execution) // as consensus goes on, whether or not the client waits
+	n.sleep(n.execution) // as consensus goes on, whether or not the client waits
 
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -95,7 +94,7 @@ func (n *Node) submit(raw []byte, signatures []string) (*transaction, error) {
 			delete(c.inFlight, v)
 		}
 	}
-	x := c.byDigest[digest] // somebody sent the same bytes meanwhile
+	x := c.byDigest[digest] // another client sent the same bytes meanwhile
 	if x == nil {
 		if err := c.refuse(t, raw, false); err != nil {
 			return nil, err
