@@ -334,7 +334,7 @@ func TestHeldBack(t *testing.T) {
 		w.step(time.Second)
 	}
 	w.want()
-	w.node.Release()
+	w.node.HoldBack(0)
 	w.step(time.Second)
 	w.want(d)
 }
