@@ -44,6 +44,7 @@ type world struct {
 
 	mu        sync.Mutex
 	clock     time.Time
+	spoil     atomic.Value // func(request, answer string) string, makes other answers
 	onRequest atomic.Value // func(int64), told of the number of each request
 	asked     atomic.Int64 // requests
 	sent      atomic.Int64 // bytes of the longest request
@@ -101,6 +102,12 @@ func (w *world) count(n http.Handler) http.Handler {
 		}
 		w.sent.Store(max(w.sent.Load(), int64(len(body))))
 		r.Body = io.NopCloser(bytes.NewReader(body))
+		if spoil, ok := w.spoil.Load().(func(request, answer string) string); ok && spoil != nil {
+			rec := httptest.NewRecorder()
+			n.ServeHTTP(rec, r)
+			io.WriteString(rw, spoil(string(body), rec.Body.String()))
+			return
+		}
 		n.ServeHTTP(&counted{rw, &w.got}, r)
 	})
 }
@@ -489,6 +496,51 @@ func TestUnreadable(t *testing.T) {
 	w.want()
 	if m := w.marks[w.to[0].String()]; m.Position < at {
 		t.Errorf("mark is still %d", m.Position)
+	}
+}
+
+// TestSpoiled: a transaction that makes every answer fail that would hold its
+// details, rather than being null, holds up nothing either.
+func TestSpoiled(t *testing.T) {
+	for name, spoilt := range map[string]string{
+		"errors":   `{"data":null,"errors":[{"message":"oh","extensions":{"code":"INTERNAL_SERVER_ERROR"}}]}`,
+		"too long": `{"data":"` + strings.Repeat(" ", 33<<20) + `"}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, 2, 1)
+			w.poll()
+			a, b, c := w.john(iota), w.john(2*iota), w.john(3*iota)
+			for range 7 {
+				w.pay(devnet.Payment{Transfers: []devnet.Transfer{{To: w.to[1], Amount: iota}}})
+			}
+			w.step(time.Second)
+			at := w.node.Tip()
+			w.spoil.Store(func(request, answer string) string {
+				if strings.Contains(answer, b) && strings.Contains(request, "balanceChanges") {
+					return spoilt
+				}
+				return answer
+			})
+			for range 3 {
+				if batch, err := w.poll(); err != nil || !slices.Contains(batch.Partial, w.to[0].String()) {
+					t.Errorf("got %v, partial is %v", err, batch.Partial)
+				}
+				w.step(2 * time.Second)
+			}
+			if len(w.first) != 9 || !w.first[a+"/"+w.to[0].String()] || !w.first[c+"/"+w.to[0].String()] {
+				t.Errorf("got %d payments, want 9: %v", len(w.first), w.first)
+			}
+			if m := w.marks[w.to[0].String()]; m.Position >= at {
+				t.Errorf("mark %d passed the unread transaction at %d", m.Position, at)
+			}
+			w.spoil.Store(func(_, answer string) string { return answer })
+			w.step(time.Minute)
+			w.want(b)
+			w.step(time.Second)
+			if batch := w.want(); len(batch.Partial) > 0 || len(w.found) != 10 {
+				t.Errorf("partial is %v, got %d payments", batch.Partial, len(w.found))
+			}
+		})
 	}
 }
 
