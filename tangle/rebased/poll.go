@@ -179,7 +179,7 @@ func (l *Ledger) pollGroup(ctx context.Context, n *node, group []*deposit) (stat
 	}
 	answer, err := n.client.Do(ctx, pollDocument(len(group), n.by), variables, &a)
 	var errs graphql.Errors
-	if errors.As(err, &errs) && n.by == affected && errs.Mention(string(affected)) {
+	if errors.As(err, &errs) && n.by == affected && errs.Unknown(string(affected)) {
 		l.cfg.Log.WithError(err).WithField("node", n.client.Name()).
 			Warn("node lacks the filter affectedAddress: payments that it has pruned cannot be noticed")
 		n.by = received

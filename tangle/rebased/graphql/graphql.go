@@ -82,6 +82,7 @@ func (c *Client) Do(ctx context.Context, document string, variables map[string]a
 	}
 	r.Header.Set("Content-Type", "application/json")
 	r.Header.Set("Accept", "application/json")
+	r.Header.Set("User-Agent", "iotoll")
 	response, err := c.http.Do(r)
 	if err != nil {
 		return Answer{}, withoutURL(err)
@@ -204,11 +205,16 @@ func (e Errors) Error() string {
 	return strings.Join(all, "; ")
 }
 
-// Mention reports whether a message contains text.
-func (e Errors) Mention(text string) bool {
+// Unknown reports whether an error says that the schema lacks a name: the request
+// was refused, without any of the codes of a server that could not answer it.
+func (e Errors) Unknown(name string) bool {
 	for _, one := range e {
-		if strings.Contains(one.Message, text) {
-			return true
+		switch one.Extensions.Code {
+		case "INTERNAL_SERVER_ERROR", "REQUEST_TIMEOUT", "DATA_PRUNED":
+		default:
+			if strings.Contains(one.Message, name) {
+				return true
+			}
 		}
 	}
 	return false
