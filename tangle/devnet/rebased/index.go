@@ -14,7 +14,7 @@ type index struct {
 	received map[txn.Address][]int
 	sent     map[txn.Address][]int
 	held     map[txn.Address][]*holding // what an address holds or held, by object ID
-	touched  map[txn.Address]bool       // whose holdings are not in order
+	fresh    map[txn.Address][]*holding // what is to be added to that; those who lost something are keys as well
 	newest   map[txn.Address]*holding   // by object
 }
 
@@ -29,7 +29,7 @@ type holding struct {
 func newIndex() index {
 	return index{
 		affected: make(map[txn.Address][]int), received: make(map[txn.Address][]int), sent: make(map[txn.Address][]int),
-		held: make(map[txn.Address][]*holding), touched: make(map[txn.Address]bool), newest: make(map[txn.Address]*holding),
+		held: make(map[txn.Address][]*holding), fresh: make(map[txn.Address][]*holding), newest: make(map[txn.Address]*holding),
 	}
 }
 
@@ -64,8 +64,7 @@ func (ix *index) include(x *transaction) {
 func (ix *index) add(o *object, from int64) {
 	h := &holding{object: o, from: from, to: math.MaxInt64, before: ix.remove(o.id, from)}
 	ix.newest[o.id] = h
-	ix.held[o.owner] = append(ix.held[o.owner], h)
-	ix.touched[o.owner] = true
+	ix.fresh[o.owner] = append(ix.fresh[o.owner], h)
 }
 
 // remove ends the newest version of an object with a checkpoint, and returns the
@@ -76,7 +75,9 @@ func (ix *index) remove(id txn.Address, at int64) *holding {
 		return nil
 	}
 	h.to = at
-	ix.touched[h.owner] = true
+	if _, ok := ix.fresh[h.owner]; !ok {
+		ix.fresh[h.owner] = nil
+	}
 	if h.before != nil && h.before.to < at-consistentCheckpoints {
 		h.before = nil
 	}
@@ -88,17 +89,30 @@ func (ix *index) remove(id txn.Address, at int64) *holding {
 
 // settle brings what changed into order, after a checkpoint.
 func (ix *index) settle(tip int64) {
-	for a := range ix.touched {
-		list := slices.DeleteFunc(ix.held[a], func(h *holding) bool { return h.from >= h.to || h.to < tip-consistentCheckpoints })
-		slices.SortFunc(list, func(a, b *holding) int {
-			if c := bytes.Compare(a.id[:], b.id[:]); c != 0 {
-				return c
-			}
-			return int(a.from - b.from)
-		})
-		ix.held[a] = list
+	compare := func(a, b *holding) int {
+		if c := bytes.Compare(a.id[:], b.id[:]); c != 0 {
+			return c
+		}
+		return int(a.from - b.from)
 	}
-	clear(ix.touched)
+	for a, fresh := range ix.fresh {
+		slices.SortFunc(fresh, compare)
+		old := ix.held[a]
+		merged := make([]*holding, 0, len(old)+len(fresh))
+		for len(old)+len(fresh) > 0 {
+			var h *holding
+			if len(fresh) == 0 || len(old) > 0 && compare(old[0], fresh[0]) < 0 {
+				h, old = old[0], old[1:]
+			} else {
+				h, fresh = fresh[0], fresh[1:]
+			}
+			if h.from < h.to && h.to >= tip-consistentCheckpoints {
+				merged = append(merged, h)
+			}
+		}
+		ix.held[a] = merged
+	}
+	clear(ix.fresh)
 }
 
 // owned returns what an address held at a checkpoint, by ID.

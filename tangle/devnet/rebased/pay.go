@@ -53,13 +53,15 @@ func (n *Node) pay(p Payment) (*transaction, error) {
 	if len(p.Transfers) == 0 {
 		return nil, errors.New("pay: no transfers")
 	}
-	if p.From == nil {
-		k := txn.NewKey()
-		p.From = &k
-	}
 	n.chain.mu.Lock()
 	defer n.chain.mu.Unlock()
 	c := n.chain
+	coinOf := c.coinOf
+	if p.From == nil { // it has no coins yet
+		k := txn.NewKey()
+		p.From = &k
+		coinOf = func(owner txn.Address, nanos uint64) txn.ObjectRef { return c.fund(owner, txn.IOTA, nanos).ref() }
+	}
 	payer := p.From.Address()
 	t := txn.Transaction{Sender: payer, Gas: txn.Gas{Owner: payer, Price: referenceGasPrice, Budget: payBudget}}
 	signers := []txn.Key{*p.From}
@@ -90,9 +92,9 @@ func (n *Node) pay(p Payment) (*transaction, error) {
 		t.Gas.Owner = sponsor
 		t.Gas.Coins = []txn.ObjectRef{c.coinOf(sponsor, payBudget)}
 		signers = append(signers, *p.Sponsor)
-		from = input(txn.Owned(c.coinOf(payer, need-payBudget)))
+		from = input(txn.Owned(coinOf(payer, need-payBudget)))
 	default:
-		t.Gas.Coins = []txn.ObjectRef{c.coinOf(payer, need)}
+		t.Gas.Coins = []txn.ObjectRef{coinOf(payer, need)}
 	}
 	for i, tr := range p.Transfers {
 		to := input(txn.PureAddress(tr.To))
