@@ -15,6 +15,7 @@ import (
 
 	"github.com/gofrs/flock"
 
+	"github.com/iotoll/iotoll/tangle/rebased"
 	"github.com/iotoll/iotoll/tangle/rebased/graphql"
 	"github.com/iotoll/iotoll/tangle/rebased/txn"
 )
@@ -37,6 +38,9 @@ const (
 	maxBody    = 4 << 20 // bytes of an answer
 	maxMessage = 4096    // bytes of a memo; the seller reads no more
 )
+
+// currency is how amounts are written in errors.
+var currency = rebased.Notation{}.Currency()
 
 // Faults of paying, for errors.Is. ErrInsufficient is another one.
 var (
@@ -132,7 +136,7 @@ func (w *Rebased) Pay(ctx context.Context, to string, amount int64, memo string)
 		case err != nil && !errors.Is(err, ErrDead) && !errors.Is(err, ErrFailed):
 			t := left.transfer()
 			t.Resumed = true
-			return t, fmt.Errorf("an earlier payment of %d nanos to %s: %w", left.Amount, left.To, err)
+			return t, fmt.Errorf("an earlier payment of %s to %s: %w", currency.Format(left.Amount), left.To, err)
 		case err == nil && left.same(to, amount, memo):
 			t := left.transfer()
 			t.Resumed = true
@@ -302,6 +306,25 @@ type purse struct {
 	total int64  // of coins
 }
 
+// insufficient is the ErrInsufficient of today's network.
+type insufficient struct {
+	purse
+	amount, gas int64
+}
+
+// Error names what there is and what is wanted.
+func (e *insufficient) Error() string {
+	where := ""
+	if len(e.coins) == maxCoins {
+		where = fmt.Sprintf(" in the %d largest coins", maxCoins)
+	}
+	return fmt.Sprintf("not enough funds: %s%s, want %s and %s for gas",
+		currency.Format(e.total), where, currency.Format(e.amount), currency.Format(e.gas))
+}
+
+// Is reports whether target is ErrInsufficient.
+func (e *insufficient) Is(target error) bool { return target == ErrInsufficient }
+
 // prepare builds and signs a payment.
 func (w *Rebased) prepare(ctx context.Context, node *graphql.Client, key txn.Key, to txn.Address, amount int64, memo string) (*entry, error) {
 	f, err := w.open(ctx, node, key.Address(), amount)
@@ -309,7 +332,7 @@ func (w *Rebased) prepare(ctx context.Context, node *graphql.Client, key txn.Key
 		return nil, fmt.Errorf("look for coins at %s: %w", node.Name(), err)
 	}
 	if f.total-minBudget < amount {
-		return nil, fmt.Errorf("%w: %d nanos in %d coins, want %d and %d for gas", ErrInsufficient, f.total, len(f.coins), amount, minBudget)
+		return nil, &insufficient{f, amount, minBudget}
 	}
 	t := txn.Transaction{
 		Inputs: []txn.Input{txn.PureU64(uint64(amount)), txn.PureAddress(to)},
@@ -333,11 +356,11 @@ func (w *Rebased) prepare(ctx context.Context, node *graphql.Client, key txn.Key
 	}
 	budget := max(gas+gas/2, minBudget)
 	if budget > maxBudget {
-		return nil, fmt.Errorf("dry run at %s: gas of %d nanos, want at most %d", node.Name(), gas, maxBudget*2/3)
+		return nil, fmt.Errorf("dry run at %s: gas of %s, want at most %s", node.Name(), currency.Format(gas), currency.Format(maxBudget*2/3))
 	}
 	t.Gas.Budget = uint64(budget)
 	if f.total-amount < int64(t.Gas.Budget) {
-		return nil, fmt.Errorf("%w: %d nanos in %d coins, want %d and %d for gas", ErrInsufficient, f.total, len(f.coins), amount, t.Gas.Budget)
+		return nil, &insufficient{f, amount, budget}
 	}
 	b := t.Encode()
 	return &entry{
