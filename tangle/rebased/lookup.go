@@ -94,10 +94,11 @@ func (l *Ledger) resolve(ctx context.Context, first *node) []tangle.Payment {
 	defer l.mu.Unlock()
 	for _, p := range due {
 		if !l.agreed(p.u) {
-			if len(p.u.votes) > 0 {
-				p.u.err = errAgree
+			wait := maxRetry
+			if len(p.u.votes) > 0 { // it can be read, and only other nodes are missing
+				p.u.err, wait = errAgree, maxAsk
 			}
-			p.u.next = now.Add(min(time.Second<<min(p.u.fails, 10), maxRetry))
+			p.u.next = now.Add(min(time.Second<<min(p.u.fails, 10), wait))
 			p.u.fails++
 			continue
 		}

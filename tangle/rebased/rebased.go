@@ -88,6 +88,7 @@ const (
 	maxUnread = 1000
 	// maxChanges bounds the pages of balance changes of one transaction.
 	maxChanges = 60
+	maxAsk     = 5 * time.Second  // between attempts to have other nodes confirm a payment
 	maxRetry   = time.Minute      // between attempts at a transaction that cannot be read
 	patience   = 10 * time.Second // before they are complained about
 	maxIdle    = 3                // pages in a row that may bring nothing new

@@ -862,8 +862,8 @@ func TestAgree(t *testing.T) {
 	for !w.first[b+"/"+w.to[0].String()] {
 		w.step(time.Second)
 		w.poll()
-		if w.now().Sub(start) > 75*time.Second {
-			t.Fatal("not agreed on within 75 s")
+		if w.now().Sub(start) > 20*time.Second {
+			t.Fatal("not agreed on within 20 s")
 		}
 	}
 	if w.step(time.Second); len(w.want().Partial) != 0 {
