@@ -85,13 +85,13 @@ const tipDocument = `query Tip{` + tip + ` checkpoints(first:1){nodes{sequenceNu
 // markDocument asks whether a node still has a checkpoint, and which is the first.
 const markDocument = `query Mark($mark:UInt53){` + tip + ` checkpoints(first:1){nodes{sequenceNumber}} mark:checkpoint(id:{sequenceNumber:$mark}){sequenceNumber}}`
 
-// balancesDocument asks for the balances of n addresses, $a0 and on, answered as
-// a0 and on.
+// balancesDocument asks for the tip, the first checkpoint, and the balances of n
+// addresses, $a0 and on, answered as a0 and on.
 func balancesDocument(n int) string {
 	var head, body strings.Builder
 	for i := range n {
 		fmt.Fprintf(&head, ",$a%d:IotaAddress!", i)
 		fmt.Fprintf(&body, "a%d:address(address:$a%d){balance(type:\"0x2::iota::IOTA\"){totalBalance}}\n", i, i)
 	}
-	return fmt.Sprintf("query Balances(%s){%s\n%s}", head.String()[1:], tip, body.String())
+	return fmt.Sprintf("query Balances(%s){%s checkpoints(first:1){nodes{sequenceNumber}}\n%s}", head.String()[1:], tip, body.String())
 }

@@ -33,9 +33,10 @@ func pollAnswer(tip, previous string, blocks ...string) string {
 // FuzzAnswers: no answer makes the ledger panic, read on for ever, return what is
 // no payment to us, or move a mark back or beyond the tip that it was told.
 func FuzzAnswers(f *testing.F) {
-	good := block("SUCCESS", change(jane, long, "5000"))
+	const digest, another = `"8j7hjSupWgbaNiYSiDMLLTXjEHbER2Ch7gdBYBxYqMwV"`, `"2er7C7AakCC9bFK9v9skRgPVnmd9i8Ky5hb5i4PkUWnE"`
+	good := strings.Replace(block("SUCCESS", change(jane, long, "5000")), `"D"`, digest, 1)
 	f.Add(pollAnswer("9", "false", good), pollAnswer("9", "false", good))
-	f.Add(pollAnswer("9", "true", good), pollAnswer("9", "true", strings.ReplaceAll(good, `"D"`, `"E"`)))
+	f.Add(pollAnswer("9", "true", good), pollAnswer("9", "true", strings.ReplaceAll(good, digest, another)))
 	f.Add(pollAnswer("9", "false", strings.Replace(good, `"effects":{`, `"x":{`, 1)), `{"data":{"chainIdentifier":"2304aa97","t0":`+good+`}}`)
 	f.Add(pollAnswer("9", "false", strings.Replace(good, `"hasNextPage":false,"endCursor":null`, `"hasNextPage":true,"endCursor":"c"`, 1)), `{"data":{"chainIdentifier":"2304aa97","t0":`+good+`}}`)
 	f.Add(`{"data":null,"errors":[{"message":"unknown field \"affectedAddress\""}]}`, pollAnswer("9", "false", good))

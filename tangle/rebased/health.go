@@ -62,6 +62,22 @@ func (l *Ledger) Health() []tangle.NodeHealth {
 	return all
 }
 
+// Tip is the newest checkpoint of the ledger.
+type Tip struct {
+	Chain    string    // the chain identifier: 8 hexadecimal digits
+	Position int64     // the checkpoint's number
+	Time     time.Time // by the ledger's clock; zero if unknown
+	Read     time.Time // by ours, when a node last reported it
+}
+
+// Tip returns the newest checkpoint that any node reported; the zero value if none
+// did. It may be called at any time.
+func (l *Ledger) Tip() Tip {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.tip
+}
+
 // Unread is a transaction that affects a deposit address and cannot be read, or
 // that too few nodes agree on.
 type Unread struct {
@@ -90,7 +106,7 @@ func (l *Ledger) Unread() []Unread {
 	return all
 }
 
-// best returns the newest checkpoint that any node told of. mu is held.
+// best returns the newest checkpoint that any node reported. mu is held.
 func (l *Ledger) best() int64 {
 	var best int64
 	for _, n := range l.nodes {
@@ -99,7 +115,7 @@ func (l *Ledger) best() int64 {
 	return best
 }
 
-// still is for how long the tip has stood still. mu is held.
+// still returns for how long the tip has stood still. mu is held.
 func (n *node) still(now time.Time) time.Duration {
 	if n.indexAt.IsZero() {
 		return 0
@@ -139,13 +155,13 @@ func (l *Ledger) dueExamine() bool {
 	order := l.order()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	// The tip of the node that is read may stand still because the node is cut
-	// off. It is compared with the others every few seconds then.
+	// While the tip of the node that is read stands still, the node may be cut off
+	// from the network. It is then compared with the others every few seconds.
 	return len(order) > 0 && order[0].still(now) > staleAfter && l.examineAt.Sub(now) < examineEvery-staleAfter
 }
 
-// examine asks all nodes at once where they are, but for those that were found
-// bad a short time ago.
+// examine asks all nodes in parallel for their tips, except those that are in
+// their back-off.
 func (l *Ledger) examine(ctx context.Context) {
 	var all sync.WaitGroup
 	now := l.cfg.Now()
@@ -166,11 +182,7 @@ func (l *Ledger) examine(ctx context.Context) {
 				err = l.admit(n, answer, t.status)
 			}
 			errs[i] = err
-			if err == nil && len(t.Checkpoints.Nodes) > 0 {
-				l.mu.Lock()
-				n.start = t.Checkpoints.Nodes[0].SequenceNumber
-				l.mu.Unlock()
-			}
+			l.keeps(n, t)
 		})
 	}
 	all.Wait()
@@ -187,7 +199,7 @@ func (l *Ledger) examine(ctx context.Context) {
 	}
 }
 
-// status is what every poll says of the node.
+// status is the part of each answer that describes the node.
 type status struct {
 	ChainIdentifier string
 	Checkpoint      *struct {
@@ -196,6 +208,7 @@ type status struct {
 	}
 }
 
+// tipAnswer is the answer to tipDocument.
 type tipAnswer struct {
 	status
 	Checkpoints struct {
@@ -203,7 +216,8 @@ type tipAnswer struct {
 	}
 }
 
-// admit decides whether a node that answered is of use, and notes where it is.
+// admit returns an error if the node that answered must not be used; otherwise it
+// records the node's tip.
 func (l *Ledger) admit(n *node, answer graphql.Answer, s status) error {
 	if err := l.sameChain(n, s.ChainIdentifier); err != nil {
 		return err
@@ -223,7 +237,20 @@ func (l *Ledger) admit(n *node, answer graphql.Answer, s status) error {
 		n.index, n.indexAt, n.frozenTold = s.Checkpoint.SequenceNumber, now, false
 	}
 	n.usable = true
+	at, err := time.Parse(time.RFC3339, s.Checkpoint.Timestamp)
+	if err == nil && s.Checkpoint.SequenceNumber >= l.tip.Position {
+		l.tip = Tip{Chain: s.ChainIdentifier, Position: s.Checkpoint.SequenceNumber, Time: at.UTC(), Read: now}
+	}
 	return nil
+}
+
+// keeps records the first checkpoint that a node still has.
+func (l *Ledger) keeps(n *node, t tipAnswer) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if first := t.Checkpoints.Nodes; len(first) > 0 {
+		n.start = first[0].SequenceNumber
+	}
 }
 
 // sameChain refuses a node on another chain than the one that is read.
@@ -242,7 +269,7 @@ func (l *Ledger) sameChain(n *node, chain string) error {
 	return nil
 }
 
-// failed notes that a node is of no use for a while.
+// failed records an error of a node and starts its back-off.
 func (l *Ledger) failed(n *node, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -268,8 +295,8 @@ func (l *Ledger) failed(n *node, err error) {
 	}
 }
 
-// hurry has all nodes tried again soon: none of them works. A node that asked to
-// be left alone is.
+// hurry shortens the back-off of all nodes to maxOutage, except where the node
+// itself asked for more time.
 func (l *Ledger) hurry() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -281,7 +308,7 @@ func (l *Ledger) hurry() {
 	}
 }
 
-// worked notes that a node answered well.
+// worked records that a node answered, and ends its back-off.
 func (l *Ledger) worked(n *node) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -295,7 +322,7 @@ func (l *Ledger) worked(n *node) {
 	if n.still(now) > frozenAfter && !n.frozenTold {
 		n.frozenTold = true
 		l.cfg.Log.WithFields(logrus.Fields{"node": n.client.Name(), "checkpoint": n.index, "since": n.indexAt.UTC().Format(time.RFC3339)}).
-			Warn("node stands still, new payments are not seen")
+			Warn("node stands still: new payments are not seen")
 	}
 }
 
@@ -312,69 +339,12 @@ func (l *Ledger) nobody(faults []error) error {
 	return errors.Join(faults...)
 }
 
-// share is ctx with the part of its time that one of so many nodes may take. All
-// requests to a node may be in time, and together leave none to the others.
+// share returns ctx with a deadline that leaves an equal part of the time to each
+// of the nodes.
 func share(ctx context.Context, nodes int) (context.Context, context.CancelFunc) {
 	deadline, ok := ctx.Deadline()
 	if !ok || nodes == 1 {
 		return context.WithCancel(ctx)
 	}
 	return context.WithTimeout(ctx, time.Until(deadline)/time.Duration(nodes))
-}
-
-// Balances implements tangle.Inspector. Whether a key was used says nothing on
-// this ledger: Spent is always false.
-func (l *Ledger) Balances(ctx context.Context) ([]tangle.Balance, error) {
-	var faults []error
-	nodes := l.order()
-	for i, n := range nodes {
-		nodeCtx, cancel := share(ctx, len(nodes)-i)
-		all, err := l.balances(nodeCtx, n)
-		cancel()
-		if err != nil {
-			if ctx.Err() == nil {
-				l.failed(n, err)
-			}
-			faults = append(faults, fmt.Errorf("node %s: %w", n.client.Name(), err))
-			continue
-		}
-		l.worked(n)
-		return all, nil
-	}
-	return nil, fmt.Errorf("read balances: %w", l.nobody(faults))
-}
-
-func (l *Ledger) balances(ctx context.Context, n *node) ([]tangle.Balance, error) {
-	var all []tangle.Balance
-	for group := range slices.Chunk(l.deposits, perRequest) {
-		var a struct {
-			status
-			lists[*struct {
-				Balance *struct{ TotalBalance *string }
-			}]
-		}
-		variables := make(map[string]any)
-		for i, d := range group {
-			variables[fmt.Sprintf("a%d", i)] = d.text
-		}
-		answer, err := n.client.Do(ctx, balancesDocument(len(group)), variables, &a)
-		if err == nil {
-			err = l.admit(n, answer, a.status)
-		}
-		if err != nil {
-			return nil, err
-		}
-		for i, d := range group {
-			b := tangle.Balance{Address: d.text, Node: n.client.Name(), Position: a.Checkpoint.SequenceNumber}
-			if owner := *a.at(i); owner != nil && owner.Balance != nil && owner.Balance.TotalBalance != nil {
-				if b.Amount, err = parseAmount(*owner.Balance.TotalBalance); err != nil {
-					return nil, err
-				}
-			} else if len(answer.Errors) > 0 {
-				return nil, answer.Errors
-			}
-			all = append(all, b)
-		}
-	}
-	return all, nil
 }

@@ -70,9 +70,8 @@ var (
 	errAgree      = errors.New("too few nodes say the same of it")
 )
 
-// read tells what a transaction means to an address. If the balance changes go
-// on after the page at hand, and it depends on them, more is true and the record
-// lacks the amount.
+// read returns what a transaction means to an address. more is true if the amount
+// depends on further pages of balance changes; the record then lacks it.
 func (t *transaction) read(to txn.Address) (r record, more bool, err error) {
 	if t == nil || t.Effects == nil || t.Digest == nil || t.Effects.Status == nil || t.Effects.BalanceChanges == nil {
 		return record{}, false, errIncomplete
@@ -84,6 +83,9 @@ func (t *transaction) read(to txn.Address) (r record, more bool, err error) {
 	r.position = t.Effects.Checkpoint.SequenceNumber
 	if t.Sender != nil {
 		r.sender = t.Sender.Address
+		if a, err := txn.ParseAddress(r.sender); err == nil {
+			r.sender = a.String()
+		}
 	}
 	switch *t.Effects.Status {
 	case "SUCCESS":
@@ -112,8 +114,8 @@ func (t *transaction) read(to txn.Address) (r record, more bool, err error) {
 	return r, !found && t.Effects.BalanceChanges.PageInfo.HasNextPage, nil
 }
 
-// add adds what a page changes in an address's IOTA to r; found tells whether it
-// did. Other coins count for nothing.
+// add adds the address's changes of IOTA on this page to r; found is false if
+// there are none. Other coins do not count.
 func (c *changes) add(r *record, to txn.Address) (found bool, err error) {
 	for _, n := range c.Nodes {
 		if n.Owner == nil || !to.Same(n.Owner.Address) {
@@ -142,10 +144,10 @@ func (c *changes) add(r *record, to txn.Address) (found bool, err error) {
 	return found, nil
 }
 
-// memo returns the message in a transaction's inputs: the first that is a string
-// in BCS and a message as [tangle.ParseMessage] reads it. If another one says
-// something else, the message is both, which makes it unreadable: the payment is
-// held for the seller.
+// memo returns the message in a transaction's inputs: the first input that is a
+// string in BCS and that [tangle.ParseMessage] accepts. If a later input holds a
+// different message, memo returns both, one after the other. That cannot be
+// parsed, so that the payment is held for the seller.
 func memo(inputs []struct{ Bytes *string }) ([]byte, error) {
 	var message []byte
 	var said tangle.Message
@@ -173,7 +175,7 @@ func memo(inputs []struct{ Bytes *string }) ([]byte, error) {
 	return message, nil
 }
 
-// equal reports whether two nodes say the same.
+// equal reports whether two nodes gave the same record.
 func (r record) equal(o record) bool {
 	return r.digest == o.digest && r.position == o.position && r.final.Equal(o.final) && r.sender == o.sender &&
 		r.amount == o.amount && bytes.Equal(r.message, o.message)
@@ -182,8 +184,7 @@ func (r record) equal(o record) bool {
 // payment returns the payment that a record is.
 func (r record) payment(address string, now time.Time) tangle.Payment {
 	return tangle.Payment{
-		// Both, however many deposit addresses there are: the ID must not depend
-		// on the configuration.
+		// The ID must not depend on how many addresses are configured.
 		ID: r.digest + "/" + address, Ledger: name, Address: address, Amount: r.amount, Message: r.message,
 		Reference: r.sender, Sender: r.sender, Position: r.position, Final: r.final, Seen: now, Confirmed: now,
 	}

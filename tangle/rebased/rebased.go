@@ -3,26 +3,26 @@
 //
 // A payment is a positive net change of an address's balance of exactly
 // 0x2::iota::IOTA by a successful transaction that a checkpoint includes.
-// Checkpoints are final and totally ordered. What a transaction that a deposit
-// address sent changes elsewhere is the seller's own business and no payment.
+// Checkpoints are final and totally ordered. Transactions that a deposit address
+// sent are the seller's own transfers, not payments.
 //
 // # Reading
 //
-// Each poll is one request for up to eight addresses: the chain, the tip, and
-// the newest transactions that affected each address. Only if the oldest of them
-// is newer than what was read before, pages before it are read, in the view that
-// the first page's cursor fixes. Cursors are never stored, since a cursor shows
-// nothing newer than itself: only checkpoints are.
+// A poll is one request for up to eight addresses. It asks for the chain
+// identifier, the tip, and the newest transactions that affected each address.
+// If all of these are new, the poll reads further pages back to the mark, in the
+// consistent view that the first page's cursor pins. Only checkpoints are stored,
+// never cursors: a cursor shows nothing newer than its view.
 //
-// A transaction whose details cannot be read does not hold up the others. It is
-// asked for again by its digest, its address is partial until then, and the mark
-// does not pass it.
+// A transaction whose details cannot be read does not delay the others. The
+// ledger retries it by its digest. Until that succeeds, the address is partial and
+// its mark stays before the transaction.
 //
 // # Trust
 //
-// The nodes say what was paid, and there is no proof of it that could be
-// verified. Several nodes can be made to agree on each payment. That does not
-// cover what the node that is read leaves out.
+// The nodes' answers carry no proof that could be verified. Config.Agree requires
+// several nodes to confirm each payment. It does not detect a payment that the
+// node which is read leaves out.
 package rebased
 
 import (
@@ -54,15 +54,16 @@ const dust = 1_000_000
 
 // Pace and limits of reading.
 const (
-	// overlap is how many checkpoints before the mark are read again: a minute,
-	// for readers that list late what others knew before.
+	// overlap is the number of checkpoints, about a minute's, by which an issued
+	// mark lags behind what was read. A restart reads them again.
 	overlap = 240
 	// examineEvery is the time between looks at the nodes that are not read.
 	examineEvery = 30 * time.Second
 	// staleAfter is how long the tip may stand still before the other nodes are
 	// examined; there are about four checkpoints a second.
 	staleAfter = 5 * time.Second
-	// frozenAfter is how long it may before the node counts as frozen.
+	// frozenAfter is how long the tip may stand still before the node counts as
+	// frozen.
 	frozenAfter = 30 * time.Second
 	// maxBehind is how many checkpoints a node may lag behind another before it
 	// is read last: ten seconds.
@@ -73,19 +74,21 @@ const (
 	// maxAnswer bounds an answer: eight lists of 20 transactions of the greatest
 	// size, in base64, are 28 MB.
 	maxAnswer = 32 << 20
-	// maxPages bounds what one call reads of one address; the next call goes on.
+	// maxPages bounds the pages that one call reads of one address; the next call
+	// continues.
 	maxPages = 200
-	// maxFound bounds the payments kept of one address while its history is read;
-	// newer ones are read again after these were returned. It is more than the
-	// 10,000 transactions that a checkpoint may have, since marks lie between
-	// checkpoints.
+	// maxFound bounds the payments of one address that a walk keeps. A longer walk
+	// drops the newest and reads them again once the others were returned. The
+	// bound exceeds the 10,000 transactions of a full checkpoint, because reading
+	// resumes at checkpoints.
 	maxFound  = 15000
 	trimBlock = 5000 // payments more than maxFound that are kept before the newest are dropped
-	// maxUnread bounds the transactions of one address that cannot be read. With
-	// more the address is not read on.
+	// maxUnread bounds the unread transactions of one address. At the limit,
+	// reading of the address stops until some of them can be read.
 	maxUnread = 1000
 	// maxChanges bounds the pages of balance changes of one transaction.
 	maxChanges = 60
+	maxAsk     = 5 * time.Second  // between attempts to have other nodes confirm a payment
 	maxRetry   = time.Minute      // between attempts at a transaction that cannot be read
 	patience   = 10 * time.Second // before they are complained about
 	maxIdle    = 3                // pages in a row that may bring nothing new
@@ -160,10 +163,13 @@ type Ledger struct {
 	deposits []*deposit
 	ours     map[string]bool // the deposits' addresses
 
+	pages, keep int // maxPages and maxFound, less in tests
+
 	chain     string    // that is read; empty until a mark or a node told
 	examineAt time.Time // of the nodes that are not read
 
-	mu sync.Mutex // guards the nodes' state and the deposits' unread transactions
+	mu  sync.Mutex // guards tip, the nodes' state and the deposits' unread transactions
+	tip Tip
 }
 
 // deposit is what is known of one address.
@@ -184,46 +190,6 @@ type deposit struct {
 	reminded time.Time
 }
 
-// walk is a way back through a list, finished or not.
-type walk struct {
-	node     *node
-	tip      int64 // of the view
-	floor    int64 // where to stop
-	pruned   bool  // the node does not have the checkpoint of the mark
-	before   string
-	lean     int // 1 reads few transactions at once, 2 no more than their digests
-	pages    int
-	idle     int              // pages in a row that brought nothing new
-	found    []item           // newest first
-	digests  map[string]int64 // seen, with their checkpoints
-	cut      bool             // found lacks the newest
-	oldest   int64            // checkpoint of the oldest transaction seen
-	anything bool             // oldest is known
-	done     bool
-	reached  bool // the floor, rather than the list's end
-}
-
-// item is a transaction in a list: a record or, with err, one to be asked for.
-type item struct {
-	record
-	err error
-}
-
-// unknown is the position of a transaction whose checkpoint a list does not tell.
-const unknown = -1
-
-// unread is a listed transaction that could not be read, or that too few nodes
-// agree on.
-type unread struct {
-	digest string
-	bound  int64 // it is in this checkpoint or a later one
-	since  time.Time
-	fails  int
-	next   time.Time // of the next attempt
-	votes  map[*node]record
-	err    error
-}
-
 // New checks the configuration, all of it at once. It asks no node yet.
 func New(cfg Config) (*Ledger, error) {
 	if cfg.Log == nil {
@@ -238,7 +204,7 @@ func New(cfg Config) (*Ledger, error) {
 	if cfg.Agree == 0 {
 		cfg.Agree = 1
 	}
-	l := &Ledger{cfg: cfg, ours: make(map[string]bool)}
+	l := &Ledger{cfg: cfg, ours: make(map[string]bool), pages: maxPages, keep: maxFound}
 	var faults []error
 	if len(cfg.Nodes) == 0 {
 		faults = append(faults, errors.New("nodes: required: at least one URL such as "+networks["testnet"].Node))

@@ -32,9 +32,9 @@ type Network interface {
 	Down(t *testing.T, on bool)
 }
 
-// TestLedger tests that a ledger keeps the promises of tangle.Ledger, on its own
-// and below watchers: two of them at once on one store, which end and begin again
-// while people pay and nodes and store fail now and then.
+// TestLedger tests that a ledger keeps the promises of tangle.Ledger, alone and
+// under two watchers of one store that restart at random while people pay and
+// nodes and store fail.
 func TestLedger(t *testing.T, open func(t *testing.T) Network) {
 	t.Run("notation", func(t *testing.T) { testNotation(t, open(t)) })
 	t.Run("marks", func(t *testing.T) { testMarks(t, open(t)) })
@@ -113,7 +113,7 @@ func testMarks(t *testing.T, n Network) {
 	}
 }
 
-// testWatchers pays at random and wants that every payment counts once.
+// testWatchers makes random payments and checks that each counts once.
 func testWatchers(t *testing.T, n Network, seed uint64) {
 	random := rand.New(rand.NewPCG(seed, 7))
 	filter, err := acl.ParseFilter("sensor/live")

@@ -15,6 +15,7 @@ import (
 
 	"github.com/gofrs/flock"
 
+	"github.com/iotoll/iotoll/tangle/rebased"
 	"github.com/iotoll/iotoll/tangle/rebased/graphql"
 	"github.com/iotoll/iotoll/tangle/rebased/txn"
 )
@@ -38,10 +39,13 @@ const (
 	maxMessage = 4096    // bytes of a memo; the seller reads no more
 )
 
+// currency is how amounts are written in errors.
+var currency = rebased.Notation{}.Currency()
+
 // Faults of paying, for errors.Is. ErrInsufficient is another one.
 var (
-	// ErrUndecided means that a payment was sent, and that it is not known yet
-	// whether it is executed. Calling Pay again goes on with that payment.
+	// ErrUndecided means that a payment was sent and its outcome is not known yet.
+	// The next call of Pay continues with that payment.
 	ErrUndecided = errors.New("payment is undecided")
 	// ErrDead means that a payment was not executed and never will be.
 	ErrDead = errors.New("payment is dead")
@@ -53,24 +57,23 @@ var (
 // Rebased pays from one key through one node of today's IOTA network. Fill in
 // the fields and call Pay.
 //
-// A payment is decided by its digest and never by what an error says. Its signed
-// bytes are in a journal before they are sent, and only these bytes are sent
-// again, by the next process as well, until the ledger shows the transaction or
-// cannot execute it any more.
+// The outcome of a payment is looked up by its digest and never read from an
+// error. The signed bytes are in a journal before they are sent. Until the ledger
+// shows the transaction, or cannot execute it any more, this process and later
+// ones send these bytes again and build no other payment.
 type Rebased struct {
 	// Node is the URL of a GraphQL service.
 	Node string
 
-	// KeyFile holds the key; see ReadKey. The journal and the lock, which lets
-	// one process pay at a time, stand beside it: KeyFile + ".journal" and
-	// ".lock".
+	// KeyFile holds the key; see ReadKey. KeyFile + ".journal" is the journal, and
+	// KeyFile + ".lock" the lock that lets one process pay at a time.
 	KeyFile string
 
 	// Chain is the chain identifier that the node must have; empty if any will do.
 	Chain string
 
-	// Timeout bounds each request to the node; 30 s if zero. Executing is only
-	// answered once it is final.
+	// Timeout bounds each request to the node; 30 s if zero. The node answers an
+	// execution once it is final.
 	Timeout time.Duration
 
 	// Client makes the requests; may be nil.
@@ -86,16 +89,16 @@ type Transfer struct {
 }
 
 // Pay sends an amount of nanos to an address, with a memo unless that is empty.
-// When it returns nil, the ledger has executed the payment and that is final,
-// but no checkpoint may include it yet: see Wait. Call Done once the transfer was
-// taken note of.
+// When it returns nil, the ledger has executed the payment finally, although a
+// checkpoint may not include it yet: see Wait. Call Done once the result is safe
+// with the caller.
 //
-// If an earlier call, also of another process, left a payment, Pay finds out what
-// became of it before it makes another one. If that one pays the same, it is the
-// payment asked for: Pay returns it, with Resumed set, and pays no more.
+// If an earlier call, in this process or another, left a payment in the journal,
+// Pay first finds out its outcome. If that payment was executed and has the same
+// address, amount and memo, Pay returns it with Resumed set and pays nothing.
 //
-// An error that wraps ErrUndecided comes with the transfer. After any other error
-// nothing was paid.
+// An error that wraps ErrUndecided comes with the transfer in question. After any
+// other error nothing was paid.
 func (w *Rebased) Pay(ctx context.Context, to string, amount int64, memo string) (Transfer, error) {
 	key, err := ReadKey(w.KeyFile)
 	if err != nil {
@@ -133,7 +136,7 @@ func (w *Rebased) Pay(ctx context.Context, to string, amount int64, memo string)
 		case err != nil && !errors.Is(err, ErrDead) && !errors.Is(err, ErrFailed):
 			t := left.transfer()
 			t.Resumed = true
-			return t, fmt.Errorf("an earlier payment of %d nanos to %s: %w", left.Amount, left.To, err)
+			return t, fmt.Errorf("an earlier payment of %s to %s: %w", currency.Format(left.Amount), left.To, err)
 		case err == nil && left.same(to, amount, memo):
 			t := left.transfer()
 			t.Resumed = true
@@ -167,8 +170,8 @@ func (w *Rebased) Pay(ctx context.Context, to string, amount int64, memo string)
 	return e.transfer(), nil
 }
 
-// Done forgets a transfer that Pay returned: paying the same again is another
-// payment from now on.
+// Done removes a transfer that Pay returned from the journal. From then on, the
+// same arguments to Pay make another payment.
 func (w *Rebased) Done(ctx context.Context, t Transfer) error {
 	unlock, err := w.lock(ctx)
 	if err != nil {
@@ -303,6 +306,25 @@ type purse struct {
 	total int64  // of coins
 }
 
+// insufficient is the ErrInsufficient of today's network.
+type insufficient struct {
+	purse
+	amount, gas int64
+}
+
+// Error names what there is and what is wanted.
+func (e *insufficient) Error() string {
+	where := ""
+	if len(e.coins) == maxCoins {
+		where = fmt.Sprintf(" in the %d largest coins", maxCoins)
+	}
+	return fmt.Sprintf("not enough funds: %s%s, want %s and %s for gas",
+		currency.Format(e.total), where, currency.Format(e.amount), currency.Format(e.gas))
+}
+
+// Is reports whether target is ErrInsufficient.
+func (e *insufficient) Is(target error) bool { return target == ErrInsufficient }
+
 // prepare builds and signs a payment.
 func (w *Rebased) prepare(ctx context.Context, node *graphql.Client, key txn.Key, to txn.Address, amount int64, memo string) (*entry, error) {
 	f, err := w.open(ctx, node, key.Address(), amount)
@@ -310,7 +332,7 @@ func (w *Rebased) prepare(ctx context.Context, node *graphql.Client, key txn.Key
 		return nil, fmt.Errorf("look for coins at %s: %w", node.Name(), err)
 	}
 	if f.total-minBudget < amount {
-		return nil, fmt.Errorf("%w: %d nanos in %d coins, want %d and %d for gas", ErrInsufficient, f.total, len(f.coins), amount, minBudget)
+		return nil, &insufficient{f, amount, minBudget}
 	}
 	t := txn.Transaction{
 		Inputs: []txn.Input{txn.PureU64(uint64(amount)), txn.PureAddress(to)},
@@ -334,11 +356,11 @@ func (w *Rebased) prepare(ctx context.Context, node *graphql.Client, key txn.Key
 	}
 	budget := max(gas+gas/2, minBudget)
 	if budget > maxBudget {
-		return nil, fmt.Errorf("dry run at %s: gas of %d nanos, want at most %d", node.Name(), gas, maxBudget*2/3)
+		return nil, fmt.Errorf("dry run at %s: gas of %s, want at most %s", node.Name(), currency.Format(gas), currency.Format(maxBudget*2/3))
 	}
 	t.Gas.Budget = uint64(budget)
 	if f.total-amount < int64(t.Gas.Budget) {
-		return nil, fmt.Errorf("%w: %d nanos in %d coins, want %d and %d for gas", ErrInsufficient, f.total, len(f.coins), amount, t.Gas.Budget)
+		return nil, &insufficient{f, amount, budget}
 	}
 	b := t.Encode()
 	return &entry{
@@ -481,10 +503,9 @@ func dryRun(ctx context.Context, node *graphql.Client, tx []byte) (int64, error)
 	return costs[0] + max(0, costs[1]-costs[2]), nil
 }
 
-// settle sends the bytes of a payment until it is decided. left says that an
-// earlier call left it. It returns nil if the
-// payment was executed with success; otherwise an error that wraps ErrFailed,
-// ErrDead or ErrUndecided.
+// settle sends the bytes of a payment until its outcome is known. left says that
+// an earlier call left the payment. It returns nil if the payment was executed
+// with success; otherwise an error that wraps ErrFailed, ErrDead or ErrUndecided.
 func (w *Rebased) settle(ctx context.Context, node *graphql.Client, e *entry, left bool) error {
 	if e.Executed {
 		return nil
@@ -493,7 +514,7 @@ func (w *Rebased) settle(ctx context.Context, node *graphql.Client, e *entry, le
 		return fmt.Errorf("%w: transaction %s may have been executed: %w", ErrUndecided, e.Digest, cause)
 	}
 	if left {
-		// Another network may be asked now than when it was sent.
+		// The node may be on another network than the one that it was sent to.
 		if _, err := look(ctx, node, e.Chain, e.Digest); errors.Is(err, errChain) {
 			return undecided(err)
 		}
@@ -541,8 +562,8 @@ type outcome struct {
 	checkpoint bool   // one includes it
 }
 
-// send has a transaction executed. The outcome is known only if the node says so
-// of just this transaction; the error is for people and decides nothing.
+// send asks the node to execute a transaction. The outcome is known only if the
+// answer holds the effects of this very digest. The error is for people.
 func send(ctx context.Context, node *graphql.Client, e *entry) (outcome, error) {
 	var a struct {
 		ExecuteTransactionBlock *struct {
@@ -615,9 +636,9 @@ func look(ctx context.Context, node *graphql.Client, chain, digest string) (outc
 	return o, nil
 }
 
-// dead finds out whether a transaction that the ledger does not show cannot be
-// executed any more: its last epoch is over, or something else used its coin. It
-// takes a while to be sure. reason is set if it is dead.
+// dead reports whether a transaction that the ledger does not show cannot be
+// executed any more: its last epoch is over, or another transaction used its coin.
+// It looks twice, half a minute apart, before it says so, with the reason.
 func dead(ctx context.Context, node *graphql.Client, e *entry) (isDead bool, reason error) {
 	why := ""
 	for attempt := range 2 {

@@ -185,6 +185,9 @@ func TestRebasedCoins(t *testing.T) {
 			t.Error(err)
 		}
 		p.paid(255*10_000_000 - 5_000_000)
+		if _, err := p.Pay(t.Context(), p.to.String(), 256*10_000_000, ""); err == nil || !strings.Contains(err.Error(), "not enough funds") {
+			t.Errorf("more than 255 coins hold: got %v", err)
+		}
 	})
 }
 
@@ -204,8 +207,8 @@ func TestRebasedRefuses(t *testing.T) {
 			"nothing":       {to: p.to.String(), want: "at least 1 nano"},
 			"negative":      {to: p.to.String(), amount: -1, want: "at least 1 nano"},
 			"long memo":     {to: p.to.String(), amount: 1, memo: strings.Repeat("x", 5000), want: "at most 4096"},
-			"too much":      {to: p.to.String(), amount: nanos - 1_000_000, want: "want 999000000 and 3000000 for gas"},
-			"all there is":  {to: p.to.String(), amount: 1<<63 - 1, want: "not enough"},
+			"too much":      {to: p.to.String(), amount: nanos - 1_000_000, want: "not enough funds: 1 IOTA, want 0.999 IOTA and 0.003 IOTA for gas"},
+			"all there is":  {to: p.to.String(), amount: 1<<63 - 1, want: "not enough funds"},
 		} {
 			if _, err := p.Pay(ctx, test.to, test.amount, test.memo); err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("%s: got %v, want %q", name, err, test.want)

@@ -1,5 +1,6 @@
-// Package graphql asks a GraphQL server over HTTP (https://graphql.org/learn/serving-over-http/),
-// with limits on time and size, and tells the ways of failing apart.
+// Package graphql sends GraphQL requests over HTTP
+// (https://graphql.org/learn/serving-over-http/) with limits on time and size, and
+// distinguishes the ways in which they fail.
 package graphql
 
 import (
@@ -55,7 +56,7 @@ func redact(address string) string {
 // Name returns the URL without a password.
 func (c *Client) Name() string { return c.name }
 
-// Answer is what came beside the data.
+// Answer is what an answer holds besides its data.
 type Answer struct {
 	Version string // of the server, from its header x-iota-rpc-version; may be empty
 	Errors  Errors // of parts of the data: where they point, the data is null
@@ -63,8 +64,8 @@ type Answer struct {
 
 // Do sends a document with variables and decodes the data of the answer into
 // data. It returns an error if there is no data: a [*StatusError], [Errors], or
-// one that wraps ErrAnswer or comes from the connection. Errors beside data are
-// no failure; they are in the Answer.
+// one that wraps ErrAnswer or comes from the connection. Errors that come with
+// data are not failures; Answer lists them.
 func (c *Client) Do(ctx context.Context, document string, variables map[string]any, data any) (Answer, error) {
 	request, err := json.Marshal(struct {
 		Query     string         `json:"query"`
@@ -81,6 +82,7 @@ func (c *Client) Do(ctx context.Context, document string, variables map[string]a
 	}
 	r.Header.Set("Content-Type", "application/json")
 	r.Header.Set("Accept", "application/json")
+	r.Header.Set("User-Agent", "iotoll")
 	response, err := c.http.Do(r)
 	if err != nil {
 		return Answer{}, withoutURL(err)
@@ -203,21 +205,16 @@ func (e Errors) Error() string {
 	return strings.Join(all, "; ")
 }
 
-// Mention reports whether a message contains text.
-func (e Errors) Mention(text string) bool {
+// Unknown reports whether an error says that the schema lacks a name: the request
+// was refused, without any of the codes of a server that could not answer it.
+func (e Errors) Unknown(name string) bool {
 	for _, one := range e {
-		if strings.Contains(one.Message, text) {
-			return true
-		}
-	}
-	return false
-}
-
-// Code reports whether an error has the code.
-func (e Errors) Code(code string) bool {
-	for _, one := range e {
-		if one.Extensions.Code == code {
-			return true
+		switch one.Extensions.Code {
+		case "INTERNAL_SERVER_ERROR", "REQUEST_TIMEOUT", "DATA_PRUNED":
+		default:
+			if strings.Contains(one.Message, name) {
+				return true
+			}
 		}
 	}
 	return false

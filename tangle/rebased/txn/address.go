@@ -22,7 +22,7 @@ type Address [32]byte
 
 // ParseAddress reads an address in its full form, 0x and 64 hexadecimal digits
 // in either case. It refuses short forms and the zero address: an address has no
-// checksum, so anything unusual is more likely a mistake than meant.
+// checksum, so anything unusual is likely a mistake.
 func ParseAddress(text string) (Address, error) {
 	var a Address
 	lower := strings.ToLower(text)
@@ -61,9 +61,6 @@ func parseHex(text string) (a Address, ok bool) {
 
 // String returns the full form in lower case.
 func (a Address) String() string { return "0x" + hex.EncodeToString(a[:]) }
-
-// IsZero reports whether a is the zero address.
-func (a Address) IsZero() bool { return a == Address{} }
 
 // Digest identifies a transaction, or the content of an object: 32 bytes.
 type Digest [32]byte

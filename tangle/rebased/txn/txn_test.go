@@ -312,6 +312,18 @@ func TestParseAddress(t *testing.T) {
 	}
 }
 
+func TestSame(t *testing.T) {
+	two := Address{31: 2}
+	for text, want := range map[string]bool{
+		"0x2": true, "0X02": true, "2": true, two.String(): true, strings.ToUpper(two.String()): true,
+		"": false, "0x": false, "0x20": false, "0xg": false, two.String() + "0": false,
+	} {
+		if got := two.Same(text); got != want {
+			t.Errorf("%q: got %t, want %t", text, got, want)
+		}
+	}
+}
+
 func TestParseDigest(t *testing.T) {
 	for _, text := range []string{"", "1", "0OIl", strings.Repeat("1", 33), strings.Repeat("z", 44), strings.Repeat("1", 1<<20), "é"} {
 		if d, err := ParseDigest(text); err == nil {
