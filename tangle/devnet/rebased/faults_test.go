@@ -210,7 +210,7 @@ func TestFeatures(t *testing.T) {
 		t.Error("bogus: got no error")
 	}
 	w.Old(true)
-	if _, got := w.list(address(), nil); len(got.Errors) == 0 || !strings.Contains(got.Errors[0].Message, `Field "affectedAddress" is not defined by type "TransactionBlockFilter"`) || got.Data != nil {
+	if _, got := w.list(address(), nil); len(got.Errors) == 0 || !strings.Contains(got.Errors[0].Message, `Invalid value for argument "filter", unknown field "affectedAddress" of type "TransactionBlockFilter"`) || got.Data != nil {
 		t.Errorf("old: got %+v", got)
 	}
 	w.Old(false)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -133,7 +134,7 @@ func (n *Node) prepare(text, name string, variables map[string]any, size int) (*
 	if len(problems) > 0 {
 		answer := new(graphqlAnswer)
 		for _, e := range problems {
-			answer.Errors = append(answer.Errors, &problem{Message: e.Message, Locations: e.Locations})
+			answer.Errors = append(answer.Errors, &problem{Message: inServiceWords(e.Message), Locations: e.Locations})
 		}
 		return nil, nil, answer
 	}
@@ -150,6 +151,18 @@ func (n *Node) prepare(text, name string, variables map[string]any, size int) (*
 	}
 	return op, vars, nil
 }
+
+// inServiceWords turns the commonest messages of the validator into those of
+// async-graphql, which the service is built with.
+func inServiceWords(message string) string {
+	message = unknownField.ReplaceAllString(message, `Unknown field "$1" on type "$2".`)
+	return unknownInput.ReplaceAllString(message, `Invalid value for argument "filter", unknown field "$1" of type "$2"`)
+}
+
+var (
+	unknownField = regexp.MustCompile(`^Cannot query field "(\w+)" on type "(\w+)"\.`)
+	unknownInput = regexp.MustCompile(`^Field "(\w+)" is not defined by type "(\w+Filter)"\..*$`)
+)
 
 // run executes an operation. It returns nil if the connection shall be closed
 // instead of an answer.

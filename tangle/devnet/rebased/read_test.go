@@ -478,7 +478,7 @@ func TestLimits(t *testing.T) {
 	}
 	for document, want := range map[string]string{
 		"{":         "Expected Name",
-		"{ bogus }": `Cannot query field "bogus" on type "Query"`,
+		"{ bogus }": `Unknown field "bogus" on type "Query"`,
 		"query A { chainIdentifier } query B { chainIdentifier }": `Unknown operation named ""`,
 		`{ address(address: "0xzz") { address } }`:                "Failed to parse",
 		`{ transactionBlock(digest: "x") { digest } }`:            "Invalid digest",
