@@ -14,24 +14,24 @@ import (
 	"github.com/iotoll/iotoll/acl/embedded"
 	"github.com/iotoll/iotoll/acl/mongostore"
 	"github.com/iotoll/iotoll/tangle"
-	"github.com/iotoll/iotoll/tangle/devnet"
+	devlegacy "github.com/iotoll/iotoll/tangle/devnet/legacy"
 	logtest "github.com/sirupsen/logrus/hooks/test"
 )
 
 // replayed serves a tangle on which one bundle paid 1 iota count times, and
 // returns a ledger of the address.
-func replayed(t testing.TB, count int) (*devnet.Node, *watched, *Ledger) {
+func replayed(t testing.TB, count int) (*devlegacy.Node, *watched, *Ledger) {
 	t.Helper()
-	net, err := devnet.New(devnet.Config{Genesis: bank()})
+	net, err := devlegacy.New(devlegacy.Config{Genesis: bank()})
 	if err != nil {
 		t.Fatal(err)
 	}
 	jane := addressOf(t, janeSeed, 0)
-	message, err := devnet.Message(fromJohn)
+	message, err := devlegacy.Message(fromJohn)
 	if err != nil {
 		t.Fatal(err)
 	}
-	signed, err := devnet.Spend{Seed: bankSeed, To: bundle.Transfers{{Address: jane, Value: 1, Message: message}}}.Sign()
+	signed, err := devlegacy.Spend{Seed: bankSeed, To: bundle.Transfers{{Address: jane, Value: 1, Message: message}}}.Sign()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,7 +119,7 @@ func BenchmarkPayment(b *testing.B) {
 // that reads it over HTTP, a watcher with a poll every 250 ms, and the embedded
 // store, all in this process.
 type till struct {
-	net  *devnet.Node
+	net  *devlegacy.Node
 	jane string
 	paid int
 
@@ -132,7 +132,7 @@ func newTill(b *testing.B, events bool) *till {
 	logger, _ := logtest.NewNullLogger()
 	tl := &till{jane: addressOf(b, janeSeed, 0), confirmed: make(chan time.Time, 1), settled: make(chan time.Time, 1000)}
 	publish := func(string, []byte) {}
-	cfg := devnet.Config{Genesis: bank(), Event: func(topic string, payload []byte) {
+	cfg := devlegacy.Config{Genesis: bank(), Event: func(topic string, payload []byte) {
 		if topic == "lmi" {
 			select {
 			case tl.confirmed <- time.Now():
@@ -142,7 +142,7 @@ func newTill(b *testing.B, events bool) *till {
 		publish(topic, payload)
 	}}
 	var err error
-	if tl.net, err = devnet.New(cfg); err != nil {
+	if tl.net, err = devlegacy.New(cfg); err != nil {
 		b.Fatal(err)
 	}
 	<-tl.confirmed
@@ -226,13 +226,13 @@ func newTill(b *testing.B, events bool) *till {
 // pay sends payments, each a bundle of its own; no milestone confirms them yet.
 func (tl *till) pay(b *testing.B, count int) {
 	b.Helper()
-	message, err := devnet.Message(fromJohn)
+	message, err := devlegacy.Message(fromJohn)
 	if err != nil {
 		b.Fatal(err)
 	}
 	for range count {
 		tl.paid++
-		signed, err := devnet.Spend{
+		signed, err := devlegacy.Spend{
 			Seed: bankSeed, To: bundle.Transfers{{Address: tl.jane, Value: 500, Message: message}},
 			Time: time.Now().Add(time.Duration(tl.paid) * time.Second),
 		}.Sign()

@@ -14,7 +14,7 @@ import (
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 	"github.com/iotaledger/iota.go/bundle"
-	"github.com/iotoll/iotoll/tangle/devnet"
+	devlegacy "github.com/iotoll/iotoll/tangle/devnet/legacy"
 	logtest "github.com/sirupsen/logrus/hooks/test"
 )
 
@@ -141,7 +141,7 @@ func TestEvents(t *testing.T) {
 	jane := addressOf(t, janeSeed, 0)
 	topics := make(chan string, 1000)
 	publish := m.publisher()
-	net, err := devnet.New(devnet.Config{Genesis: bank(), Event: func(topic string, payload []byte) {
+	net, err := devlegacy.New(devlegacy.Config{Genesis: bank(), Event: func(topic string, payload []byte) {
 		publish(topic, payload)
 		topics <- topic
 	}})
@@ -153,11 +153,11 @@ func TestEvents(t *testing.T) {
 	eventually(t, "the connection to wake", func() bool { return wakes.Load() == 1 })
 	calm(wakes)
 
-	message, err := devnet.Message(fromJohn)
+	message, err := devlegacy.Message(fromJohn)
 	if err != nil {
 		t.Fatal(err)
 	}
-	signed, err := devnet.Spend{Seed: bankSeed, To: bundle.Transfers{{Address: jane, Value: 500, Message: message}}}.Sign()
+	signed, err := devlegacy.Spend{Seed: bankSeed, To: bundle.Transfers{{Address: jane, Value: 500, Message: message}}}.Sign()
 	if err != nil {
 		t.Fatal(err)
 	}

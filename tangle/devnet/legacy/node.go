@@ -1,4 +1,4 @@
-// Package devnet is a simulated trinary tangle that speaks the HTTP API of IRI
+// Package legacy is a simulated trinary tangle that speaks the HTTP API of IRI
 // (https://github.com/iotaledger/iri, as Hornet 0.5.6 answered it), for the
 // demonstration, for tests, and for a buyer to try a payment on.
 //
@@ -13,7 +13,7 @@
 // Three things are simpler than in reality. There is one tangle, of which
 // several nodes may give their view ([Node.Peer]), and no gossip. A milestone
 // confirms all that is pending, whatever it approves. Everything is in memory.
-package devnet
+package legacy
 
 import (
 	"context"
