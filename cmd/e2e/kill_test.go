@@ -61,9 +61,8 @@ type till struct {
 	where  string // which store it is, as in the configuration
 	store  string // the store's URI
 	client *mongostore.Store
-	event  func(topic string, payload []byte) // what the tangle's node publishes; may be nil
-	seed   string                             // of who pays
-	shop   string                             // the deposit address
+	seed   string // of who pays
+	shop   string // the deposit address
 	config string
 
 	paid map[string]int64       // amounts by payment
@@ -79,11 +78,7 @@ func newTill(t *testing.T, uri string) *till {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if tl.net, err = devlegacy.New(devlegacy.Config{Genesis: genesis, Event: func(topic string, payload []byte) {
-		if tl.event != nil {
-			tl.event(topic, payload)
-		}
-	}}); err != nil {
+	if tl.net, err = devlegacy.New(devlegacy.Config{Genesis: genesis}); err != nil {
 		t.Fatal(err)
 	}
 	server := httptest.NewServer(tl.net)

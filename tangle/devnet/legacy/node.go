@@ -54,12 +54,6 @@ type Config struct {
 	// Now tells the time; time.Now if nil.
 	Now func() time.Time
 
-	// Event is told what a connected node publishes to its subscribers: topics
-	// and payloads as Hornet 0.5.6 has them over MQTT (tx, trytes, spent_address,
-	// lmi, lmhs, lm, lmsi, lsm, conf_trytes, sn), once API answers show what they
-	// tell of. May be nil.
-	Event func(topic string, payload []byte)
-
 	// Log is told of milestones and of what they confirmed; may be nil.
 	Log logrus.FieldLogger
 }
