@@ -238,7 +238,7 @@ func (w *Watcher) settleFresh(ctx context.Context) (tried bool, err error) {
 		done, itsErr := w.settleOne(ctx, f)
 		if itsErr != nil {
 			err = itsErr
-			f.at = time.Now().Add(backOff(w.Interval, f.fails))
+			f.at = time.Now().Add(BackOff(w.Interval, maxBackOff, f.fails))
 			f.fails++
 			failures++
 		} else {
@@ -435,7 +435,7 @@ func (w *Watcher) readUnsettled(ctx context.Context) error {
 
 // recheckSoon looks at the unsettled payments again before the minute is over.
 func (w *Watcher) recheckSoon() {
-	if at := time.Now().Add(backOff(w.Interval, w.store.fails)); at.Before(w.recheckAt) {
+	if at := time.Now().Add(BackOff(w.Interval, maxBackOff, w.store.fails)); at.Before(w.recheckAt) {
 		w.recheckAt = at
 	}
 }
@@ -511,22 +511,11 @@ func (w *Watcher) report(t *trouble, err error, failed, recovered string) {
 	if t.err == nil {
 		t.since = now
 	}
-	in := backOff(t.base, t.fails)
+	in := BackOff(t.base, maxBackOff, t.fails)
 	t.err, t.until = err, now.Add(in)
 	t.fails++
 	if t.logged.IsZero() || now.Sub(t.logged) >= logEvery {
 		t.logged = now
 		w.Log.WithError(err).WithFields(logrus.Fields{"since": t.since.UTC().Format(time.RFC3339), "attempts": t.fails, "retry_in": in}).Warn(failed)
 	}
-}
-
-// backOff is how long to wait after a number of failures in a row.
-func backOff(base time.Duration, fails int) time.Duration {
-	for range fails {
-		base *= 2
-		if base >= maxBackOff {
-			return maxBackOff
-		}
-	}
-	return min(base, maxBackOff)
 }
