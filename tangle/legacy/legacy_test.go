@@ -237,7 +237,7 @@ func (w *world) sweep() []tangle.Payment {
 }
 
 // settledNow makes a look due that waits because an earlier one found nothing.
-func (w *world) settledNow() { w.ledger.lookAt = time.Time{} }
+func (w *world) settledNow() { w.ledger.retryAt = time.Time{} }
 
 func (w *world) logged(text string) bool {
 	for _, e := range w.log.AllEntries() {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/iotaledger/iota.go/checksum"
 	devlegacy "github.com/iotoll/iotoll/tangle/devnet/legacy"
+	"github.com/iotoll/iotoll/tangle/legacy/node"
 )
 
 // recording is one request to a real node, and its answer.
@@ -168,11 +169,11 @@ func TestRecordedDiffs(t *testing.T) {
 		"hornet-0.5.10-synced": "LMNNXSBGALFGGKCDP9SNOPMHLGRITHJVEPO9NIAHUSCUTCCJUGM9JUHDLMCHGOXTQYQDD9LAMZWGCI999",
 	} {
 		s := serve(t, recordedNode(t, set))
-		n, err := newNode(s.URL, http.DefaultClient, time.Second)
+		n, err := node.New(s.URL, nil, time.Second)
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := n.ledgerDiff(t.Context(), 4, "RCEEX9ONE9AQPFSWBTRPKDEBUJYFHLWZLF9ERKGXKDEVMOQUVHOIOCSOEHAEWQCZ99NPELQLXREZPJQND")
+		got, err := n.Changed(t.Context(), 4, "RCEEX9ONE9AQPFSWBTRPKDEBUJYFHLWZLF9ERKGXKDEVMOQUVHOIOCSOEHAEWQCZ99NPELQLXREZPJQND")
 		if err != nil || !slices.Equal(got, []string{tail}) {
 			t.Errorf("%s: got %q, %v, want %s", set, got, err, tail)
 		}
@@ -269,7 +270,7 @@ func TestBadAnswers(t *testing.T) {
 			if command != commands[len(name)%len(commands)] { // once for each is enough
 				continue
 			}
-			l.nodes[0].until = time.Time{}
+			l.nodes[0].backOff = time.Time{}
 			if got, _, err := confirmed(l, t.Context()); err != nil || len(got) != 1 || got[0].ID != tail {
 				t.Errorf("after %s to %s: got %v, %v, want the payment", name, command, got, err)
 			}
@@ -332,11 +333,11 @@ func TestLies(t *testing.T) {
 		json.NewEncoder(a).Encode(map[string]any{"trytes": nines})
 		return true
 	})
-	if got, complete, err := everything(t.Context(), l); err != nil || len(got) != 0 || l.deposits[0].based || complete {
+	if got, complete, err := everything(t.Context(), l); err != nil || len(got) != 0 || l.deposits[0].reckoned || complete {
 		t.Errorf("all nines: got %v, %t, %v", got, complete, err)
 	}
 	w.node.setFault(nil)
-	l.lookAt = time.Time{}
+	l.retryAt = time.Time{}
 	if got, _, err := confirmed(l, t.Context()); err != nil || len(got) != 1 || got[0].ID != tail {
 		t.Errorf("once it has it: got %v, %v", got, err)
 	}
@@ -361,9 +362,10 @@ func TestSeveralNodes(t *testing.T) {
 	w.confirmed()
 	w.confirmed()
 	second.asked()
+	l.nodes[1].examineAt = time.Time{}
 	w.confirmed()
-	if asked := second.asked(); len(asked) != 0 {
-		t.Errorf("the second node was asked %q while the first works", asked)
+	if asked := second.asked(); !slices.Equal(asked, []string{"getNodeInfo"}) {
+		t.Errorf("the second node was asked %q while the first works, want only how it is", asked)
 	}
 
 	// Unsynced: the second is asked within the same call.
@@ -378,7 +380,7 @@ func TestSeveralNodes(t *testing.T) {
 	}
 	a.Lag(false)
 	w.milestone()
-	l.nodes[0].until = time.Time{}
+	l.nodes[0].backOff = time.Time{}
 	w.sweep()
 	if h := l.Health(); h[0].Err != nil || !w.logged("node can be used again") {
 		t.Errorf("first node is back: Health: got %+v", h)
@@ -395,7 +397,7 @@ func TestSeveralNodes(t *testing.T) {
 	first.Close()
 	tail = w.pay(500, fromJohn)
 	w.milestone()
-	l.nodes[0].until = time.Time{}
+	l.nodes[0].backOff = time.Time{}
 	if got := w.sweep(); len(got) != 1 || got[0].ID != tail {
 		t.Errorf("first node is down: got %v", got)
 	}
@@ -408,8 +410,9 @@ func TestSeveralNodes(t *testing.T) {
 	}
 }
 
-// TestFrozenNode: an isolated node goes on saying that all is well.
-func TestFrozenNode(t *testing.T) {
+// TestIsland: a node without neighbours goes on saying that all is well. Once
+// another is more than three milestones ahead, the next poll reads that one.
+func TestIsland(t *testing.T) {
 	w := newWorld(t)
 	a := w.net.Peer()
 	first := serve(t, a)
@@ -418,27 +421,56 @@ func TestFrozenNode(t *testing.T) {
 	w.confirmed()
 	a.Isolate(true)
 	tail := w.pay(500, fromJohn)
-	for range 5 {
+	for range farBehind {
 		w.milestone()
 	}
+	l.nodes[1].examineAt = time.Time{}
 	if got := w.confirmed(); len(got) != 0 {
-		t.Fatalf("asked the isolated node: got %v", got)
+		t.Fatalf("three milestones behind: got %v, want the isolated node to be read", got)
 	}
-	// The sweep hears from the other that there are five more milestones.
-	if got := w.sweep(); len(got) != 1 || got[0].ID != tail {
-		t.Errorf("after the sweep: got %v, want the payment from the second node", got)
+	for range 2 {
+		w.milestone()
+	}
+	l.nodes[1].examineAt = time.Time{} // as if a poll's interval had passed
+	if got := w.confirmed(); len(got) != 1 || got[0].ID != tail {
+		t.Errorf("five milestones behind: got %v, want the payment from the second node", got)
 	}
 	if h := l.Health(); h[0].Behind != 5 || h[0].Err != nil {
 		t.Errorf("Health: got %+v", h)
 	}
-	// Alone and frozen for long, it is still asked, and the seller is told.
-	l = w.read(Config{Nodes: []string{first.URL}, Addresses: []string{w.jane}})
+}
+
+// TestFrozen: a node whose newest milestone is older than five minutes is still
+// read if there is no other, and the seller is told. So is one who looks at it
+// for the first time, as iotoll doctor does.
+func TestFrozen(t *testing.T) {
+	w := newWorld(t)
+	l := w.read(Config{Nodes: []string{w.node.URL}, Addresses: []string{w.jane}})
 	w.ledger = l
 	w.confirmed()
 	l.nodes[0].indexAt = time.Now().Add(-frozenAfter - time.Second)
 	w.confirmed()
 	if h := l.Health(); !h[0].Frozen || !w.logged("node stands still") {
 		t.Errorf("Health: got %+v, want it frozen, and a line in the log", h)
+	}
+
+	now := time.Now().Add(-frozenAfter - time.Minute)
+	net, err := devlegacy.New(devlegacy.Config{Now: func() time.Time { return now }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		age    time.Duration
+		frozen bool
+	}{{0, false}, {frozenAfter - time.Second, false}, {2 * time.Second, true}} {
+		now = now.Add(test.age)
+		l := w.read(Config{Nodes: []string{serve(t, net).URL}, Addresses: []string{w.jane}})
+		if _, err := l.Balances(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if h := l.Health()[0]; h.Frozen != test.frozen || h.Err != nil {
+			t.Errorf("milestone of %s: got %+v, want frozen %t", test.age, h, test.frozen)
+		}
 	}
 }
 
@@ -502,7 +534,7 @@ func TestAgree(t *testing.T) {
 		if got := w.confirmed(); len(got) != 0 {
 			t.Errorf("with the second node down: got %v", got)
 		}
-		l.deposits[0].apart = time.Now().Add(-time.Minute)
+		l.deposits[0].differsSince = time.Now().Add(-time.Minute)
 	}
 	if !w.logged("wait until enough nodes") {
 		t.Error("the seller was not told")
@@ -527,7 +559,7 @@ func TestAgreeOnHistory(t *testing.T) {
 			t.Errorf("got %v, complete %t, %v, want nothing, and not complete", got, complete, err)
 		}
 		w.settledNow()
-		w.ledger.deposits[0].apart = time.Now().Add(-time.Minute)
+		w.ledger.deposits[0].differsSince = time.Now().Add(-time.Minute)
 	}
 	if !w.logged("wait until enough nodes") {
 		t.Error("the seller was not told")

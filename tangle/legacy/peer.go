@@ -1,0 +1,322 @@
+package legacy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/iotaledger/iota.go/trinary"
+	"github.com/sirupsen/logrus"
+
+	"github.com/iotoll/iotoll/tangle"
+	"github.com/iotoll/iotoll/tangle/legacy/node"
+)
+
+// How nodes are judged.
+const (
+	frozenAfter  = 5 * time.Minute  // without a new milestone; Hornet's own measure of health
+	farBehind    = 3                // milestones
+	spareBackOff = 5 * time.Minute  // most between attempts at a failing node that the others replace: a hanging one delays them
+	backOffMost  = 5 * time.Second  // the same, if too few nodes are left
+	remindEvery  = 10 * time.Minute // between log lines on trouble that goes on
+)
+
+// Faults of a node, for errors.Is.
+var (
+	// ErrAnswer means that an answer is not what the API promises.
+	ErrAnswer = node.ErrAnswer
+	// ErrUnsynced means that the node has not caught up with the network.
+	ErrUnsynced = node.ErrUnsynced
+	// ErrNetwork means that the node is on another network than the others.
+	ErrNetwork = errors.New("node is on another network")
+)
+
+// peer is a node and how it fares. Ledger.mu guards all but the client.
+type peer struct {
+	*node.Client
+
+	usable      bool // it answered the last examination well
+	app         string
+	index       int64        // of its newest milestone
+	milestone   trinary.Hash // its transaction
+	indexAt     time.Time    // when it got there
+	start       int64        // first milestone that it still has
+	lastSuccess time.Time
+	err         error // of the last request; nil if it succeeded
+	since       time.Time
+	fails       int
+	backOff     time.Time // no attempt before
+	examineAt   time.Time // no examination before
+	warnedAt    time.Time
+	frozenTold  bool
+}
+
+// Health returns how each node fares, in the order of the configuration. It may
+// be called at any time.
+func (l *Ledger) Health() []tangle.NodeHealth {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := time.Now()
+	newest := l.newest()
+	var all []tangle.NodeHealth
+	for _, n := range l.nodes {
+		h := tangle.NodeHealth{
+			Node: n.Name(), App: n.app, Position: n.index, Frozen: n.frozen(now), Pruned: n.start,
+			LastSuccess: n.lastSuccess, Err: n.err, Since: n.since,
+		}
+		if n.index > 0 {
+			h.Behind = newest - n.index
+		}
+		all = append(all, h)
+	}
+	return all
+}
+
+// newest returns the newest milestone that any node told of. mu is held.
+func (l *Ledger) newest() int64 {
+	var newest int64
+	for _, n := range l.nodes {
+		newest = max(newest, n.index)
+	}
+	return newest
+}
+
+func (n *peer) frozen(now time.Time) bool {
+	return !n.indexAt.IsZero() && now.Sub(n.indexAt) > frozenAfter
+}
+
+// advance notes the milestone that a node told of. mu is held.
+func (n *peer) advance(index int64, milestone trinary.Hash, now time.Time) {
+	if index > n.index || n.indexAt.IsZero() {
+		n.index, n.indexAt = index, now
+		n.frozenTold = false
+	}
+	if index == n.index {
+		n.milestone = milestone
+	}
+}
+
+// order returns the usable nodes, best first: in the order of the configuration,
+// but those that stand still or lag behind come last.
+func (l *Ledger) order() []*peer {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := time.Now()
+	newest := l.newest()
+	var good, poor []*peer
+	for _, n := range l.nodes {
+		switch {
+		case !n.usable || now.Before(n.backOff):
+		case n.frozen(now) || n.index < newest-farBehind:
+			poor = append(poor, n)
+		default:
+			good = append(good, n)
+		}
+	}
+	return slices.Concat(good, poor)
+}
+
+// examine asks the nodes that are due, all at once, how they are. A single node is
+// due at each sweep. Several are due at each call, since a node that was cut off
+// from its neighbours shows only by comparison; a slow one is asked less often,
+// so that waiting for it takes a tenth of the time at most.
+func (l *Ledger) examine(ctx context.Context, sweep bool) {
+	l.hurry()
+	asking, cancel := share(ctx, len(l.nodes)+1)
+	defer cancel()
+	asking, cancel = context.WithTimeout(asking, l.cfg.Timeout)
+	defer cancel()
+	var all sync.WaitGroup
+	now := time.Now()
+	results := make([]func(), len(l.nodes))
+	for i, n := range l.nodes {
+		l.mu.Lock()
+		skip := now.Before(n.backOff) || !sweep && (len(l.nodes) == 1 && n.usable || now.Before(n.examineAt))
+		thorough := sweep || !n.usable
+		l.mu.Unlock()
+		if skip {
+			continue
+		}
+		all.Go(func() {
+			info, issued, err := l.question(asking, n, thorough)
+			took := time.Since(now)
+			results[i] = func() {
+				if err == nil {
+					err = l.admit(n, info, issued, took)
+				}
+				if err != nil {
+					l.failed(n, err)
+				} else {
+					l.worked(n)
+				}
+			}
+		})
+	}
+	all.Wait()
+	if ctx.Err() != nil {
+		return
+	}
+	for _, note := range results { // in the order of the configuration
+		if note != nil {
+			note()
+		}
+	}
+}
+
+// question asks a node how it is and, if thorough, everything else that settling
+// needs: some nodes permit a part of the API only. issued is when the coordinator
+// issued the node's newest milestone; zero if that was not asked or is unknown.
+func (l *Ledger) question(ctx context.Context, n *peer, thorough bool) (info node.Info, issued time.Time, err error) {
+	if info, err = n.Info(ctx); err != nil || !thorough || !info.Synced || info.Milestone == "" {
+		return info, time.Time{}, err
+	}
+	milestone := []trinary.Hash{info.Milestone}
+	if _, err = n.Balances(ctx, l.hashes); err != nil {
+		return info, time.Time{}, err
+	}
+	if _, err = n.Find(ctx, node.Query{Approvees: milestone}); err != nil {
+		return info, time.Time{}, err
+	}
+	if _, err = n.Included(ctx, info.Milestone, milestone); err != nil {
+		return info, time.Time{}, err
+	}
+	found, err := n.Transactions(ctx, milestone)
+	if t := found[info.Milestone]; t != nil {
+		issued = claimed(t)
+	}
+	return info, issued, err
+}
+
+// admit decides whether a node is of use, from its getNodeInfo reply.
+func (l *Ledger) admit(n *peer, i node.Info, issued time.Time, took time.Duration) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n.app = i.App
+	n.start = i.Start
+	if !i.Synced {
+		return fmt.Errorf("getNodeInfo: %w: it is at milestone %d of %d", ErrUnsynced, i.Solid, i.Newest)
+	}
+	if c := i.Coordinator; c != "" {
+		if l.coordinator == "" {
+			l.coordinator, l.coordinatorFrom = c, n.Name()
+		}
+		if l.coordinator != c {
+			return fmt.Errorf("getNodeInfo: %w: its coordinator is %.90s, that of node %s is %s", ErrNetwork, c, l.coordinatorFrom, l.coordinator)
+		}
+	}
+	now := time.Now()
+	n.usable = true
+	n.examineAt = now.Add(10 * took)
+	n.advance(i.Solid, i.Milestone, now)
+	// By the clocks of node and coordinator: ours may be wrong.
+	if age := i.Time.Sub(issued); !issued.IsZero() && !i.Time.IsZero() && age > frozenAfter && n.index == i.Solid {
+		n.indexAt = earlier(n.indexAt, now.Add(-age))
+	}
+	return nil
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// failed notes that a node is of no use for a while.
+func (l *Ledger) failed(n *peer, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := time.Now()
+	if n.err == nil {
+		n.since = now
+	}
+	n.usable, n.err = false, err
+	n.backOff = now.Add(tangle.BackOff(250*time.Millisecond, spareBackOff, n.fails))
+	n.fails++
+	if n.warnedAt.IsZero() || now.Sub(n.warnedAt) >= remindEvery {
+		n.warnedAt = now
+		l.cfg.Log.WithError(err).WithFields(logrus.Fields{"node": n.Name(), "since": n.since.UTC().Format(time.RFC3339)}).
+			Warn("node cannot be used")
+	}
+}
+
+// hurry brings the next attempt at failing nodes forward if fewer work than must
+// agree.
+func (l *Ledger) hurry() {
+	working := len(l.order())
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	latest := time.Now().Add(backOffMost)
+	for _, n := range l.nodes {
+		if working < l.cfg.Agree && n.backOff.After(latest) {
+			n.backOff = latest
+		}
+	}
+}
+
+// worked notes that a node answered well.
+func (l *Ledger) worked(n *peer) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := time.Now()
+	if n.err != nil {
+		l.retryAt, l.retries = time.Time{}, 0 // it may be the one that others wait for to agree
+		l.cfg.Log.WithFields(logrus.Fields{"node": n.Name(), "after": now.Sub(n.since).Round(time.Millisecond)}).
+			Info("node can be used again")
+	}
+	n.err, n.since, n.fails, n.backOff, n.warnedAt = nil, time.Time{}, 0, time.Time{}, time.Time{}
+	n.lastSuccess = now
+	if n.frozen(now) && !n.frozenTold {
+		n.frozenTold = true
+		l.cfg.Log.WithFields(logrus.Fields{"node": n.Name(), "milestone": n.index, "since": n.indexAt.UTC().Format(time.RFC3339)}).
+			Warn("node stands still, payments are not confirmed")
+	}
+}
+
+// agree tells which of the tails enough nodes call included. asked is the node
+// that did already. The others are asked one after another until enough agree on
+// every tail: a node that does not know yet, or has pruned, has no veto.
+func (l *Ledger) agree(ctx context.Context, asked *peer, tails []trinary.Hash) map[trinary.Hash]bool {
+	votes := make(map[trinary.Hash]int)
+	for _, t := range tails {
+		votes[t] = 1
+	}
+	agreed := func(t trinary.Hash) bool { return votes[t] >= l.cfg.Agree }
+	open := slices.DeleteFunc(slices.Clone(tails), agreed)
+	for _, n := range l.order() {
+		if len(open) == 0 {
+			break
+		}
+		if n == asked {
+			continue
+		}
+		states, err := n.Included(ctx, l.milestoneOf(n), open)
+		if err != nil {
+			if ctx.Err() == nil {
+				l.failed(n, err)
+			}
+			continue
+		}
+		for _, t := range open {
+			if states[t] {
+				votes[t]++
+			}
+		}
+		open = slices.DeleteFunc(open, agreed)
+	}
+	all := make(map[trinary.Hash]bool)
+	for _, t := range tails {
+		all[t] = agreed(t)
+	}
+	return all
+}
+
+// milestoneOf returns the transaction of the newest milestone that a node told of.
+func (l *Ledger) milestoneOf(n *peer) trinary.Hash {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return n.milestone
+}
