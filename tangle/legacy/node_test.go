@@ -544,6 +544,39 @@ func TestAgree(t *testing.T) {
 	}
 }
 
+// TestAgreeAfterOutage: a node that others wait for to agree is tried again within
+// seconds, however long it was away, and a payment that waited for it is found at
+// once.
+func TestAgreeAfterOutage(t *testing.T) {
+	w := newWorld(t)
+	second := serve(t, w.net.Peer())
+	l := w.read(Config{Nodes: []string{w.node.URL, second.URL}, Addresses: []string{w.jane}, Agree: 2})
+	w.ledger = l
+	w.confirmed()
+	second.setFault(func(_ string, _ []byte, a http.ResponseWriter) bool {
+		a.WriteHeader(http.StatusBadGateway)
+		return true
+	})
+	tail := w.pay(500, fromJohn)
+	w.milestone()
+	for range 15 { // hours
+		l.nodes[1].backOff, l.nodes[1].examineAt, l.retryAt = time.Time{}, time.Time{}, time.Time{}
+		if got := w.confirmed(); len(got) != 0 {
+			t.Fatalf("with one node's word: got %v", got)
+		}
+	}
+	w.confirmed()
+	if in := time.Until(l.nodes[1].backOff); in > backOffMost {
+		t.Errorf("the missing node is left alone for %s, want %s at most", in, backOffMost)
+	}
+	second.setFault(nil)
+	l.nodes[1].backOff = time.Time{}
+	l.retryAt = time.Now().Add(retryMost)
+	if got := w.confirmed(); len(got) != 1 || got[0].ID != tail {
+		t.Errorf("once it is back: got %v, want the payment %s", got, tail)
+	}
+}
+
 // TestAgreeOnHistory: if a node has forgotten what another still has, both never
 // agree on it, and the seller is told.
 func TestAgreeOnHistory(t *testing.T) {

@@ -574,6 +574,81 @@ func TestFlood(t *testing.T) {
 	}
 }
 
+// TestFloodedBundle: transactions that claim to belong to a payment's bundle do not
+// hide it, wherever in the bundle its output is.
+func TestFloodedBundle(t *testing.T) {
+	w := newWorld(t)
+	w.confirmed()
+	var others bundle.Transfers
+	for i := range uint64(3) {
+		others = append(others, w.transfer(addressOf(t, janeSeed, 50+i), 7, ""))
+	}
+	tail := w.send(w.spend(devlegacy.Spend{To: append(others, w.transfer(w.jane, 500, fromJohn))}))
+	found, err := w.ledger.nodes[0].Transactions(t.Context(), []trinary.Hash{tail})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.net.FloodBundle(found[tail].Bundle, 1100); err != nil {
+		t.Fatal(err)
+	}
+	w.milestone()
+	w.node.asked()
+	if got := w.confirmed(); len(got) != 1 || got[0].ID != tail+"/3" || got[0].Amount != 500 || string(got[0].Message) != fromJohn {
+		t.Errorf("behind 1,100 transactions: got %+v, want the payment %s/3", got, tail)
+	}
+	if asked := w.node.asked(); len(asked) > 30 {
+		t.Errorf("got %d requests, want a bounded number", len(asked))
+	}
+}
+
+// TestOldIRI: payments are found on IRI 1.8.5, which refuses requests without
+// what later versions ignore.
+func TestOldIRI(t *testing.T) {
+	w := newWorld(t)
+	w.net.IRI(true)
+	for range 3 {
+		w.milestone()
+	}
+	if _, complete, err := everything(t.Context(), w.ledger); err != nil || !complete {
+		t.Fatalf("first look: got complete %t, %v", complete, err)
+	}
+	tail := w.pay(500, fromJohn)
+	w.milestone()
+	if got := w.confirmed(); len(got) != 1 || got[0].ID != tail {
+		t.Errorf("got %v, want the payment %s", got, tail)
+	}
+	if h := w.ledger.Health()[0]; h.Err != nil || h.App != "IRI 1.8.5-RELEASE" {
+		t.Errorf("Health: got %+v", h)
+	}
+}
+
+// TestRefused: a node that refuses a part of what settling needs is not good, also
+// if it stands by and has nothing to tell.
+func TestRefused(t *testing.T) {
+	for _, refused := range []string{"getBalances", "findTransactions", "getInclusionStates", "getTrytes"} {
+		w := newWorld(t)
+		spare := serve(t, w.net.Peer())
+		spare.setFault(func(command string, _ []byte, a http.ResponseWriter) bool {
+			if command == refused {
+				a.WriteHeader(http.StatusUnauthorized)
+				fmt.Fprintf(a, `{"error":"COMMAND %s is not available on this node"}`, refused)
+			}
+			return command == refused
+		})
+		w.ledger = w.read(Config{Nodes: []string{w.node.URL, spare.URL}, Addresses: []string{w.jane}})
+		for range 3 {
+			if _, err := w.ledger.Balances(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			w.ledger.nodes[1].backOff, w.ledger.nodes[1].examineAt = time.Time{}, time.Time{}
+			w.confirmed()
+			if h := w.ledger.Health(); h[0].Err != nil || h[1].Err == nil || !strings.Contains(h[1].Err.Error(), refused) {
+				t.Errorf("%s: Health: got %+v, want it told of the second node", refused, h)
+			}
+		}
+	}
+}
+
 // TestFloodedFromStart: history that cannot be read as a whole is not complete,
 // but from then on nothing is missed if the node tells what milestones change.
 func TestFloodedFromStart(t *testing.T) {

@@ -38,12 +38,13 @@ var unknownTrytes = strings.Repeat("9", consts.TransactionTrytesSize)
 type fail struct {
 	status int
 	text   string
+	field  string // that holds the text; "error" if empty
 }
 
 func (f fail) Error() string { return f.text }
 
 func bad(format string, args ...any) error {
-	return fail{http.StatusBadRequest, fmt.Sprintf(format, args...)}
+	return fail{status: http.StatusBadRequest, text: fmt.Sprintf(format, args...)}
 }
 
 // commands are the ones that are answered, by their names in lower case.
@@ -76,11 +77,11 @@ func (n *Node) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			w.WriteHeader(http.StatusServiceUnavailable)
 		}
 	case r.URL.Path != "/" || r.Method != http.MethodPost:
-		reply(w, nil, fail{http.StatusNotFound, "not found"})
+		reply(w, nil, fail{status: http.StatusNotFound, text: "not found"})
 	default:
 		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, hardBody))
 		if err != nil {
-			reply(w, nil, fail{http.StatusRequestEntityTooLarge, err.Error()})
+			reply(w, nil, fail{status: http.StatusRequestEntityTooLarge, text: err.Error()})
 			return
 		}
 		command, err := commandOf(body)
@@ -94,7 +95,7 @@ func (n *Node) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		var out any
 		if err == nil {
-			out, err = n.run(command, body)
+			out, err = n.answer(r, command, body)
 		}
 		if fault != "" {
 			spoil(w, r, fault, out, err)
@@ -121,6 +122,17 @@ func commandOf(body []byte) (string, error) {
 	return command, nil
 }
 
+// answer answers a command as the node's software does.
+func (n *Node) answer(r *http.Request, command string, body []byte) (any, error) {
+	n.tangle.mu.Lock()
+	iri := n.iri
+	n.tangle.mu.Unlock()
+	if iri {
+		return n.asIRI(r, strings.ToLower(command), body)
+	}
+	return n.run(command, body)
+}
+
 func (n *Node) run(command string, body []byte) (any, error) {
 	run, ok := commands[strings.ToLower(command)]
 	if !ok {
@@ -132,14 +144,17 @@ func (n *Node) run(command string, body []byte) (any, error) {
 func reply(w http.ResponseWriter, out any, err error) {
 	status := http.StatusOK
 	if err != nil {
-		f := fail{http.StatusInternalServerError, err.Error()}
+		f := fail{status: http.StatusInternalServerError, text: err.Error()}
 		errors.As(err, &f)
 		status = f.status
 		if f.text == "" {
 			w.WriteHeader(status)
 			return
 		}
-		out = map[string]string{"error": f.text}
+		if f.field == "" {
+			f.field = "error"
+		}
+		out = map[string]string{f.field: f.text}
 	}
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	w.WriteHeader(status)
@@ -152,13 +167,13 @@ func decode(body []byte, to any) error {
 	var wrong *json.UnmarshalTypeError
 	switch {
 	case errors.As(err, &wrong) && wrong.Type.Kind().String() == "slice":
-		return fail{http.StatusInternalServerError, fmt.Sprintf(
+		return fail{status: http.StatusInternalServerError, text: fmt.Sprintf(
 			"internal error: 1 error(s) decoding:\n\n* '%s': source data must be an array or slice, got %s", fieldName(wrong), wrong.Value)}
 	case errors.As(err, &wrong):
-		return fail{http.StatusInternalServerError, fmt.Sprintf(
+		return fail{status: http.StatusInternalServerError, text: fmt.Sprintf(
 			"internal error: 1 error(s) decoding:\n\n* '%s' expected type '%s', got %s", fieldName(wrong), wrong.Type, wrong.Value)}
 	case err != nil:
-		return fail{http.StatusInternalServerError, "internal error: " + err.Error()}
+		return fail{status: http.StatusInternalServerError, text: "internal error: " + err.Error()}
 	}
 	return nil
 }
@@ -178,31 +193,34 @@ type timing struct {
 	Duration int `json:"duration"`
 }
 
+type nodeInfo struct {
+	AppName                            string       `json:"appName"`
+	AppVersion                         string       `json:"appVersion"`
+	LatestMilestone                    trinary.Hash `json:"latestMilestone"`
+	LatestMilestoneIndex               int          `json:"latestMilestoneIndex"`
+	LatestSolidSubtangleMilestone      trinary.Hash `json:"latestSolidSubtangleMilestone"`
+	LatestSolidSubtangleMilestoneIndex int          `json:"latestSolidSubtangleMilestoneIndex"`
+	IsSynced                           *bool        `json:"isSynced,omitempty"` // not in IRI
+	IsHealthy                          *bool        `json:"isHealthy,omitempty"`
+	MilestoneStartIndex                int          `json:"milestoneStartIndex"`
+	LastSnapshottedMilestoneIndex      int          `json:"lastSnapshottedMilestoneIndex"`
+	Neighbors                          int          `json:"neighbors"`
+	Time                               int64        `json:"time"`
+	Tips                               int          `json:"tips"`
+	TransactionsToRequest              int          `json:"transactionsToRequest"`
+	Features                           []string     `json:"features"`
+	CoordinatorAddress                 trinary.Hash `json:"coordinatorAddress"`
+	timing
+}
+
 func (n *Node) getNodeInfo([]byte) (any, error) {
 	n.tangle.mu.Lock()
 	defer n.tangle.mu.Unlock()
-	info := struct {
-		AppName                            string       `json:"appName"`
-		AppVersion                         string       `json:"appVersion"`
-		LatestMilestone                    trinary.Hash `json:"latestMilestone"`
-		LatestMilestoneIndex               int          `json:"latestMilestoneIndex"`
-		LatestSolidSubtangleMilestone      trinary.Hash `json:"latestSolidSubtangleMilestone"`
-		LatestSolidSubtangleMilestoneIndex int          `json:"latestSolidSubtangleMilestoneIndex"`
-		IsSynced                           bool         `json:"isSynced"`
-		IsHealthy                          bool         `json:"isHealthy"`
-		MilestoneStartIndex                int          `json:"milestoneStartIndex"`
-		LastSnapshottedMilestoneIndex      int          `json:"lastSnapshottedMilestoneIndex"`
-		Neighbors                          int          `json:"neighbors"`
-		Time                               int64        `json:"time"`
-		Tips                               int          `json:"tips"`
-		TransactionsToRequest              int          `json:"transactionsToRequest"`
-		Features                           []string     `json:"features"`
-		CoordinatorAddress                 trinary.Hash `json:"coordinatorAddress"`
-		timing
-	}{
+	synced, healthy := n.synced(), n.healthy()
+	info := nodeInfo{
 		AppName: "HORNET", AppVersion: "0.5.6",
 		LatestMilestone: consts.NullHashTrytes, LatestSolidSubtangleMilestone: consts.NullHashTrytes,
-		IsSynced: n.synced(), IsHealthy: n.healthy(),
+		IsSynced: &synced, IsHealthy: &healthy,
 		MilestoneStartIndex: n.start, LastSnapshottedMilestoneIndex: n.start,
 		Neighbors:          n.neighbors(),
 		Time:               n.tangle.now().Unix() * 1000,
@@ -215,7 +233,7 @@ func (n *Node) getNodeInfo([]byte) (any, error) {
 	if m := n.solid(); m != nil {
 		info.LatestSolidSubtangleMilestone, info.LatestSolidSubtangleMilestoneIndex = m.hash, m.index
 	}
-	if n.synced() {
+	if synced {
 		info.Tips = 2
 	}
 	return info, nil
@@ -364,10 +382,12 @@ func (n *Node) getInclusionStates(body []byte) (any, error) {
 	for i, h := range query.Transactions {
 		states[i] = n.includes(n.tangle.byHash[h])
 	}
-	return struct {
-		States []bool `json:"states"`
-		timing
-	}{states, timing{}}, nil
+	return inclusion{states, timing{}}, nil
+}
+
+type inclusion struct {
+	States []bool `json:"states"`
+	timing
 }
 
 func (n *Node) getBalances(body []byte) (any, error) {
@@ -558,7 +578,7 @@ func (n *Node) getTransactionsToApprove(body []byte) (any, error) {
 	n.tangle.mu.Lock()
 	defer n.tangle.mu.Unlock()
 	if !n.synced() {
-		return nil, fail{http.StatusServiceUnavailable, "node is not synchronized"}
+		return nil, fail{status: http.StatusServiceUnavailable, text: "node is not synchronized"}
 	}
 	trunk, branch := n.solid().hash, n.solid().hash
 	if n.tangle.tip != nil && n.sees(n.tangle.tip) {

@@ -21,6 +21,7 @@ import (
 //	/milestone
 //	/stall?on=true            /isolate?on=true
 //	/lag?on=true              /blank?on=true
+//	/iri?on=true
 //	/restart                  /crash?milestones=2
 //	/prune?before=12          /latency?of=200ms
 //	/break?command=getTrytes&fault=html
@@ -72,6 +73,7 @@ func (n *Node) Control() http.Handler {
 	flag("isolate", n.Isolate)
 	flag("lag", n.Lag)
 	flag("blank", n.Blank)
+	flag("iri", n.IRI)
 	handle("milestone", func(*http.Request) (string, error) {
 		_, err := n.Milestone()
 		return "", err

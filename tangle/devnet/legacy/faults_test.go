@@ -1,7 +1,9 @@
 package legacy
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -185,6 +187,50 @@ func TestPrune(t *testing.T) {
 	}
 	if other := n.Peer(); tip(t, other, old) != "confirmed" {
 		t.Error("another node forgot too")
+	}
+}
+
+// As IRI 1.8.5 the node refuses what that refuses, and confirms nothing without
+// the milestone as a tip.
+func TestIRI(t *testing.T) {
+	n, _ := start(t, Config{})
+	tail := send(t, n, pay(t, 1000))
+	milestones(t, n, 1)
+	solid := info(t, n)["latestSolidSubtangleMilestone"].(string)
+	milestones(t, n, 1)
+	late := replay(t, n, tail)
+	milestones(t, n, 1)
+	n.IRI(true)
+	seller := addressOf(t, sellerSeed, 0)[:81]
+	for _, c := range []struct {
+		request map[string]any
+		status  int
+		want    string
+	}{
+		{map[string]any{"command": "getBalances", "addresses": []string{seller}}, 500, `"exception":"Invalid parameters"`},
+		{map[string]any{"command": "getBalances", "addresses": []string{seller}, "threshold": 100}, 200, `"balances":["2000"]`},
+		{map[string]any{"command": "getInclusionStates", "transactions": []string{tail}}, 500, `"exception":"Invalid parameters"`},
+		{map[string]any{"command": "getInclusionStates", "transactions": []string{tail}, "tips": []string{}}, 200, `"states":[false]`},
+		{map[string]any{"command": "getInclusionStates", "transactions": []string{tail, late}, "tips": []string{solid}}, 200, `"states":[true,false]`},
+		{map[string]any{"command": "getInclusionStates", "transactions": []string{tail}, "tips": []string{strings.Repeat("A", 81)}}, 400, "tips is absent"},
+		{map[string]any{"command": "getTipInfo", "tailTransaction": tail}, 400, "is unknown"},
+		{map[string]any{"command": "getNodeInfo"}, 200, `"appName":"IRI"`},
+		{map[string]any{"command": "findTransactions", "addresses": []string{seller}, "valueOnly": true}, 200, tail},
+	} {
+		body, err := json.Marshal(c.request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := httptest.NewRequest("POST", "/", bytes.NewReader(body))
+		r.Header.Set("X-IOTA-API-Version", "1")
+		w := httptest.NewRecorder()
+		n.ServeHTTP(w, r)
+		if w.Code != c.status || !strings.Contains(w.Body.String(), c.want) || strings.Contains(w.Body.String(), "isSynced") {
+			t.Errorf("%s: got %d %s, want %d and %s", body, w.Code, w.Body, c.status, c.want)
+		}
+	}
+	if status, out := ask(t, n, map[string]any{"command": "getNodeInfo"}); status != 400 {
+		t.Errorf("without the version's header: got %d %v", status, out)
 	}
 }
 
@@ -463,6 +509,8 @@ func TestControl(t *testing.T) {
 		{"/lag", url.Values{"on": {"false"}}, 200, func() bool { return info(t, n)["isSynced"] == true }},
 		{"/blank", url.Values{"on": {"true"}}, 200, func() bool { return info(t, n)["latestMilestoneIndex"] == 0.0 }},
 		{"/blank", url.Values{"on": {"false"}}, 200, nil},
+		{"/iri", url.Values{"on": {"true"}}, 200, func() bool { return n.iri }},
+		{"/iri", url.Values{"on": {"false"}}, 200, func() bool { return !n.iri }},
 		{"/restart", nil, 200, func() bool { return info(t, n)["isSynced"] == false }},
 		{"/milestone", nil, 200, func() bool { return info(t, n)["isSynced"] == true }},
 		{"/replay", url.Values{"tail": {tail}}, 200, nil},

@@ -9,6 +9,7 @@ type view struct {
 	isolated *ms   // it has no neighbours; this was the newest milestone when it lost them
 	seen     int64 // the last arrival that it saw, if isolated
 	start    int   // the first milestone that it did not prune; 0 if none
+	iri      bool  // it is IRI 1.8.5
 }
 
 // newest is the latest milestone that the node knows of; nil if none.
