@@ -38,6 +38,9 @@ type Watcher struct {
 	// Recheck asks to look at the held payments again, because a user was
 	// created or an assignment made. Nil means once a minute only.
 	Recheck <-chan struct{}
+	// Booked, if set, returns what the book has received at each deposit address,
+	// in base units. If the ledger is an Inspector, balances are compared with it.
+	Booked func(ctx context.Context) (map[string]int64, error)
 	// Observe, if set, is told what became of a payment, and again if that
 	// changes. took is the time from when it was seen confirmed until its grant
 	// was written; 0 if it got none, or had to wait for something else than us.
@@ -69,6 +72,8 @@ type Watcher struct {
 
 	mu     sync.Mutex
 	health Health
+
+	reconciler reconciler
 }
 
 // waiting is a payment on its way into the store.
@@ -93,6 +98,10 @@ type Health struct {
 	StoreFails  int64     // passes on which it failed since Run began
 	Waiting     int       // payments seen and not yet in the store, because it fails
 	Held        int       // payments that wait for the seller or for a user to be created
+	// Unbooked is what each address received beyond the book, in base units: payments
+	// that are hidden or were lost to pruning. Addresses without a difference are
+	// left out.
+	Unbooked map[string]int64
 }
 
 // Health returns a snapshot. It may be called at any time, also while Run runs.
@@ -116,6 +125,8 @@ func (w *Watcher) Run(ctx context.Context) error {
 	w.stored, w.read = nil, make(map[string]Mark)
 	w.complete = make(map[string]bool)
 	w.held = make(map[string]string)
+	w.reconciler = reconciler{}
+	defer w.reconciler.reading.Wait()
 	w.ledger = trouble{base: w.Interval}
 	w.store = trouble{base: w.Interval}
 	w.recheckAt = time.Now()
@@ -154,6 +165,7 @@ func (w *Watcher) poll(ctx context.Context) {
 		more, err = w.settleOld(ctx)
 		tried = tried || more
 	}
+	w.reconcile(ctx)
 	if ctx.Err() != nil {
 		return
 	}

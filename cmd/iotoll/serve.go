@@ -206,6 +206,7 @@ func (d *daemon) settle(ctx context.Context, w *tangle.Watcher) error {
 	g.Go(func() error { return d.trim(ctx) })
 	if w != nil {
 		w.Store, w.Recheck = d.store, recheck
+		w.Booked = func(ctx context.Context) (map[string]int64, error) { return received(ctx, d.store) }
 		g.Go(func() error { return w.Run(ctx) })
 	}
 	return g.Wait()
