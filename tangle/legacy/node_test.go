@@ -503,6 +503,21 @@ func TestOtherNetwork(t *testing.T) {
 	}
 }
 
+// TestTime: a batch tells the node's time, whatever ours is.
+func TestTime(t *testing.T) {
+	const ahead = 48 * time.Hour
+	net, err := devlegacy.New(devlegacy.Config{Now: func() time.Time { return time.Now().Add(ahead) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := newWorld(t)
+	l := w.read(Config{Nodes: []string{serve(t, net).URL}, Addresses: []string{w.jane}})
+	b, err := l.Confirmed(t.Context(), nil)
+	if off := time.Until(b.Time) - ahead; err != nil || off.Abs() > 2*time.Second { // a node tells whole seconds
+		t.Errorf("got %s, %v, want the time in %s", b.Time, err, ahead)
+	}
+}
+
 // TestAgree: what only one node calls confirmed waits.
 func TestAgree(t *testing.T) {
 	w := newWorld(t)

@@ -44,6 +44,8 @@ type peer struct {
 	milestone   trinary.Hash // its transaction
 	indexAt     time.Time    // when it got there
 	start       int64        // first milestone that it still has
+	clock       time.Time    // its own, at clockAt; zero if it does not tell
+	clockAt     time.Time
 	lastSuccess time.Time
 	err         error // of the last request; nil if it succeeded
 	since       time.Time
@@ -196,6 +198,7 @@ func (l *Ledger) admit(n *peer, i node.Info, issued time.Time, took time.Duratio
 	defer l.mu.Unlock()
 	n.app = i.App
 	n.start = i.Start
+	n.clock, n.clockAt = i.Time, time.Now()
 	if !i.Synced {
 		return fmt.Errorf("getNodeInfo: %w: it is at milestone %d of %d", ErrUnsynced, i.Solid, i.Newest)
 	}
@@ -312,6 +315,16 @@ func (l *Ledger) agree(ctx context.Context, asked *peer, tails []trinary.Hash) m
 		all[t] = agreed(t)
 	}
 	return all
+}
+
+// timeOf returns what a node's clock shows now; zero if it does not tell.
+func (l *Ledger) timeOf(n *peer) time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if n.clock.IsZero() {
+		return time.Time{}
+	}
+	return n.clock.Add(time.Since(n.clockAt)) // monotonic: a step of our clock shows
 }
 
 // milestoneOf returns the transaction of the newest milestone that a node told of.
