@@ -362,7 +362,7 @@ func TestSeveralNodes(t *testing.T) {
 	w.confirmed()
 	w.confirmed()
 	second.asked()
-	l.nodes[1].examineAt = time.Time{}
+	l.nodes[1].compareAt = time.Time{}
 	w.confirmed()
 	if asked := second.asked(); !slices.Equal(asked, []string{"getNodeInfo"}) {
 		t.Errorf("the second node was asked %q while the first works, want only how it is", asked)
@@ -424,14 +424,14 @@ func TestIsland(t *testing.T) {
 	for range farBehind {
 		w.milestone()
 	}
-	l.nodes[1].examineAt = time.Time{}
+	l.nodes[1].compareAt = time.Time{}
 	if got := w.confirmed(); len(got) != 0 {
 		t.Fatalf("three milestones behind: got %v, want the isolated node to be read", got)
 	}
 	for range 2 {
 		w.milestone()
 	}
-	l.nodes[1].examineAt = time.Time{} // as if a poll's interval had passed
+	l.nodes[1].compareAt = time.Time{} // as if a poll's interval had passed
 	if got := w.confirmed(); len(got) != 1 || got[0].ID != tail {
 		t.Errorf("five milestones behind: got %v, want the payment from the second node", got)
 	}
@@ -575,14 +575,14 @@ func TestAgreeAfterOutage(t *testing.T) {
 	tail := w.pay(500, fromJohn)
 	w.milestone()
 	for range 15 { // hours
-		l.nodes[1].backOff, l.nodes[1].examineAt, l.retryAt = time.Time{}, time.Time{}, time.Time{}
+		l.nodes[1].backOff, l.nodes[1].compareAt, l.retryAt = time.Time{}, time.Time{}, time.Time{}
 		if got := w.confirmed(); len(got) != 0 {
 			t.Fatalf("with one node's word: got %v", got)
 		}
 	}
 	w.confirmed()
-	if in := time.Until(l.nodes[1].backOff); in > backOffMost {
-		t.Errorf("the missing node is left alone for %s, want %s at most", in, backOffMost)
+	if in := time.Until(l.nodes[1].backOff); in > neededMost {
+		t.Errorf("the missing node is left alone for %s, want %s at most", in, neededMost)
 	}
 	second.setFault(nil)
 	l.nodes[1].backOff = time.Time{}

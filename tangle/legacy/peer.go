@@ -17,11 +17,16 @@ import (
 
 // How nodes are judged.
 const (
-	frozenAfter  = 5 * time.Minute  // without a new milestone; Hornet's own measure of health
-	farBehind    = 3                // milestones
-	spareBackOff = 5 * time.Minute  // most between attempts at a failing node that the others replace: a hanging one delays them
-	backOffMost  = 5 * time.Second  // the same, if too few nodes are left
-	remindEvery  = 10 * time.Minute // between log lines on trouble that goes on
+	frozenAfter  = 5 * time.Minute // without a new milestone; Hornet's own measure of health
+	farBehind    = 3               // milestones
+	compareLimit = 500 * time.Millisecond
+
+	// Pauses between attempts at a failing node: of one that others replace, since a
+	// hanging one delays them, and if too few are left.
+	spareFirst, spareMost   = 10 * time.Second, 5 * time.Minute
+	neededFirst, neededMost = 250 * time.Millisecond, 5 * time.Second
+
+	remindEvery = 10 * time.Minute // between log lines on trouble that goes on
 )
 
 // Faults of a node, for errors.Is.
@@ -51,7 +56,7 @@ type peer struct {
 	since       time.Time
 	fails       int
 	backOff     time.Time // no attempt before
-	examineAt   time.Time // no examination before
+	compareAt   time.Time // no comparison before
 	warnedAt    time.Time
 	frozenTold  bool
 }
@@ -121,40 +126,40 @@ func (l *Ledger) order() []*peer {
 	return slices.Concat(good, poor)
 }
 
-// examine asks the nodes that are due, all at once, how they are. A single node is
-// due at each sweep. Several are due at each call, since a node that was cut off
-// from its neighbours shows only by comparison; a slow one is asked less often,
-// so that waiting for it takes a tenth of the time at most.
+// examine asks the nodes that are due, all at once, how they are. In a sweep all
+// are due, and asked thoroughly. In between, nodes that failed are due after their
+// back-off, and those that are not being read for a comparison: a node that was
+// cut off from its neighbours shows only by another that is ahead.
 func (l *Ledger) examine(ctx context.Context, sweep bool) {
 	l.hurry()
-	asking, cancel := share(ctx, len(l.nodes)+1)
-	defer cancel()
-	asking, cancel = context.WithTimeout(asking, l.cfg.Timeout)
+	order := l.order()
+	enough := len(order) >= l.cfg.Agree
+	shared, cancel := share(ctx, len(l.nodes)+1)
 	defer cancel()
 	var all sync.WaitGroup
 	now := time.Now()
 	results := make([]func(), len(l.nodes))
 	for i, n := range l.nodes {
 		l.mu.Lock()
-		skip := now.Before(n.backOff) || !sweep && (len(l.nodes) == 1 && n.usable || now.Before(n.examineAt))
 		thorough := sweep || !n.usable
+		skip := now.Before(n.backOff) || !thorough && (slices.Index(order, n) == 0 || now.Before(n.compareAt))
 		l.mu.Unlock()
 		if skip {
 			continue
 		}
+		limit := l.cfg.Timeout
+		switch { // enough nodes work: do not keep them waiting
+		case !thorough:
+			limit = min(limit, compareLimit)
+		case enough:
+			limit /= 2
+		}
 		all.Go(func() {
+			asking, cancel := context.WithTimeout(shared, limit)
+			defer cancel()
 			info, issued, err := l.question(asking, n, thorough)
 			took := time.Since(now)
-			results[i] = func() {
-				if err == nil {
-					err = l.admit(n, info, issued, took)
-				}
-				if err != nil {
-					l.failed(n, err)
-				} else {
-					l.worked(n)
-				}
-			}
+			results[i] = func() { l.note(n, info, issued, err, took, thorough) }
 		})
 	}
 	all.Wait()
@@ -166,6 +171,25 @@ func (l *Ledger) examine(ctx context.Context, sweep bool) {
 			note()
 		}
 	}
+}
+
+// note notes how an examination went. A comparison that takes long says nothing,
+// but makes the next ones rarer, so that they take a tenth of the time at most.
+func (l *Ledger) note(n *peer, info node.Info, issued time.Time, err error, took time.Duration, thorough bool) {
+	l.mu.Lock()
+	n.compareAt = time.Now().Add(10 * took)
+	l.mu.Unlock()
+	if errors.Is(err, context.DeadlineExceeded) && !thorough {
+		return
+	}
+	if err == nil {
+		err = l.admit(n, info, issued)
+	}
+	if err != nil {
+		l.failed(n, err)
+		return
+	}
+	l.worked(n)
 }
 
 // question asks a node how it is and, if thorough, everything else that settling
@@ -193,7 +217,7 @@ func (l *Ledger) question(ctx context.Context, n *peer, thorough bool) (info nod
 }
 
 // admit decides whether a node is of use, from its getNodeInfo reply.
-func (l *Ledger) admit(n *peer, i node.Info, issued time.Time, took time.Duration) error {
+func (l *Ledger) admit(n *peer, i node.Info, issued time.Time) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	n.app = i.App
@@ -212,7 +236,6 @@ func (l *Ledger) admit(n *peer, i node.Info, issued time.Time, took time.Duratio
 	}
 	now := time.Now()
 	n.usable = true
-	n.examineAt = now.Add(10 * took)
 	n.advance(i.Solid, i.Milestone, now)
 	// By the clocks of node and coordinator: ours may be wrong.
 	if age := i.Time.Sub(issued); !issued.IsZero() && !i.Time.IsZero() && age > frozenAfter && n.index == i.Solid {
@@ -237,7 +260,11 @@ func (l *Ledger) failed(n *peer, err error) {
 		n.since = now
 	}
 	n.usable, n.err = false, err
-	n.backOff = now.Add(tangle.BackOff(250*time.Millisecond, spareBackOff, n.fails))
+	first, most := neededFirst, neededMost
+	if l.working(now) >= l.cfg.Agree {
+		first, most = spareFirst, spareMost
+	}
+	n.backOff = now.Add(tangle.BackOff(first, most, n.fails))
 	n.fails++
 	if n.warnedAt.IsZero() || now.Sub(n.warnedAt) >= remindEvery {
 		n.warnedAt = now
@@ -249,15 +276,25 @@ func (l *Ledger) failed(n *peer, err error) {
 // hurry brings the next attempt at failing nodes forward if fewer work than must
 // agree.
 func (l *Ledger) hurry() {
-	working := len(l.order())
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	latest := time.Now().Add(backOffMost)
+	now := time.Now()
+	if l.working(now) >= l.cfg.Agree {
+		return
+	}
 	for _, n := range l.nodes {
-		if working < l.cfg.Agree && n.backOff.After(latest) {
-			n.backOff = latest
+		n.backOff = earlier(n.backOff, now.Add(neededMost))
+	}
+}
+
+// working returns how many nodes can be asked. mu is held.
+func (l *Ledger) working(now time.Time) (count int) {
+	for _, n := range l.nodes {
+		if n.usable && !now.Before(n.backOff) {
+			count++
 		}
 	}
+	return count
 }
 
 // worked notes that a node answered well.

@@ -640,7 +640,7 @@ func TestRefused(t *testing.T) {
 			if _, err := w.ledger.Balances(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			w.ledger.nodes[1].backOff, w.ledger.nodes[1].examineAt = time.Time{}, time.Time{}
+			w.ledger.nodes[1].backOff, w.ledger.nodes[1].compareAt = time.Time{}, time.Time{}
 			w.confirmed()
 			if h := w.ledger.Health(); h[0].Err != nil || h[1].Err == nil || !strings.Contains(h[1].Err.Error(), refused) {
 				t.Errorf("%s: Health: got %+v, want it told of the second node", refused, h)
@@ -849,8 +849,34 @@ func TestHangingNode(t *testing.T) {
 			t.Error("with both gone: got no error")
 		}
 	}
-	if n := l.nodes[0]; time.Until(n.backOff) > backOffMost {
+	if n := l.nodes[0]; time.Until(n.backOff) > neededMost {
 		t.Errorf("with both gone: got %+v, want it tried again soon", n)
+	}
+}
+
+// TestHangingSpare: a node that begins to hang while another is read is compared
+// with seldom, and not called bad for it before the next sweep.
+func TestHangingSpare(t *testing.T) {
+	w := newWorld(t)
+	spare := serve(t, w.net.Peer())
+	l := w.read(Config{Nodes: []string{w.node.URL, spare.URL}, Addresses: []string{w.jane}, Timeout: 50 * time.Millisecond})
+	w.ledger = l
+	w.confirmed()
+	release := make(chan struct{})
+	defer close(release)
+	spare.setFault(func(string, []byte, http.ResponseWriter) bool { <-release; return true })
+	l.nodes[1].compareAt = time.Time{}
+	tail := w.pay(500, fromJohn)
+	w.milestone()
+	if got := w.confirmed(); len(got) != 1 || got[0].ID != tail {
+		t.Errorf("got %v, want the payment %s", got, tail)
+	}
+	if n := l.nodes[1]; n.err != nil || time.Until(n.compareAt) < 400*time.Millisecond {
+		t.Errorf("got %+v, want it good, and no comparison for ten times its silence", n)
+	}
+	w.sweep()
+	if n := l.nodes[1]; n.err == nil || time.Until(n.backOff) < 9*time.Second {
+		t.Errorf("after a sweep: got %+v, want it bad and left alone for 10 s", n)
 	}
 }
 
