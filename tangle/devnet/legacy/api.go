@@ -11,18 +11,18 @@ import (
 	"time"
 )
 
-// What a node's configuration usually limits; getNodeAPIConfiguration tells.
+// The limits of a node's default configuration, as in getNodeAPIConfiguration.
 const (
 	maxFind   = 1000
 	maxList   = 1000
 	maxTrytes = 1000
-	maxBody   = 1000000 // told, but Hornet 0.5.6 does not enforce it
+	maxBody   = 1000000 // announced, but not enforced by Hornet 0.5.6
 
-	hardBody = 64 << 20 // what we do enforce
+	hardBody = 64 << 20 // enforced here
 )
 
-// fail is an answer that is not 200: a status and Hornet's words for it. With no
-// words the body is empty, as after a panic in Hornet.
+// fail is an answer with another status than 200. The body is empty if text is,
+// as after a panic in Hornet.
 type fail struct {
 	status int
 	text   string
@@ -35,7 +35,7 @@ func bad(format string, args ...any) error {
 	return fail{status: http.StatusBadRequest, text: fmt.Sprintf(format, args...)}
 }
 
-// commands are the ones that are answered, by their names in lower case.
+// commands are those that a Hornet answers, by their names in lower case.
 var commands = map[string]func(*Node, []byte) (any, error){
 	"getnodeinfo":              (*Node).getNodeInfo,
 	"getnodeapiconfiguration":  (*Node).getNodeAPIConfiguration,
@@ -93,7 +93,7 @@ func (n *Node) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// commandOf finds out what a request asks for.
+// commandOf returns a request's command.
 func commandOf(body []byte) (string, error) {
 	var request map[string]any
 	if err := json.NewDecoder(bytes.NewReader(body)).Decode(&request); err != nil {
@@ -149,7 +149,7 @@ func reply(w http.ResponseWriter, out any, err error) {
 	json.NewEncoder(w).Encode(out) // the client is gone if this fails
 }
 
-// decode reads the fields of a request, and says what is wrong as Hornet does.
+// decode reads the fields of a request. Its errors are Hornet's.
 func decode(body []byte, to any) error {
 	err := json.NewDecoder(bytes.NewReader(body)).Decode(to)
 	var wrong *json.UnmarshalTypeError
@@ -174,13 +174,13 @@ func fieldName(err *json.UnmarshalTypeError) string {
 	return strings.ToLower(err.Field[:1]) + err.Field[1:]
 }
 
-// timing ends every answer. Hornet always says 0.
+// timing ends every answer. Hornet's duration is always 0.
 type timing struct {
 	Duration int `json:"duration"`
 }
 
-// From how many milestones on a pending transaction should be promoted, and when
-// only a reattachment helps, as in Hornet.
+// Age in milestones from which a pending transaction should be promoted, and from
+// which only a reattachment helps, as in Hornet.
 const (
 	promoteAfter  = 2
 	reattachAfter = 15

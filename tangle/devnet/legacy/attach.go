@@ -10,9 +10,9 @@ import (
 	"github.com/iotaledger/iota.go/trinary"
 )
 
-// attach gives transactions their place in the tangle and does their proof of
-// work. They come as iota.go sends them, the bundle's last first, and are
-// returned in the reverse order.
+// attach gives transactions their trunk and branch and does their proof of work.
+// They come in iota.go's order, the bundle's last first, and are returned with the
+// tail first.
 func (t *tangle) attach(trunk, branch trinary.Hash, trytes []trinary.Trytes, at time.Time) ([]*tx, error) {
 	attached := make([]*tx, len(trytes))
 	stamps := trinary.IntToTrytes(at.UnixMilli(), timeSize) +
@@ -46,8 +46,8 @@ func (t *tangle) attach(trunk, branch trinary.Hash, trytes []trinary.Trytes, at 
 	return attached, nil
 }
 
-// remember keeps attached transactions, which are likely to be submitted next,
-// and returns their trytes.
+// remember keeps attached transactions, which will probably be submitted next, and
+// returns their trytes.
 func (t *tangle) remember(attached []*tx) []trinary.Trytes {
 	t.mu.Lock()
 	defer t.mu.Unlock()

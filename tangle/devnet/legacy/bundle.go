@@ -38,7 +38,7 @@ func (t *tangle) parse(trytes trinary.Trytes) (*tx, error) {
 	return x, nil
 }
 
-// read takes the fields out of the trytes of a transaction, but for its hash.
+// read returns the transaction that trytes encode, without its hash.
 func read(trytes trinary.Trytes) (*tx, error) {
 	parsed, err := transaction.AsTransactionObject(trytes, consts.NullHashTrytes)
 	if err != nil {
@@ -47,7 +47,7 @@ func read(trytes trinary.Trytes) (*tx, error) {
 	return slice(trytes, parsed.Value, parsed.CurrentIndex, parsed.LastIndex), nil
 }
 
-// slice makes a transaction of trytes and the numbers that they contain.
+// slice returns a transaction without its hash, from trytes and the numbers in them.
 func slice(trytes trinary.Trytes, value int64, index, last uint64) *tx {
 	return &tx{
 		trytes:  trytes,
@@ -62,7 +62,7 @@ func slice(trytes trinary.Trytes, value int64, index, last uint64) *tx {
 	}
 }
 
-// complete returns the attachments that the transactions made complete.
+// complete returns the attachments that became complete with some transactions.
 func (t *tangle) complete(txs []*tx) [][]*tx {
 	var all [][]*tx
 	seen := make(map[*tx]bool)
@@ -92,8 +92,8 @@ func (t *tangle) complete(txs []*tx) [][]*tx {
 	return all
 }
 
-// bundleOf follows the trunks from a tail to the end of its bundle. It returns
-// nil if a transaction is missing, or known to one node only.
+// bundleOf follows the trunks from a tail to the end of its bundle. It returns nil
+// if a transaction is missing or known to one node only.
 func (t *tangle) bundleOf(tail *tx) []*tx {
 	b := []*tx{tail}
 	for x := tail; x.index < tail.last; b = append(b, x) {
@@ -106,7 +106,7 @@ func (t *tangle) bundleOf(tail *tx) []*tx {
 	return b
 }
 
-// judge says whether a complete bundle is valid.
+// judge returns whether a complete bundle is valid.
 func (t *tangle) judge(b []*tx) verdict {
 	key := fingerprint(b)
 	t.mu.Lock()
@@ -128,7 +128,7 @@ func (t *tangle) judge(b []*tx) verdict {
 	return v
 }
 
-// check notes on the tail of a complete bundle whether it is valid.
+// check judges a complete bundle and records the verdict on its tail.
 func (t *tangle) check(b []*tx) {
 	v := t.judge(b)
 	t.mu.Lock()
@@ -144,8 +144,8 @@ func (t *tangle) check(b []*tx) {
 	}
 }
 
-// fingerprint identifies what the validity of a bundle depends on: what its
-// hash covers, and its signatures.
+// fingerprint identifies what the validity of a bundle depends on: what its hash
+// covers, and its signatures.
 func fingerprint(b []*tx) (sum [sha256.Size]byte) {
 	inputs := make(map[trinary.Hash]bool)
 	for _, x := range b {

@@ -21,7 +21,7 @@ const (
 	// ZeroValue is confirmed like anything else, but moves nothing.
 	ZeroValue Junk = "zero"
 	// Unconfirmable claims to bring 1 iota, but the rest of its bundle does not
-	// exist, so that no milestone can take it up.
+	// exist, so that no milestone can confirm it.
 	Unconfirmable Junk = "unconfirmable"
 )
 
@@ -29,7 +29,7 @@ const (
 // cheap: at a magnitude of 1, thousands take a fraction of a second.
 func (n *Node) Flood(to trinary.Hash, count int, junk Junk) error {
 	if address.ValidAddress(to) != nil {
-		return fmt.Errorf("flood address %q: it is not valid", to)
+		return fmt.Errorf("flood address %q: want 81 trytes, or 90 with a matching checksum", to)
 	}
 	to = to[:consts.HashTrytesSize]
 	value, last := int64(0), int64(0)
@@ -114,9 +114,9 @@ type worked struct {
 	hash   trinary.Hash
 }
 
-// work finds nonces for up to 64 transactions at once. start has absorbed what
-// they all begin with; parts is what follows in each, and ending what follows in
-// all but for the nonce. Together with the nonce it is one block of the hash.
+// work finds nonces for up to 64 transactions at once. start has absorbed their
+// common beginning, parts follow in each, and ending follows in all. Together with
+// the nonce, ending is one block of the hash.
 func (t *tangle) work(start *bct.Curl, parts []trinary.Trytes, ending trinary.Trytes) ([]worked, error) {
 	state := start.Clone()
 	lanes := make([]trinary.Trits, len(parts))
@@ -151,7 +151,7 @@ func (t *tangle) work(start *bct.Curl, parts []trinary.Trytes, ending trinary.Tr
 	return found, nil
 }
 
-// zeroLastTrit is an address as bundle hashes have it.
+// zeroLastTrit returns an address as the hash of a bundle covers it.
 func zeroLastTrit(a trinary.Hash) trinary.Hash {
 	trits := trinary.MustTrytesToTrits(a)
 	trits[len(trits)-1] = 0

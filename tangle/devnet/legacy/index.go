@@ -7,7 +7,7 @@ import (
 	"github.com/iotaledger/iota.go/trinary"
 )
 
-// insert enters a transaction into the indexes.
+// insert adds a transaction to the indexes.
 func (t *tangle) insert(x *tx) {
 	t.byHash[x.hash] = x
 	t.byTrytes[x.trytes] = x
@@ -28,15 +28,14 @@ func enter(index map[trinary.Trytes]*list, key trinary.Trytes, x *tx) {
 	index[key].sorted = false
 }
 
-// list is an index entry: transactions that have something in common.
+// list is an entry of an index.
 type list struct {
 	txs    []*tx
 	sorted bool
 }
 
-// inOrder returns the transactions as Hornet's database has them: those without
-// value first, then by hash. The API cuts in this order, so that it is always
-// the same ones that it leaves out.
+// inOrder returns the transactions in the order of Hornet's database: those without
+// value first, then by hash. Truncated answers always lack the same ones.
 func (l *list) inOrder() []*tx {
 	if l == nil {
 		return nil

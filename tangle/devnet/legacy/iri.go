@@ -9,10 +9,10 @@ import (
 )
 
 // IRI makes the node answer as IRI 1.8.5 does
-// (https://github.com/iotaledger/iri, service/API.java), or as Hornet again. It
-// wants the header X-IOTA-API-Version, a threshold with getBalances and tips with
-// getInclusionStates, confirms only what milestones up to those tips did, and
-// knows none of Hornet's own commands and fields.
+// (https://github.com/iotaledger/iri, service/API.java), or as Hornet again. IRI
+// requires the header X-IOTA-API-Version, a threshold with getBalances and tips
+// with getInclusionStates. It confirms only what milestones up to those tips did,
+// and knows none of Hornet's own commands and fields.
 func (n *Node) IRI(on bool) {
 	n.tangle.mu.Lock()
 	defer n.tangle.mu.Unlock()
@@ -70,8 +70,8 @@ func (n *Node) asIRI(r *http.Request, command string, body []byte) (any, error) 
 	return out, err
 }
 
-// includedAsOf tells what milestones up to the newest of the tips confirmed: of
-// no tips nothing.
+// includedAsOf tells which transactions were confirmed by milestones up to the newest
+// of the tips: none without tips.
 func (n *Node) includedAsOf(transactions, tips json.RawMessage) (any, error) {
 	var asked, of []trinary.Hash
 	if json.Unmarshal(transactions, &asked) != nil || json.Unmarshal(tips, &of) != nil {

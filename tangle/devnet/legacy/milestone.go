@@ -23,8 +23,8 @@ type ms struct {
 	decided  []*tx                  // tails, included or conflicting
 }
 
-// milestone issues the next one: it makes the transaction, and applies to the
-// ledger what is pending.
+// milestone issues the next milestone: it makes the transaction and applies pending
+// bundles to the ledger.
 func (t *tangle) milestone() (int, error) {
 	t.issuing.Lock()
 	defer t.issuing.Unlock()
@@ -48,7 +48,7 @@ func (t *tangle) milestone() (int, error) {
 	return index, nil
 }
 
-// confirm applies to the ledger what is pending, by the milestone with that
+// confirm applies pending bundles to the ledger, in the milestone with the given
 // transaction.
 func (t *tangle) confirm(index int, x *tx) {
 	t.mu.Lock()
@@ -76,11 +76,11 @@ func (t *tangle) confirm(index int, x *tx) {
 	}).Debug("milestone")
 }
 
-// apply takes a valid tail up into a milestone: it moves the money, or finds
-// that some input does not hold enough.
+// apply decides a valid tail in a milestone: included, or conflicting if an input
+// does not hold enough.
 func (t *tangle) apply(tail *tx, m *ms) {
 	b := t.bundleOf(tail)
-	if b == nil { // it was complete; Crash may have taken a part
+	if b == nil { // Crash took a part of it
 		return
 	}
 	changes := make(map[trinary.Hash]int64)
@@ -112,8 +112,8 @@ func (t *tangle) apply(tail *tx, m *ms) {
 	entry.WithField("transactions", len(b)).Info("confirmed bundle")
 }
 
-// milestoneTx makes the transaction that a coordinator would issue. It is not
-// signed: nobody here checks.
+// milestoneTx makes the transaction of a milestone, without the coordinator's
+// signature, which nobody checks here.
 func (t *tangle) milestoneTx(index int, trunk, branch trinary.Hash) (*tx, error) {
 	now := t.now()
 	b := bundle.AddEntry(nil, bundle.BundleEntry{
@@ -136,8 +136,8 @@ func (t *tangle) milestoneTx(index int, trunk, branch trinary.Hash) (*tx, error)
 	return attached[0], nil
 }
 
-// milestoneAt returns a milestone that the node's ledger contains, or an error in
-// the words of Hornet.
+// milestoneAt returns a milestone that the node's ledger contains. The error is
+// Hornet's.
 func (n *Node) milestoneAt(index int) (*ms, error) {
 	solid := 0
 	if m := n.solid(); m != nil {

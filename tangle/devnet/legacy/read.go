@@ -13,7 +13,7 @@ import (
 	"github.com/iotaledger/iota.go/trinary"
 )
 
-// unknownTrytes is what getTrytes says of a transaction that the node does not
+// unknownTrytes is what getTrytes returns for a transaction that the node does not
 // have.
 var unknownTrytes = strings.Repeat("9", consts.TransactionTrytesSize)
 
@@ -61,8 +61,8 @@ func (n *Node) findTransactions(body []byte) (any, error) {
 	defer n.tangle.mu.Unlock()
 	hashes := []trinary.Hash{}
 	searched := false
-	// The first kind of filter searches, up to the limit; the others only take
-	// away from what it found.
+	// The first kind of filter searches up to the limit. The others only remove from
+	// what it found.
 	for _, filter := range []struct {
 		keys    []string
 		index   map[string]*list
@@ -215,7 +215,7 @@ func (n *Node) wereAddressesSpentFrom(body []byte) (any, error) {
 	}{states, timing{}}, nil
 }
 
-// checkConsistency is true whatever is asked, as in Hornet 0.5.
+// checkConsistency always answers true, as in Hornet 0.5.
 func (n *Node) checkConsistency([]byte) (any, error) {
 	return struct {
 		State bool `json:"state"`

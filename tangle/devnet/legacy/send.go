@@ -15,9 +15,9 @@ import (
 	"github.com/iotaledger/iota.go/trinary"
 )
 
-// Spend is a transfer to be signed with the key of one address of a seed. It may
-// be one that an honest wallet would not make: it can claim what the address
-// does not hold, leave a part there, or be dated anyhow.
+// Spend is a transfer to be signed with the key of one address of a seed. It may do
+// what an honest wallet would not: claim more than the address holds, leave a part
+// there, or have any timestamp.
 type Spend struct {
 	Seed      trinary.Trytes
 	Index     uint64               // of the address, counted from 0
@@ -28,8 +28,8 @@ type Spend struct {
 	Time      time.Time            // the sender's claim; now if zero
 }
 
-// Sign makes the transactions of a transfer, not yet attached, in the order in
-// which iota.go passes them: the last one first.
+// Sign makes the transactions of a transfer, not yet attached, in iota.go's order:
+// the last one first.
 func (s Spend) Sign() ([]trinary.Trytes, error) {
 	if s.Security == 0 {
 		s.Security = consts.SecurityLevelMedium
@@ -59,7 +59,7 @@ func (s Spend) Sign() ([]trinary.Trytes, error) {
 	if s.Remainder != "" {
 		options.RemainderAddress = &s.Remainder
 	}
-	// Inputs and remainder being given, this makes no requests.
+	// With inputs and remainder given, this makes no requests.
 	offline, err := api.ComposeAPI(api.HTTPClientSettings{})
 	if err != nil {
 		return nil, fmt.Errorf("make client: %w", err)
@@ -81,14 +81,14 @@ func Message(text string) (trinary.Trytes, error) {
 	return trytes, nil
 }
 
-// Attach gives the transactions of a transfer their place in the tangle and does
-// their proof of work. It returns them with the tail first. It also checks the
+// Attach gives the transactions of a transfer their trunk and branch and does their
+// proof of work. It returns them with the tail first. It also checks the
 // signatures, so that Submit is quick.
 func (n *Node) Attach(signed []trinary.Trytes) ([]trinary.Trytes, error) {
 	n.tangle.mu.Lock()
 	trunk, branch := n.tangle.latest().hash, n.tangle.latest().hash
 	n.tangle.attachments++
-	// A later moment for each, so that no two attachments of a bundle are equal.
+	// Each is later than the one before, so that no two attachments are equal.
 	at := n.tangle.now().Add(time.Duration(n.tangle.attachments) * time.Millisecond)
 	n.tangle.mu.Unlock()
 	attached, err := n.tangle.attach(trunk, branch, signed, at)
@@ -99,11 +99,11 @@ func (n *Node) Attach(signed []trinary.Trytes) ([]trinary.Trytes, error) {
 	return n.tangle.remember(attached), nil
 }
 
-// Submit stores attached transactions, as broadcasting them does, and returns
-// the hash of the first, the tail if they come from Attach.
+// Submit stores attached transactions, as a broadcast does, and returns the hash of
+// the first: the tail, if they come from Attach.
 func (n *Node) Submit(attached []trinary.Trytes) (trinary.Hash, error) {
 	if len(attached) == 0 {
-		return "", errors.New("submit transactions: there are none")
+		return "", errors.New("submit transactions: want at least one")
 	}
 	if err := n.tangle.store(n, attached); err != nil {
 		return "", fmt.Errorf("submit transactions: %w", err)
@@ -123,9 +123,8 @@ func (n *Node) Send(signed []trinary.Trytes) (trinary.Hash, error) {
 	return n.Submit(attached)
 }
 
-// Replay attaches and submits the bundle of a tail once more, as anybody can.
-// What becomes of it is decided anew: if its inputs still hold enough, it pays
-// again.
+// Replay attaches and submits the bundle of a tail once more, as anybody can. If its
+// inputs still hold enough, it pays again.
 func (n *Node) Replay(tail trinary.Hash) (trinary.Hash, error) {
 	signed, err := n.bundle(tail)
 	if err != nil {
@@ -134,10 +133,10 @@ func (n *Node) Replay(tail trinary.Hash) (trinary.Hash, error) {
 	return n.Send(signed)
 }
 
-// Impersonate replays the bundle of a tail with another message in ASCII in its
-// first transaction. Neither a bundle's hash nor its signatures cover messages,
-// so that this is as valid as the original, under the same bundle hash, and
-// conflicts with it if the input is spent whole: the first to arrive wins.
+// Impersonate replays the bundle of a tail with another message, in ASCII, in its
+// first transaction. Neither a bundle's hash nor its signatures cover messages, so
+// that the replay is as valid as the original and has the same bundle hash. If the
+// bundle spends its input whole, the two conflict and the first to arrive wins.
 func (n *Node) Impersonate(tail trinary.Hash, message string) (trinary.Hash, error) {
 	signed, err := n.bundle(tail)
 	if err != nil {
@@ -161,11 +160,11 @@ func (n *Node) bundle(tail trinary.Hash) ([]trinary.Trytes, error) {
 	defer n.tangle.mu.Unlock()
 	x := n.tangle.byHash[tail]
 	if x == nil || x.index != 0 {
-		return nil, errors.New("it is not the tail of a bundle")
+		return nil, errors.New("not the tail of a bundle")
 	}
 	b := n.tangle.bundleOf(x)
 	if b == nil {
-		return nil, errors.New("its bundle is incomplete")
+		return nil, errors.New("bundle is incomplete")
 	}
 	signed := make([]trinary.Trytes, len(b))
 	for i, y := range b {

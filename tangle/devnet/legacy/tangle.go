@@ -11,7 +11,7 @@ import (
 	"github.com/sirupsen/logrus"
 )
 
-// remembered is how many results of computations are kept to save them.
+// remembered is how many results of costly computations are kept.
 const remembered = 1 << 16
 
 // milestoneAge is how old the newest milestone of a healthy node may be, as in
@@ -34,8 +34,8 @@ const (
 	timeSize  = consts.AttachmentTimestampTrinarySize / consts.TritsPerTryte
 )
 
-// tx is a stored transaction. All but the last block never changes; the strings
-// are parts of trytes.
+// tx is a stored transaction. The first block never changes; its strings are parts of
+// trytes.
 type tx struct {
 	trytes                              trinary.Trytes
 	hash                                trinary.Hash
@@ -45,13 +45,13 @@ type tx struct {
 
 	arrival  int64 // position in the order of arrival
 	epoch    int   // the milestone before it
-	only     *Node // the only node that has it, if it is not known to all
-	decided  int   // the milestone that took it up, whatever became of it; 0 if none
-	included int   // the milestone that applied it; 0 if none
+	only     *Node // the only node that has it; nil if all have
+	decided  int   // the milestone that included it or found it conflicting; 0 if none
+	included int   // the milestone that included it; 0 if none
 	verdict  verdict
 }
 
-// tangle is what all nodes share: the transactions, the milestones, the ledger.
+// tangle is what all nodes share: transactions, milestones and the ledger.
 type tangle struct {
 	mwm         int
 	coordinator trinary.Hash
@@ -62,13 +62,13 @@ type tangle struct {
 
 	mu         sync.Mutex
 	byHash     map[trinary.Hash]*tx
-	byTrytes   map[trinary.Trytes]*tx // saves hashing what comes twice
+	byTrytes   map[trinary.Trytes]*tx // saves hashing
 	byAddress  map[trinary.Hash]*list
 	byBundle   map[trinary.Hash]*list
 	byTag      map[trinary.Trytes]*list
 	byApprovee map[trinary.Hash]*list
 	arrivals   int64
-	pending    []*tx // tails that no milestone took up, in order of arrival
+	pending    []*tx // tails that no milestone decided, in order of arrival
 	tip        *tx   // the last valid tail that arrived
 	milestones []*ms // by index, from 1 at position 0
 	balances   map[trinary.Hash]int64
@@ -78,8 +78,8 @@ type tangle struct {
 
 	attachments, floods int // made by Attach and Flood, to tell them apart
 
-	// What is known already, so that it is not computed again: the verdict on
-	// bundles that are replayed, and the hash of transactions attached here.
+	// Results that save a computation: the verdict on replayed bundles, and
+	// transactions attached here.
 	checked  map[[sha256.Size]byte]verdict
 	attached map[trinary.Trytes]*tx
 }
@@ -125,14 +125,14 @@ func (t *tangle) latest() *ms {
 	return t.milestones[len(t.milestones)-1]
 }
 
-// Errors of storing a transaction, with the words of Hornet 0.5.6.
+// Errors of storing a transaction, with the texts of Hornet 0.5.6.
 var (
 	errTrytes = errors.New("invalid transaction trytes")
 	errPoW    = errors.New("invalid transaction hash")
 )
 
-// store takes transactions in, all or none of them. What arrives at a node
-// without neighbours stays there.
+// store adds attached transactions, all or none of them. Those that arrive at a node
+// without neighbours stay there.
 func (t *tangle) store(n *Node, trytes []trinary.Trytes) error {
 	t.mu.Lock()
 	fresh := make([]*tx, len(trytes))
@@ -157,7 +157,7 @@ func (t *tangle) store(n *Node, trytes []trinary.Trytes) error {
 	return nil
 }
 
-// add enters transactions that were parsed, or that are known already.
+// add adds parsed transactions, also those that are known already.
 func (t *tangle) add(n *Node, txs []*tx) {
 	t.mu.Lock()
 	var only *Node
@@ -188,7 +188,7 @@ func (t *tangle) add(n *Node, txs []*tx) {
 	complete := t.complete(added)
 	t.mu.Unlock()
 
-	for _, b := range complete { // signatures take long, and need no lock
+	for _, b := range complete { // checking signatures takes long and needs no lock
 		t.check(b)
 	}
 }
