@@ -21,8 +21,8 @@ func (a answering) RoundTrip(*http.Request) (*http.Response, error) {
 	return &http.Response{StatusCode: 200, Body: io.NopCloser(bytes.NewReader(a))}, nil
 }
 
-// FuzzAnswer lets a node answer anything, to everything. It must neither end the
-// process nor make up a payment: there is no transaction in the corpus.
+// FuzzAnswer gives the same answer to every request. It must neither end the process
+// nor make up a payment: there is no transaction in the corpus.
 func FuzzAnswer(f *testing.F) {
 	nines := strings.Repeat("9", 2673)
 	hash := strings.Repeat("A", 81)

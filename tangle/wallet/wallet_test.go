@@ -96,7 +96,7 @@ func TestPay(t *testing.T) {
 	}
 }
 
-// Who does not know the network's magnitude is told by the node.
+// Without a configured magnitude, the wallet uses the one that the node asks for.
 func TestAskMagnitude(t *testing.T) {
 	n, w := start(t, 2000)
 	w.MWM = 0
@@ -121,7 +121,7 @@ func TestAskMagnitude(t *testing.T) {
 	}
 }
 
-// A long message spans transactions, and arrives whole.
+// A long message spans transactions, and arrives complete.
 func TestPayLongMessage(t *testing.T) {
 	n, w := start(t, 2000)
 	text := `{"username": "` + strings.Repeat("j", 1500) + `"}`
@@ -263,7 +263,7 @@ func TestNonsense(t *testing.T) {
 	}
 }
 
-// A node that does not answer holds nobody longer than the timeout, or ctx.
+// A node that does not answer delays nobody longer than the timeout, or ctx.
 func TestSilence(t *testing.T) {
 	release := make(chan struct{})
 	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-release }))
@@ -281,8 +281,8 @@ func TestSilence(t *testing.T) {
 	}
 }
 
-// Whatever a node answers, to all commands or to one, Pay ends within its limits,
-// says truly whether it paid, and pays again once the node is well.
+// For each fault of a node's answers, Pay ends, tells the truth about whether it paid,
+// and pays again once the fault is over.
 func TestFaults(t *testing.T) {
 	to := addressOf(t, sellerSeed, 0)
 	for _, c := range []struct {
@@ -418,8 +418,8 @@ func TestProgress(t *testing.T) {
 	}
 }
 
-// Wait tells a payment that lost against another from one that is pending, and
-// finds one that was confirmed through another attachment.
+// Wait tells a payment that lost against a conflicting one from one that is pending,
+// and finds one that was confirmed through another attachment.
 func TestWait(t *testing.T) {
 	n, w := start(t, 1000)
 	to := addressOf(t, sellerSeed, 0)

@@ -32,7 +32,7 @@ func balance(t *testing.T, n *Node) string {
 	return out["balances"].([]any)[0].(string)
 }
 
-// While the coordinator is stopped nothing is confirmed, and nobody says so.
+// While the coordinator is stopped, nothing is confirmed, and the API does not say so.
 func TestStall(t *testing.T) {
 	n, _ := start(t, Config{Milestone: 5 * time.Millisecond})
 	ctx, cancel := context.WithCancel(t.Context())
@@ -78,8 +78,8 @@ func TestMilestoneAge(t *testing.T) {
 	}
 }
 
-// An isolated node neither learns nor tells, and thinks that all is well. A
-// payment sent to it is lost until somebody sends it again.
+// An isolated node receives and sends nothing, and calls itself synced. A payment sent
+// to it is lost until somebody sends it again.
 func TestIsolate(t *testing.T) {
 	n, _ := start(t, Config{})
 	other := n.Peer()
@@ -163,7 +163,7 @@ func TestRestart(t *testing.T) {
 	outcomes(t, n, []trinary.Hash{tail}, "confirmed")
 }
 
-// A pruned payment is as if it had never been, but for the balance.
+// Of a pruned payment only the balance is left.
 func TestPrune(t *testing.T) {
 	n, _ := start(t, Config{})
 	old := send(t, n, pay(t, 1000))
@@ -190,8 +190,8 @@ func TestPrune(t *testing.T) {
 	}
 }
 
-// As IRI 1.8.5 the node refuses what that refuses, and confirms nothing without
-// the milestone as a tip.
+// As IRI 1.8.5, the node refuses requests that lack parameters, and confirms nothing
+// without the milestone as a tip.
 func TestIRI(t *testing.T) {
 	n, _ := start(t, Config{})
 	tail := send(t, n, pay(t, 1000))
@@ -302,7 +302,7 @@ func TestCrash(t *testing.T) {
 	}
 }
 
-// A rollback reaches nodes that had stopped at a milestone that is no more.
+// A rollback also moves nodes that had stopped at a milestone after it.
 func TestCrashWithPeers(t *testing.T) {
 	n, _ := start(t, Config{})
 	milestones(t, n, 5)
@@ -322,7 +322,7 @@ func TestCrashWithPeers(t *testing.T) {
 	}
 }
 
-// Junk is cheap to make, and what it pretends to be.
+// The API accepts junk like other transactions, and confirms the kind that it should.
 func TestFlood(t *testing.T) {
 	n, a := start(t, Config{MWM: 2})
 	to := addressOf(t, sellerSeed, 0)
@@ -373,7 +373,7 @@ func TestFlood(t *testing.T) {
 	}
 }
 
-// Each fault does what it says, to the command it is for.
+// Each fault applies to its command only.
 func TestBreak(t *testing.T) {
 	n, a := start(t, Config{})
 	tail := send(t, n, pay(t, 500))
@@ -487,8 +487,7 @@ func TestLatency(t *testing.T) {
 	}
 }
 
-// The control endpoint carries out commands, refuses nonsense, and obeys nobody
-// from elsewhere.
+// The control endpoint obeys commands from this machine and refuses bad ones.
 func TestControl(t *testing.T) {
 	n, _ := start(t, Config{})
 	tail := send(t, n, pay(t, 400))
