@@ -110,7 +110,7 @@ func TestRollback(t *testing.T) {
 	}
 	w.milestone()
 	w.milestone()
-	time.Sleep(600 * time.Millisecond) // until the node is tried again
+	w.ledger.nodes[0].backOff = time.Time{} // as if its time had passed
 	if got := w.confirmed(); len(got) != 0 {
 		t.Errorf("after the rollback: got %v", got)
 	}
