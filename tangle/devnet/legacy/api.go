@@ -11,14 +11,10 @@ import (
 	"time"
 )
 
-// The limits of a node's default configuration, as in getNodeAPIConfiguration.
 const (
-	maxFind   = 1000
-	maxList   = 1000
-	maxTrytes = 1000
-	maxBody   = 1000000 // announced, but not enforced by Hornet 0.5.6
-
-	hardBody = 64 << 20 // enforced here
+	maxFind   = 1000     // of a node's default configuration
+	maxTrytes = 1000     // the same
+	maxBody   = 64 << 20 // bytes of a request; Hornet 0.5.6 has no limit
 )
 
 // fail is an answer with another status than 200. The body is empty if text is,
@@ -38,7 +34,6 @@ func bad(format string, args ...any) error {
 // commands are those that a Hornet answers, by their names in lower case.
 var commands = map[string]func(*Node, []byte) (any, error){
 	"getnodeinfo":              (*Node).getNodeInfo,
-	"getnodeapiconfiguration":  (*Node).getNodeAPIConfiguration,
 	"findtransactions":         (*Node).findTransactions,
 	"gettrytes":                (*Node).getTrytes,
 	"getinclusionstates":       (*Node).getInclusionStates,
@@ -46,7 +41,6 @@ var commands = map[string]func(*Node, []byte) (any, error){
 	"wereaddressesspentfrom":   (*Node).wereAddressesSpentFrom,
 	"checkconsistency":         (*Node).checkConsistency,
 	"gettipinfo":               (*Node).getTipInfo,
-	"getledgerdiff":            (*Node).getLedgerDiff,
 	"getledgerdiffext":         (*Node).getLedgerDiffExt,
 	"gettransactionstoapprove": (*Node).getTransactionsToApprove,
 	"attachtotangle":           (*Node).attachToTangle,
@@ -67,7 +61,7 @@ func (n *Node) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case r.URL.Path != "/" || r.Method != http.MethodPost:
 		reply(w, nil, fail{status: http.StatusNotFound, text: "not found"})
 	default:
-		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, hardBody))
+		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 		if err != nil {
 			reply(w, nil, fail{status: http.StatusRequestEntityTooLarge, text: err.Error()})
 			return

@@ -4,24 +4,6 @@ import (
 	"github.com/iotaledger/iota.go/trinary"
 )
 
-func (n *Node) getLedgerDiff(body []byte) (any, error) {
-	var query struct{ MilestoneIndex int }
-	if err := decode(body, &query); err != nil {
-		return nil, err
-	}
-	n.tangle.mu.Lock()
-	defer n.tangle.mu.Unlock()
-	m, err := n.milestoneAt(query.MilestoneIndex)
-	if err != nil {
-		return nil, err
-	}
-	return struct {
-		Diff           map[trinary.Hash]int64 `json:"diff"`
-		MilestoneIndex int                    `json:"milestoneIndex"`
-		timing
-	}{m.diff, m.index, timing{}}, nil
-}
-
 func (n *Node) getLedgerDiffExt(body []byte) (any, error) {
 	var query struct{ MilestoneIndex int }
 	if err := decode(body, &query); err != nil {

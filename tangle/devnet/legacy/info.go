@@ -50,16 +50,3 @@ func (n *Node) getNodeInfo([]byte) (any, error) {
 	}
 	return info, nil
 }
-
-func (n *Node) getNodeAPIConfiguration([]byte) (any, error) {
-	n.tangle.mu.Lock()
-	defer n.tangle.mu.Unlock()
-	return struct {
-		MaxFindTransactions int `json:"maxFindTransactions"`
-		MaxRequestsList     int `json:"maxRequestsList"`
-		MaxGetTrytes        int `json:"maxGetTrytes"`
-		MaxBodyLength       int `json:"maxBodyLength"`
-		MilestoneStartIndex int `json:"milestoneStartIndex"`
-		timing
-	}{maxFind, maxList, maxTrytes, maxBody, n.start, timing{}}, nil
-}

@@ -32,7 +32,7 @@ var iriParameters = map[string][]string{
 }
 
 // hornetOnly are commands that IRI does not know.
-var hornetOnly = []string{"gettipinfo", "getledgerdiff", "getledgerdiffext"}
+var hornetOnly = []string{"gettipinfo", "getledgerdiffext"}
 
 // asIRI answers a command as IRI does.
 func (n *Node) asIRI(r *http.Request, command string, body []byte) (any, error) {
