@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -117,8 +118,8 @@ type Query struct {
 	ValueOnly bool
 }
 
-// Find returns the hashes of the transactions that match, without order. If
-// there are MaxHashes of them, there may be more.
+// Find returns the hashes of the transactions that match, sorted. If there are
+// MaxHashes of them, there may be more.
 func (c *Client) Find(ctx context.Context, q Query) ([]trinary.Hash, error) {
 	parameters := fields{}
 	for name, hashes := range map[string][]trinary.Hash{"addresses": q.Addresses, "bundles": q.Bundles, "approvees": q.Approvees} {
@@ -136,18 +137,13 @@ func (c *Client) Find(ctx context.Context, q Query) ([]trinary.Hash, error) {
 	if a.Hashes == nil {
 		return nil, fmt.Errorf("findTransactions: %w: no hashes", ErrAnswer)
 	}
-	seen := make(map[trinary.Hash]bool, len(*a.Hashes))
-	var hashes []trinary.Hash
 	for _, h := range *a.Hashes {
 		if !guards.IsTransactionHash(h) {
 			return nil, fmt.Errorf("findTransactions: %w: a hash is %.90q", ErrAnswer, h)
 		}
-		if !seen[h] {
-			seen[h] = true
-			hashes = append(hashes, h)
-		}
 	}
-	return hashes, nil
+	slices.Sort(*a.Hashes)
+	return slices.Compact(*a.Hashes), nil
 }
 
 // Transaction is a parsed transaction, with the hash that was computed from its
@@ -159,9 +155,7 @@ type Transaction = transaction.Transaction
 // from anybody.
 func (c *Client) Transactions(ctx context.Context, hashes []trinary.Hash) (map[trinary.Hash]*Transaction, error) {
 	found := make(map[trinary.Hash]*Transaction, len(hashes))
-	for len(hashes) > 0 {
-		asked := hashes[:min(len(hashes), MaxHashes)]
-		hashes = hashes[len(asked):]
+	for asked := range slices.Chunk(hashes, MaxHashes) {
 		var a struct{ Trytes []trinary.Trytes }
 		if err := c.ask(ctx, "getTrytes", fields{"hashes": asked}, &a); err != nil {
 			return nil, err
@@ -223,9 +217,7 @@ func (c *Client) Included(ctx context.Context, milestone trinary.Hash, hashes []
 		tips = append(tips, milestone)
 	}
 	found := make(map[trinary.Hash]bool, len(hashes))
-	for len(hashes) > 0 {
-		asked := hashes[:min(len(hashes), MaxHashes)]
-		hashes = hashes[len(asked):]
+	for asked := range slices.Chunk(hashes, MaxHashes) {
 		var a struct{ States []bool }
 		if err := c.ask(ctx, "getInclusionStates", fields{"transactions": asked, "tips": tips}, &a); err != nil {
 			return nil, err
