@@ -10,6 +10,7 @@ import (
 
 // How a Watcher compares balances with the book.
 const (
+	reconcileFirst = time.Minute // after the start, which has more urgent things to read
 	reconcileEvery = time.Hour
 	confirmAfter   = 5 * time.Second  // before a difference counts: a payment may be on its way into the book
 	differsEvery   = 10 * time.Minute // while there is one

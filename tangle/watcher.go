@@ -125,7 +125,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 	w.stored, w.read = nil, make(map[string]Mark)
 	w.complete = make(map[string]bool)
 	w.held = make(map[string]string)
-	w.reconciler = reconciler{}
+	w.reconciler = reconciler{at: time.Now().Add(reconcileFirst)}
 	defer w.reconciler.reading.Wait()
 	w.ledger = trouble{base: w.Interval}
 	w.store = trouble{base: w.Interval}
