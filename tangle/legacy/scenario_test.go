@@ -65,6 +65,19 @@ func TestMessages(t *testing.T) {
 	}
 }
 
+// TestUnreadable: trytes that are not in the encoding are not made to fit a name.
+func TestUnreadable(t *testing.T) {
+	w := newWorld(t)
+	w.confirmed()
+	trytes := pairs(`{"username": "Ond`) + "UL" + pairs(`ej"}`) // ř as one pair of value 345; 345 - 256 is Y
+	tail := w.send(w.spend(devlegacy.Spend{To: bundle.Transfers{{Address: w.jane, Value: 500, Message: trytes}}}))
+	w.milestone()
+	got := w.confirmed()
+	if len(got) != 1 || got[0].ID != tail || string(got[0].Message) != trytes || !strings.Contains(got[0].Unreadable, "trytes UL") {
+		t.Errorf("got %+v, want an unreadable payment with its trytes", got)
+	}
+}
+
 // TestReplays: a bundle that leaves something at its input pays again each time
 // that it is attached; a bundle that spends it whole pays once.
 func TestReplays(t *testing.T) {
