@@ -1,10 +1,12 @@
 package rebased
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -98,10 +100,7 @@ func (l *Ledger) Unread() []Unread {
 		}
 	}
 	slices.SortFunc(all, func(a, b Unread) int {
-		if a.Digest < b.Digest || a.Digest == b.Digest && a.Address < b.Address {
-			return -1
-		}
-		return 1
+		return cmp.Or(strings.Compare(a.Digest, b.Digest), strings.Compare(a.Address, b.Address))
 	})
 	return all
 }

@@ -1,6 +1,7 @@
 package rebased
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -44,10 +45,7 @@ func (l *Ledger) resolve(ctx context.Context, first *node) []tangle.Payment {
 		return nil
 	}
 	slices.SortFunc(due, func(a, b pending) int {
-		if a.u.bound != b.u.bound {
-			return int(min(max(a.u.bound-b.u.bound, -1), 1))
-		}
-		return strings.Compare(a.u.digest, b.u.digest)
+		return cmp.Or(cmp.Compare(a.u.bound, b.u.bound), strings.Compare(a.u.digest, b.u.digest))
 	})
 	nodes := append([]*node{first}, slices.DeleteFunc(l.order(), func(n *node) bool { return n == first })...)
 	for _, n := range nodes {

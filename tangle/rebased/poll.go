@@ -1,6 +1,7 @@
 package rebased
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -58,7 +59,7 @@ func (l *Ledger) Confirmed(ctx context.Context, from map[string]tangle.Mark) (ta
 		}
 		faults = append(faults, fmt.Errorf("node %s: %w", n.client.Name(), err))
 	}
-	slices.SortStableFunc(b.Payments, func(x, y tangle.Payment) int { return int(min(max(x.Position-y.Position, -1), 1)) })
+	slices.SortStableFunc(b.Payments, func(x, y tangle.Payment) int { return cmp.Compare(x.Position, y.Position) })
 	b.Partial = l.close(b.Marks)
 	switch {
 	case ctx.Err() != nil && !read:
