@@ -41,9 +41,9 @@ type Watcher struct {
 	Recheck <-chan string
 	// Rules find out whose a payment is; nil means by its message.
 	Rules []Rule
-	// Wake asks to look at the ledger before the Interval is over, because it may
-	// have confirmed something. Nil means at every Interval only.
-	Wake <-chan struct{}
+	// Booked, if set, returns what the book has received at each deposit address,
+	// in base units. If the ledger is an Inspector, balances are compared with it.
+	Booked func(ctx context.Context) (map[string]int64, error)
 	// Observe, if set, is told what became of a payment, and again if that
 	// changes. took is the time from when it was seen confirmed until its grant
 	// was written; 0 if it got none, or had to wait for something else than us.
@@ -84,6 +84,8 @@ type Watcher struct {
 
 	mu     sync.Mutex
 	health Health
+
+	reconciler reconciler
 }
 
 // waiting is a payment on its way into the store.
@@ -112,6 +114,10 @@ type Health struct {
 	ClockError  error     // a *ClockError while settling waits since our clock seems wrong; else nil
 	ClockSince  time.Time // since when it does
 	Unwatched   []string  // deposit addresses that were watched before and are not configured now
+	// Unbooked is what each address received beyond the book, in base units: payments
+	// that are hidden or were lost to pruning. Addresses without a difference are
+	// left out.
+	Unbooked map[string]int64
 }
 
 // Health returns a snapshot. It may be called at any time, also while Run runs.
@@ -139,9 +145,11 @@ func (w *Watcher) Run(ctx context.Context) error {
 	}
 	w.recheck = newRecheck()
 	w.markAt, w.newestAt, w.clock, w.clockErr, w.termsKept = time.Time{}, time.Time{}, ledgerClock{}, nil, false
+	w.reconciler = reconciler{at: time.Now().Add(reconcileFirst)}
+	defer w.reconciler.reading.Wait()
 	w.ledger = trouble{base: w.Interval}
 	w.store = trouble{base: w.Interval}
-	names, wake := w.Recheck, w.Wake
+	names := w.Recheck
 	tick := time.NewTimer(0)
 	defer tick.Stop()
 	for {
@@ -154,10 +162,6 @@ func (w *Watcher) Run(ctx context.Context) error {
 				continue
 			}
 			w.recheck.user(name)
-		case _, ok := <-wake:
-			if !ok {
-				wake = nil
-			}
 		case <-tick.C:
 		}
 		w.poll(ctx)
@@ -188,6 +192,7 @@ func (w *Watcher) poll(ctx context.Context) {
 		more, err = w.settleHeld(ctx)
 		tried = tried || more
 	}
+	w.reconcile(ctx)
 	if ctx.Err() != nil {
 		return
 	}
@@ -339,7 +344,7 @@ func (w *Watcher) settleFresh(ctx context.Context) (tried bool, err error) {
 		done, itsErr := w.settleOne(ctx, f)
 		if itsErr != nil {
 			err = itsErr
-			f.at = time.Now().Add(backOff(w.Interval, f.fails))
+			f.at = time.Now().Add(BackOff(w.Interval, maxBackOff, f.fails))
 			f.fails++
 			failures++
 		} else {
@@ -374,14 +379,14 @@ func (w *Watcher) settleOne(ctx context.Context, f *waiting) (done bool, err err
 		added, err := w.Store.Record(ctx, p, outcome)
 		if err != nil {
 			// It may have been written all the same, and then is among the unsettled.
-			w.recheck.soon(backOff(w.Interval, w.store.fails))
+			w.recheck.soon(BackOff(w.Interval, maxBackOff, w.store.fails))
 			return false, fmt.Errorf("record payment %s: %w", p.ID, err)
 		}
 		if !added {
 			// It was recorded before, and then Run settles it when it begins. Or
 			// another watcher recorded it, which may die.
 			if !f.history {
-				w.recheck.soon(backOff(w.Interval, w.store.fails))
+				w.recheck.soon(BackOff(w.Interval, maxBackOff, w.store.fails))
 			}
 			return true, nil
 		}
@@ -583,22 +588,11 @@ func (w *Watcher) report(t *trouble, err error, failed, recovered string) {
 	if t.err == nil {
 		t.since = now
 	}
-	in := backOff(t.base, t.fails)
+	in := BackOff(t.base, maxBackOff, t.fails)
 	t.err, t.until = err, now.Add(in)
 	t.fails++
 	if t.logged.IsZero() || now.Sub(t.logged) >= logEvery {
 		t.logged = now
 		w.Log.WithError(err).WithFields(logrus.Fields{"since": t.since.UTC().Format(time.RFC3339), "attempts": t.fails, "retry_in": in}).Warn(failed)
 	}
-}
-
-// backOff is how long to wait after a number of failures in a row.
-func backOff(base time.Duration, fails int) time.Duration {
-	for range fails {
-		base *= 2
-		if base >= maxBackOff {
-			return maxBackOff
-		}
-	}
-	return min(base, maxBackOff)
 }
