@@ -72,10 +72,11 @@ type Watcher struct {
 
 	recheck recheck
 
-	// clock is the ledger's time; newest is the date of the newest entry in the
-	// store, read where the ledger has no time. clockErr says that they are far
-	// from our clock: then nothing is settled.
-	clock      ledgerClock
+	// clock is the ledger's time and nodeClock that of a node; newest is the date of
+	// the newest entry in the store, read where the ledger has no time. clockErr
+	// says that one of them is far from our clock: then nothing is settled.
+	clock      remoteClock
+	nodeClock  remoteClock
 	newest     time.Time
 	newestAt   time.Time // when newest is read again
 	clockErr   error
@@ -144,7 +145,8 @@ func (w *Watcher) Run(ctx context.Context) error {
 		w.dust = make(map[string]*dustBin)
 	}
 	w.recheck = newRecheck()
-	w.markAt, w.newestAt, w.clock, w.clockErr, w.termsKept = time.Time{}, time.Time{}, ledgerClock{}, nil, false
+	w.markAt, w.newestAt, w.clockErr, w.termsKept = time.Time{}, time.Time{}, nil, false
+	w.clock, w.nodeClock = remoteClock{}, remoteClock{}
 	w.reconciler = reconciler{at: time.Now().Add(reconcileFirst)}
 	defer w.reconciler.reading.Wait()
 	w.ledger = trouble{base: w.Interval}
@@ -245,8 +247,7 @@ func (w *Watcher) readMarks(ctx context.Context) (tried bool, err error) {
 	return true, nil
 }
 
-// checkClock compares our clock with the ledger's time or, where it has none,
-// with the newest entry.
+// checkClock compares our clock with the ledger's, a node's or the newest entry.
 func (w *Watcher) checkClock(ctx context.Context) (tried bool, err error) {
 	now := time.Now()
 	if w.clock.said.IsZero() && !now.Before(w.newestAt) && !now.Before(w.store.until) {
@@ -258,7 +259,7 @@ func (w *Watcher) checkClock(ctx context.Context) (tried bool, err error) {
 		tried, w.newestAt = true, now.Add(recheckEvery)
 	}
 	before := w.clockErr
-	w.clockErr = CheckClock(w.settler.now(), w.clock.now(), w.newest)
+	w.clockErr = CheckClock(w.settler.now(), w.clock.now(), w.nodeClock.now(), w.newest)
 	switch {
 	case w.clockErr != nil && before == nil:
 		w.clockSince = now
@@ -294,9 +295,8 @@ func (w *Watcher) scan(ctx context.Context) {
 	callCtx, cancel := context.WithTimeout(ctx, w.Timeout)
 	defer cancel()
 	batch, err := w.Ledger.Confirmed(callCtx, w.read)
-	if !batch.Time.IsZero() {
-		w.clock = ledgerClock{said: batch.Time, at: time.Now()}
-	}
+	w.clock.set(batch.Time)
+	w.nodeClock.set(batch.NodeTime)
 	for _, p := range batch.Payments {
 		if p.Amount < w.Ledger.Currency().Dust && p.Position > 0 && batch.Marks != nil {
 			if w.dust[p.Address] == nil {

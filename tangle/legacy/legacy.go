@@ -205,7 +205,7 @@ func (l *Ledger) Confirmed(ctx context.Context, from map[string]tangle.Mark) (ba
 		}
 		l.worked(n)
 		read++
-		batch.Time = l.timeOf(n)
+		batch.NodeTime = l.timeOf(n)
 		for _, d := range s.complete {
 			complete[d]++
 		}
