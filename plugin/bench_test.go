@@ -109,7 +109,7 @@ func BenchmarkBrokerLogins(b *testing.B) {
 	for b.Loop() {
 		builtin := startBroker(b, "set_tcp_nodelay true\nlistener PORT 127.0.0.1\npassword_file "+file+"\n")
 		measure(builtin, "password_file", 0, first, "u", "secret")
-		builtin.stop()
+		builtin.Stop()
 		ours := startBroker(b, conf(s.uri))
 		ours.waitLog("following the store")
 		measure(ours, "idle", 0, first, "", "")
@@ -117,6 +117,6 @@ func BenchmarkBrokerLogins(b *testing.B) {
 		measure(ours, "first", 0, first, "u", "secret")
 		measure(ours, "again", 0, again, "u", "secret")
 		measure(ours, "more", first, first+more, "u", "secret")
-		ours.stop()
+		ours.Stop()
 	}
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -21,6 +20,7 @@ import (
 	"github.com/iotoll/iotoll/acl/embedded"
 	"github.com/iotoll/iotoll/acl/mongostore"
 	"github.com/iotoll/iotoll/acl/password"
+	"github.com/iotoll/iotoll/internal/mosquitto"
 	"github.com/iotoll/iotoll/tangle"
 )
 
@@ -58,17 +58,6 @@ func build(t testing.TB, tags string) string {
 
 var buildOnce sync.Mutex
 
-// freePort returns a TCP port that was free a moment ago.
-func freePort(t testing.TB) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
-}
-
 // testStore is the embedded store in this process.
 type testStore struct {
 	*mongostore.Store
@@ -91,7 +80,7 @@ func quiet() logrus.FieldLogger {
 // startStore starts an empty store.
 func startStore(t testing.TB) *testStore {
 	t.Helper()
-	s := &testStore{t: t, dir: filepath.Join(t.TempDir(), "store"), listen: fmt.Sprintf("127.0.0.1:%d", freePort(t)), accounts: make(map[string]tangle.Grant)}
+	s := &testStore{t: t, dir: filepath.Join(t.TempDir(), "store"), listen: fmt.Sprintf("127.0.0.1:%d", mosquitto.FreePort(t)), accounts: make(map[string]tangle.Grant)}
 	s.start()
 	t.Cleanup(func() { s.stop() })
 	var err error
@@ -193,129 +182,25 @@ func (s *testStore) account(subject, offer string) tangle.Grant {
 	return s.accounts[subject+"/"+offer]
 }
 
-// broker is a Mosquitto of our own.
+// broker is a real Mosquitto.
 type broker struct {
-	t    testing.TB
-	cmd  *exec.Cmd
-	port int
-	log  *lines
-	done chan struct{}
-	conf string
+	*mosquitto.Broker
+	t testing.TB
 }
 
-// lines is a log that is read while it is written.
-type lines struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
-// launch starts a broker without waiting for it. In the configuration, PORT
-// stands for a free port and PLUGIN for the plugin.
+// launch starts a broker without waiting for it. In the configuration, PORT stands
+// for a free port and PLUGIN for the plugin.
 func launch(t testing.TB, conf, plugin string, env ...string) *broker {
 	t.Helper()
-	b := &broker{t: t, port: freePort(t), log: new(lines), done: make(chan struct{})}
-	b.conf = filepath.Join(t.TempDir(), "mosquitto.conf")
-	conf = strings.NewReplacer("PORT", fmt.Sprint(b.port), "PLUGIN", plugin).Replace(conf)
-	if os.Geteuid() == 0 {
-		conf = "user root\n" + conf // the plugin lies where only root can read
-	}
-	if !strings.Contains(conf, "log_type ") {
-		conf = "log_type all\n" + conf
-	}
-	if err := os.WriteFile(b.conf, []byte("log_dest stderr\n"+conf), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	path, err := exec.LookPath("mosquitto")
-	if err != nil {
-		path = "/usr/sbin/mosquitto"
-	}
-	b.cmd = exec.Command(path, "-c", b.conf)
-	b.cmd.Env = append(os.Environ(), env...)
-	b.cmd.Stdout, b.cmd.Stderr = b.log, b.log
-	if err := b.cmd.Start(); err != nil {
-		t.Fatalf("start the broker: %v", err)
-	}
-	go func() {
-		b.cmd.Wait()
-		close(b.done)
-	}()
-	t.Cleanup(func() {
-		b.stop()
-		if t.Failed() {
-			text := b.log.String()
-			t.Logf("the broker's log ends:\n%s", text[max(0, len(text)-4000):])
-		}
-	})
-	return b
+	return &broker{mosquitto.Launch(t, strings.ReplaceAll(conf, "PLUGIN", plugin), env...), t}
 }
 
 // startBroker starts a broker and waits until it listens.
 func startBroker(t testing.TB, conf string) *broker {
 	t.Helper()
 	b := launch(t, conf, build(t, ""))
-	b.ready()
+	b.WaitListening(b.Port)
 	return b
-}
-
-func (b *broker) ready() { b.readyAt(b.port) }
-
-// readyAt waits until the broker listens on a port.
-func (b *broker) readyAt(port int) {
-	b.t.Helper()
-	for range 1000 {
-		conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
-		if err == nil {
-			conn.Close()
-			return
-		}
-		select {
-		case <-b.done:
-			b.t.Fatalf("the broker ended at start:\n%s", b.log)
-		case <-time.After(10 * time.Millisecond):
-		}
-	}
-	b.t.Fatalf("the broker does not listen:\n%s", b.log)
-}
-
-// stop ends the broker as an operator does, and checks that it obeys.
-func (b *broker) stop() {
-	b.t.Helper()
-	select {
-	case <-b.done:
-		return
-	default:
-	}
-	b.cmd.Process.Signal(syscall.SIGTERM)
-	select {
-	case <-b.done:
-		if b.cmd.ProcessState.ExitCode() != 0 {
-			b.t.Errorf("the broker ended with %v", b.cmd.ProcessState)
-		}
-	case <-time.After(10 * time.Second):
-		b.cmd.Process.Kill()
-		b.t.Error("the broker does not end on SIGTERM")
-	}
-}
-
-func (b *broker) running() bool {
-	select {
-	case <-b.done:
-		return false
-	default:
-		return true
-	}
 }
 
 // connect connects over TCP, and wants to be let in.
@@ -337,9 +222,9 @@ func (b *broker) connect(o connect) *client {
 
 func (b *broker) tryConnect(o connect) (*client, int) {
 	b.t.Helper()
-	conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", b.port))
+	conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", b.Port))
 	if err != nil {
-		b.t.Fatalf("the broker is gone: %v\n%s", err, b.log)
+		b.t.Fatalf("the broker is gone: %v\n%s", err, b.Log())
 	}
 	return dialClient(b.t, conn, o)
 }
@@ -348,7 +233,7 @@ func (b *broker) tryConnect(o connect) (*client, int) {
 func (b *broker) waitLog(want string) {
 	b.t.Helper()
 	for range 500 {
-		if strings.Contains(b.log.String(), want) {
+		if strings.Contains(b.Log(), want) {
 			return
 		}
 		time.Sleep(20 * time.Millisecond)
@@ -382,18 +267,18 @@ const nowhere = "mongodb://127.0.0.1:1/"
 func TestBrokerRefusesOptions(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ line, want string }{
-		{"plugin_opt_stroe_uri x", "Error: iotoll: plugin_opt_stroe_uri: unknown option; there are store_uri, store_uri_file, database, public, max_age, unknown_user, settings_file"},
+		{"plugin_opt_stroe_uri x", "Error: iotoll: plugin_opt_stroe_uri: unknown option; the options are store_uri, store_uri_file, database, public, max_age, unknown_user, settings_file"},
 		{"plugin_opt_public a#", `Error: iotoll: plugin_opt_public: topic filter "a#": # must be the whole last level, as in a/#`},
 		{"plugin_opt_max_age soon", `Error: iotoll: plugin_opt_max_age: got "soon", want a duration of a second or more, such as 90m or 24h`},
 		{"plugin_opt_unknown_user maybe", `Error: iotoll: plugin_opt_unknown_user: got "maybe", want deny or defer`},
-		{"plugin_opt_settings_file /none", "Error: iotoll: plugin_opt_settings_file: open /none: no such file or directory (the broker reads it as the user that it runs as)"},
-		{"plugin_opt_database a/b", "Error: iotoll: open the store that plugin_opt_store_uri and plugin_opt_database name: "},
+		{"plugin_opt_settings_file /none", "Error: iotoll: plugin_opt_settings_file: open /none: no such file or directory (Mosquitto reads it as the user that it runs as)"},
+		{"plugin_opt_database a/b", "Error: iotoll: plugin_opt_store_uri and plugin_opt_database: open store: "},
 	} {
 		b := launch(t, "listener PORT 127.0.0.1\nplugin PLUGIN\nplugin_opt_store_uri "+nowhere+"\n"+c.line+"\n", build(t, ""))
 		select {
-		case <-b.done:
-			if log := b.log.String(); !strings.Contains(log, c.want) || b.cmd.ProcessState.ExitCode() == 0 {
-				t.Errorf("%s: got exit %v and log\n%s\nwant %q", c.line, b.cmd.ProcessState, log, c.want)
+		case <-b.Done():
+			if log := b.Log(); !strings.Contains(log, c.want) {
+				t.Errorf("%s: got log\n%s\nwant %q", c.line, log, c.want)
 			}
 		case <-time.After(10 * time.Second):
 			t.Errorf("%s: the broker started", c.line)
@@ -434,9 +319,9 @@ func TestBrokerSettingsFile(t *testing.T) {
 	}
 	for _, c := range []struct{ text, want string }{{"public new\n", "new sensor/1m"}, {"public old\npubilc new\n", "new sensor/1m"}, {"", "sensor/1m"}} {
 		write(c.text)
-		b.cmd.Process.Signal(syscall.SIGHUP)
+		b.Signal(syscall.SIGHUP)
 		if strings.Contains(c.text, "pubilc") {
-			b.waitLog("iotoll: settings not changed error=\"" + file + ", line 2: \\\"pubilc\\\": unknown setting; there are public, max_age, unknown_user\"")
+			b.waitLog("iotoll: settings not changed error=\"" + file + ", line 2: \\\"pubilc\\\": unknown setting; the settings are public, max_age, unknown_user\"")
 		}
 		eventually(t, "settings "+c.text, func() bool { return received() == c.want })
 	}
@@ -462,8 +347,10 @@ func TestBrokerStoreAway(t *testing.T) {
 	if code := anyone.subscribe("sensor/live", 0); code != 0x80 {
 		t.Errorf("subscribe to sensor/live with the store away: got %#x, want 0x80", code)
 	}
-	if _, code := b.tryConnect(connect{user: "jane", pass: "secret", id: "jane"}); code != 5 {
-		t.Errorf("connect as jane with the store away: got %d, want 5", code)
+	for _, version := range []byte{4, 5} {
+		if _, code := b.tryConnect(connect{user: "jane", pass: "secret", id: "jane", version: version}); code != -1 {
+			t.Errorf("connect as jane with the store away: got %d, want the connection closed without an answer", code)
+		}
 	}
 	b.waitLog("cannot follow the store")
 	s.start()
@@ -474,11 +361,11 @@ func TestBrokerStoreAway(t *testing.T) {
 
 	// It goes away again: what is known stays in force, for logins too.
 	s.stop()
-	eventually(t, "store away again", func() bool { return strings.Count(b.log.String(), "cannot follow the store") == 2 })
+	eventually(t, "store away again", func() bool { return strings.Count(b.Log(), "cannot follow the store") == 2 })
 	jane.publish("sensor/1m", "2", 1, false)
 	anyone.want("sensor/1m", "2")
 	b.connect(connect{user: "jane", pass: "secret", id: "again"})
-	if strings.Contains(b.log.String(), "secret") {
+	if strings.Contains(b.Log(), "secret") {
 		t.Error("the log holds a password")
 	}
 }

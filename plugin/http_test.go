@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/iotoll/iotoll/acl"
+	"github.com/iotoll/iotoll/internal/mosquitto"
 )
 
 // The web interface of Mosquitto 2.1 asks about log-ins and URLs on a thread of its
@@ -22,18 +23,18 @@ func TestBrokerWebInterface(t *testing.T) {
 		s.user(acl.User{Name: fmt.Sprint("web", i), Rights: []acl.Right{{Pattern: "/api/v1/version", Access: acl.Read}}})
 	}
 	s.user(acl.User{Name: "off", Disabled: true, Rights: []acl.Right{{Pattern: "#", Access: acl.Read}}})
-	port := freePort(t)
+	port := mosquitto.FreePort(t)
 	b := launch(t, conf(s.uri, fmt.Sprintf("listener %d 127.0.0.1\nprotocol http_api", port)), build(t, ""))
-	eventually(t, "start", func() bool { return !b.running() || strings.Contains(b.log.String(), "mosquitto version ") })
-	if !b.running() {
-		if want := "Invalid protocol value (http_api)"; !strings.Contains(b.log.String(), want) {
-			t.Errorf("the broker's log does not say %s:\n%s", want, b.log)
+	eventually(t, "start", func() bool { return !b.Running() || strings.Contains(b.Log(), "mosquitto version ") })
+	if !b.Running() {
+		if want := "Invalid protocol value (http_api)"; !strings.Contains(b.Log(), want) {
+			t.Errorf("the broker's log does not say %s:\n%s", want, b.Log())
 		}
 		return
 	}
-	b.ready()
+	b.WaitListening(b.Port)
 	b.waitLog("following the store")
-	b.readyAt(port)
+	b.WaitListening(port)
 	get := func(user, pass, path string) int {
 		r, err := http.NewRequest("GET", fmt.Sprintf("http://127.0.0.1:%d%s", port, path), nil)
 		if err != nil {

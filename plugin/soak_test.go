@@ -403,8 +403,8 @@ func (s *soak) hup() {
 	s.t.Helper()
 	s.counts.hups++
 	t0 := time.Now()
-	s.broker.cmd.Process.Signal(syscall.SIGHUP)
-	eventually(s.t, "HUP", func() bool { return strings.Count(s.broker.log.String(), "Reloading config.") >= s.counts.hups })
+	s.broker.Signal(syscall.SIGHUP)
+	eventually(s.t, "HUP", func() bool { return strings.Count(s.broker.Log(), "Reloading config.") >= s.counts.hups })
 	s.publisher.sync()
 	time.Sleep(10 * time.Millisecond)
 	s.publisher.sync()
@@ -429,7 +429,7 @@ func (s *soak) hup() {
 // rss is the broker's memory in KiB.
 func (b *broker) rss() int {
 	b.t.Helper()
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", b.cmd.Process.Pid))
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", b.PID()))
 	if err != nil {
 		b.t.Fatal(err)
 	}
