@@ -229,6 +229,19 @@ func (b *broker) tryConnect(o connect) (*client, int) {
 	return dialClient(b.t, conn, o)
 }
 
+// rss is the broker's memory in KiB.
+func (b *broker) rss() int {
+	b.t.Helper()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", b.PID()))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(status), "VmRSS:")
+	var kib int
+	fmt.Sscan(rest, &kib)
+	return kib
+}
+
 // waitLog waits for a text in the broker's log.
 func (b *broker) waitLog(want string) {
 	b.t.Helper()

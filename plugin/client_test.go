@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -24,7 +25,9 @@ type client struct {
 	inbox   chan delivery
 	acks    chan []byte // packet type, then the body, of all but PUBLISH
 	closed  chan struct{}
-	err     error // why closed
+	err     error       // why closed
+	deaf    atomic.Bool // reads nothing more
+	mute    atomic.Bool // acknowledges nothing more
 }
 
 type delivery struct {
@@ -52,7 +55,10 @@ func dialClient(t testing.TB, conn net.Conn, o connect) (*client, int) {
 		o.version = 4
 	}
 	c := &client{t: t, conn: conn, r: bufio.NewReader(conn), version: o.version, inbox: make(chan delivery, 10000), acks: make(chan []byte, 100), closed: make(chan struct{})}
-	t.Cleanup(func() { conn.Close() })
+	t.Cleanup(func() {
+		conn.Close()
+		c.deaf.Store(false)
+	})
 	flags := byte(0)
 	if !o.keepSession {
 		flags |= 2
@@ -121,6 +127,9 @@ func (c *client) send(kind byte, body []byte) {
 func (c *client) read() {
 	defer close(c.closed)
 	for {
+		for c.deaf.Load() {
+			time.Sleep(10 * time.Millisecond)
+		}
 		kind, err := c.r.ReadByte()
 		var n uint64
 		if err == nil {
@@ -142,7 +151,9 @@ func (c *client) read() {
 		d := delivery{topic: string(body[2 : 2+n]), retained: kind&1 != 0}
 		body = body[2+n:]
 		if qos := kind >> 1 & 3; qos > 0 {
-			c.send(0x40, body[:2])
+			if !c.mute.Load() {
+				c.send(0x40, body[:2])
+			}
 			body = body[2:]
 		}
 		if c.version == 5 {

@@ -426,19 +426,6 @@ func (s *soak) hup() {
 	}
 }
 
-// rss is the broker's memory in KiB.
-func (b *broker) rss() int {
-	b.t.Helper()
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", b.PID()))
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	_, rest, _ := strings.Cut(string(status), "VmRSS:")
-	var kib int
-	fmt.Sscan(rest, &kib)
-	return kib
-}
-
 // Connects, subscribes, pays, expires, revokes, bars and reloads at random, for as
 // long as IOTOLL_SOAK says (such as 10m): the broker agrees with the model on every
 // delivery, and takes no more memory and goroutines at the end than before.

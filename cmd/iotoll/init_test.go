@@ -45,7 +45,7 @@ func TestInit(t *testing.T) {
 	}
 	directives := func(conf []byte) (lines []string) {
 		for line := range strings.Lines(string(conf)) {
-			if line = strings.TrimSpace(line); line != "" && line[0] != '#' && !strings.HasPrefix(line, "plugin /") {
+			if line = strings.TrimSpace(line); line != "" && line[0] != '#' && !strings.HasPrefix(line, "plugin /") && !strings.HasPrefix(line, "persistence_location ") {
 				lines = append(lines, line)
 			}
 		}
