@@ -23,8 +23,10 @@
 #pragma weak mosquitto_kick_client_by_clientid
 #pragma weak mosquitto_kick_client_by_username
 #pragma weak mosquitto_log_printf
-/* Only Mosquitto 2.1 has this one: it accepts the answer to a login later. */
+/* Only Mosquitto 2.1 has these. The first one means that it accepts the answer to a login
+ * later. */
 extern void mosquitto_complete_basic_auth(const char *client_id, int result) __attribute__((weak));
+extern int mosquitto_subscription_delete(const char *client_id, const char *topic) __attribute__((weak));
 
 /* MOSQ_EVT_CONNECT of Mosquitto 2.1: a client was accepted. */
 #define EVT_CONNECT 11
@@ -269,6 +271,12 @@ void iotoll_kick(const char *username, const char *client_id)
 		mosquitto_kick_client_by_username(username, true);
 	else
 		mosquitto_kick_client_by_clientid(client_id, true);
+}
+
+void iotoll_unsubscribe(const char *client_id, const char *filter)
+{
+	if (mosquitto_subscription_delete)
+		mosquitto_subscription_delete(client_id, filter);
 }
 
 /* ---- Loading ---- */

@@ -53,6 +53,10 @@ void iotoll_complete_login(const char *client_id, int rc);
 /* iotoll_kick ends the sessions of a username or, if that is NULL, of a client ID. */
 void iotoll_kick(const char *username, const char *client_id);
 
+/* iotoll_unsubscribe removes a subscription of a client ID, in Mosquitto 2.1. Earlier
+ * versions do so within iotoll_kick; 2.1 does only after it has handled more messages. */
+void iotoll_unsubscribe(const char *client_id, const char *filter);
+
 /* iotoll_wake ends the broker's sleep in epoll_wait. Any thread may call it. */
 void iotoll_wake(void);
 

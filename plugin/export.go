@@ -312,9 +312,14 @@ func iotollService(h C.uintptr_t, c *C.struct_iotoll_instance, mayKick C.bool) {
 			for _, k := range i.gate.Kicks() {
 				if k.Username != "" {
 					with(k.Username, func(name *C.char) { C.iotoll_kick(name, nil) })
-				} else {
-					with(k.ClientID, func(id *C.char) { C.iotoll_kick(nil, id) })
+					continue
 				}
+				with(k.ClientID, func(id *C.char) {
+					for _, f := range k.Filters {
+						with(f, func(filter *C.char) { C.iotoll_unsubscribe(id, filter) })
+					}
+					C.iotoll_kick(nil, id)
+				})
 			}
 		}
 		for _, l := range i.logs.take() {

@@ -15,9 +15,13 @@ const (
 	kicksAtOnce = 100
 )
 
-// Kick names sessions that the broker must end: those of a username, or that of a
-// client ID. The other one is empty.
-type Kick struct{ Username, ClientID string }
+// Kick names sessions that the broker must end: those of a username or, if that is
+// empty, the session of a client ID with the shared subscriptions that are the cause.
+type Kick struct {
+	Username string
+	ClientID string
+	Filters  []string
+}
 
 // Conn tells one connection to the broker from all others at the same time.
 type Conn uintptr
@@ -246,18 +250,19 @@ func (g *Gate) endShares() (next time.Time) {
 	s := &g.sessions
 	s.mu.Lock()
 	for id, m := range s.members {
-		before := len(m.filters)
+		var ended []string
 		for filter := range m.filters {
 			d := snapshot.Decide(acl.Request{Subject: m.subject, ClientID: id, Topic: filter, Access: acl.Subscribe}, now)
 			if !d.Permit {
 				delete(m.filters, filter)
+				ended = append(ended, filter)
 			} else if !d.Until.IsZero() && (next.IsZero() || d.Until.Before(next)) {
 				next = d.Until
 			}
 		}
-		if len(m.filters) < before {
-			kicks = append(kicks, Kick{ClientID: id})
-			s.count(m.subject, len(m.filters)-before)
+		if ended != nil {
+			kicks = append(kicks, Kick{ClientID: id, Filters: ended})
+			s.count(m.subject, -len(ended))
 			if len(m.filters) == 0 {
 				delete(s.members, id)
 			}
