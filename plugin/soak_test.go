@@ -54,6 +54,7 @@ type model struct {
 	disabled [soakUsers]struct {
 		is     bool
 		change edge
+		barred time.Time // the last time that it became true
 	}
 }
 
@@ -153,7 +154,11 @@ func (m *model) buyer(ctx context.Context, s *testStore, user int, random *rand.
 			if bar == d.is {
 				break
 			}
-			err = write(func(e edge) { d.is, d.change = bar, e }, func() error { return s.SetDisabled(context.Background(), name, bar) })
+			err = write(func(e edge) {
+				if d.is, d.change = bar, e; bar {
+					d.barred = time.Now()
+				}
+			}, func() error { return s.SetDisabled(context.Background(), name, bar) })
 			// Two changes in a row, and the model would not know which of them is in
 			// force.
 			sleep(ctx, soakWindow)
@@ -181,6 +186,7 @@ type listener struct {
 	keeps  bool // its session stays
 	filter string
 	online bool
+	since  time.Time // when it connected
 	queued []waiting // for when it comes back
 	marks  int       // how often it came back
 }
@@ -201,7 +207,7 @@ type soak struct {
 	publisher *client
 	random    *rand.Rand
 	listeners []*listener
-	counts    struct{ published, delivered, withheld, unsure, connects, hups int }
+	counts    struct{ published, delivered, withheld, unsure, connects, kicked, hups int }
 }
 
 func topicName(index int) string {
@@ -218,7 +224,9 @@ func covers(filter string, index int) bool {
 // check compares what a listener got with what it had to get, in this order.
 func (s *soak) check(l *listener, expected []waiting) {
 	s.t.Helper()
-	l.sync()
+	if l.sync(); s.kicked(l) {
+		return
+	}
 	for len(l.inbox) > 0 {
 		d := <-l.inbox
 		for len(expected) > 0 && expected[0].payload != d.payload {
@@ -245,6 +253,26 @@ func (s *soak) check(l *listener, expected []waiting) {
 		}
 		s.counts.withheld++
 	}
+}
+
+// kicked reports whether the broker has closed a listener's connection, which it may
+// do only if its user was disabled.
+func (s *soak) kicked(l *listener) bool {
+	s.t.Helper()
+	select {
+	case <-l.closed:
+	default:
+		return false
+	}
+	s.counts.kicked++
+	s.model.mu.Lock()
+	d := s.model.disabled[max(0, l.user)]
+	s.model.mu.Unlock()
+	if l.user < 0 || d.barred.Add(soakWindow).Before(l.since) {
+		s.t.Errorf("%s (u%d) was kicked; it connected at %v, its user was last disabled at %v", l.id, l.user, l.since, d.barred)
+	}
+	l.online, l.filter = false, "" // its session does not stay
+	return true
 }
 
 // explain logs what the model and the store know of a right.
@@ -312,7 +340,8 @@ func (s *soak) connect(l *listener) {
 		}
 		return
 	}
-	l.client, l.online = c, true
+	l.client, l.online, l.since = c, true, t0
+	c.mayClose = l.user >= 0
 	l.sync()
 	t1 := time.Now()
 	for i, w := range l.queued {
@@ -377,12 +406,16 @@ func (s *soak) subscribe(l *listener) {
 	if l.filter != "" {
 		l.unsubscribe(l.filter)
 		l.filter = ""
+		s.kicked(l)
 		return
 	}
 	filter := []string{"soak/#", "soak/live/+", "soak/live/0", "soak/live/1"}[s.random.IntN(4)]
 	t0 := time.Now()
 	code := l.client.subscribe(filter, 1)
 	t1 := time.Now()
+	if s.kicked(l) {
+		return
+	}
 	var may verdict
 	for index := range soakTopics + 1 {
 		if covers(filter, index) {
@@ -398,11 +431,10 @@ func (s *soak) subscribe(l *listener) {
 	}
 }
 
-// hup has the broker ask for every password again. It throws out who is disabled.
+// hup makes the broker ask for every password again.
 func (s *soak) hup() {
 	s.t.Helper()
 	s.counts.hups++
-	t0 := time.Now()
 	s.broker.Signal(syscall.SIGHUP)
 	eventually(s.t, "HUP", func() bool { return strings.Count(s.broker.Log(), "Reloading config.") >= s.counts.hups })
 	s.publisher.sync()
@@ -412,17 +444,7 @@ func (s *soak) hup() {
 		if !l.online {
 			continue
 		}
-		select {
-		case <-l.closed:
-			l.online = false
-			s.model.mu.Lock()
-			d := s.model.disabled[max(0, l.user)]
-			s.model.mu.Unlock()
-			if l.user < 0 || !d.is && d.change.surely(t0) {
-				s.t.Errorf("%s (u%d) was thrown out by a HUP", l.id, l.user)
-			}
-		default:
-		}
+		s.kicked(l)
 	}
 }
 
