@@ -68,7 +68,7 @@ type testStore struct {
 	stop   func()
 
 	mu       sync.Mutex
-	accounts map[string]tangle.Grant // the last entry of each
+	accounts map[string]tangle.Entry // the last entry of each
 }
 
 func quiet() logrus.FieldLogger {
@@ -80,7 +80,7 @@ func quiet() logrus.FieldLogger {
 // startStore starts an empty store.
 func startStore(t testing.TB) *testStore {
 	t.Helper()
-	s := &testStore{t: t, dir: filepath.Join(t.TempDir(), "store"), listen: fmt.Sprintf("127.0.0.1:%d", mosquitto.FreePort(t)), accounts: make(map[string]tangle.Grant)}
+	s := &testStore{t: t, dir: filepath.Join(t.TempDir(), "store"), listen: fmt.Sprintf("127.0.0.1:%d", mosquitto.FreePort(t)), accounts: make(map[string]tangle.Entry)}
 	s.start()
 	t.Cleanup(func() { s.stop() })
 	var err error
@@ -144,7 +144,7 @@ func (s *testStore) grantFrom(subject, offer, filter string, from, to time.Time)
 		return err
 	}
 	last := s.account(subject, offer)
-	return s.write(tangle.Grant{Subject: subject, Offer: offer, Seq: last.Seq + 1, Kind: tangle.Manual, Cause: fmt.Sprintf("manual/%s/%s/%d", offer, subject, last.Seq+1),
+	return s.write(tangle.Entry{Subject: subject, Offer: offer, Seq: last.Seq + 1, Kind: tangle.Manual, Cause: fmt.Sprintf("manual/%s/%s/%d", offer, subject, last.Seq+1),
 		Filters: []acl.Filter{f}, NotBefore: from, NotAfter: to, End: to, At: time.Now().UTC().Truncate(time.Millisecond)})
 }
 
@@ -158,11 +158,11 @@ func (s *testStore) revoke(subject, offer string) {
 
 func (s *testStore) revokeAt(subject, offer string, at time.Time) error {
 	last := s.account(subject, offer)
-	return s.write(tangle.Grant{Subject: subject, Offer: offer, Seq: last.Seq + 1, Kind: tangle.Revoked, Cause: fmt.Sprintf("manual/%s/%s/%d", offer, subject, last.Seq+1),
+	return s.write(tangle.Entry{Subject: subject, Offer: offer, Seq: last.Seq + 1, Kind: tangle.Revoked, Cause: fmt.Sprintf("manual/%s/%s/%d", offer, subject, last.Seq+1),
 		Filters: last.Filters, NotBefore: at, NotAfter: at, End: at, At: at})
 }
 
-func (s *testStore) write(g tangle.Grant) error {
+func (s *testStore) write(g tangle.Entry) error {
 	if err := s.Append(context.Background(), g); err != nil {
 		return fmt.Errorf("append: %w", err)
 	}
@@ -176,7 +176,7 @@ func (s *testStore) write(g tangle.Grant) error {
 }
 
 // account returns the last entry of an account.
-func (s *testStore) account(subject, offer string) tangle.Grant {
+func (s *testStore) account(subject, offer string) tangle.Entry {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.accounts[subject+"/"+offer]

@@ -23,7 +23,7 @@ type Settler struct {
 type Result struct {
 	Outcome Outcome
 	Reason  string // why it is held, if Unmatched
-	Grant   Grant  // the entry, unless Unmatched
+	Entry   Entry  // the entry, unless Unmatched
 }
 
 // Refusals of manual acts.
@@ -94,47 +94,47 @@ func (s *Settler) Assign(ctx context.Context, p Payment, subject, offer, by stri
 // Grant gives a subject the time d of an offer, after what the account has
 // already. cause is from NewCause; with the same one it may be called again
 // after an error and still gives the time once.
-func (s *Settler) Grant(ctx context.Context, subject, offer string, d time.Duration, reason, cause string) (Grant, error) {
+func (s *Settler) Grant(ctx context.Context, subject, offer string, d time.Duration, reason, cause string) (Entry, error) {
 	if d <= 0 || d%time.Millisecond != 0 {
-		return Grant{}, fmt.Errorf("grant: time is %s, want whole milliseconds above 0, such as 1h", d)
+		return Entry{}, fmt.Errorf("grant: time is %s, want whole milliseconds above 0, such as 1h", d)
 	}
 	if err := s.known(ctx, subject, offer); err != nil {
-		return Grant{}, fmt.Errorf("grant: %w", err)
+		return Entry{}, fmt.Errorf("grant: %w", err)
 	}
 	o, _ := s.Offers.Get(offer)
-	g, err := s.append(ctx, subject, offer, cause, func(head Grant, now time.Time) (Grant, error) {
+	g, err := s.append(ctx, subject, offer, cause, func(head Entry, now time.Time) (Entry, error) {
 		from, to, err := interval(head.End, now, d.Milliseconds())
-		return Grant{
+		return Entry{
 			Kind: Manual, Reason: reason, Filters: o.Filters,
 			Credit: head.Credit, Remainder: head.Remainder,
 			NotBefore: from, NotAfter: to, End: to,
 		}, err
 	})
 	if err != nil && !errors.Is(err, errReplayed) {
-		return Grant{}, fmt.Errorf("grant: %w", err)
+		return Entry{}, fmt.Errorf("grant: %w", err)
 	}
 	return g, nil
 }
 
 // Revoke ends at once all time that a subject has of an offer. Credit stays. The
 // error wraps ErrNothing if the account is empty. cause is as for Grant.
-func (s *Settler) Revoke(ctx context.Context, subject, offer, reason, cause string) (Grant, error) {
-	g, err := s.append(ctx, subject, offer, cause, func(head Grant, now time.Time) (Grant, error) {
+func (s *Settler) Revoke(ctx context.Context, subject, offer, reason, cause string) (Entry, error) {
+	g, err := s.append(ctx, subject, offer, cause, func(head Entry, now time.Time) (Entry, error) {
 		if head.Seq == 0 {
-			return Grant{}, ErrNothing
+			return Entry{}, ErrNothing
 		}
 		end := head.End
 		if end.After(now) {
 			end = now
 		}
-		return Grant{
+		return Entry{
 			Kind: Revoked, Reason: reason, Filters: []acl.Filter{},
 			Credit: head.Credit, Remainder: head.Remainder,
 			NotBefore: now, NotAfter: now, End: end,
 		}, nil
 	})
 	if err != nil && !errors.Is(err, errReplayed) {
-		return Grant{}, fmt.Errorf("revoke offer %q of %q: %w", offer, subject, err)
+		return Entry{}, fmt.Errorf("revoke offer %q of %q: %w", offer, subject, err)
 	}
 	return g, nil
 }
@@ -187,19 +187,19 @@ func (s *Settler) credit(ctx context.Context, p Payment, a Assignment) (Result, 
 	if p.Amount <= 0 {
 		return s.hold(ctx, p, fmt.Sprintf("its amount is %d, not above 0", p.Amount))
 	}
-	g, err := s.append(ctx, a.Subject, a.Offer, p.ID, func(head Grant, now time.Time) (Grant, error) {
+	g, err := s.append(ctx, a.Subject, a.Offer, p.ID, func(head Entry, now time.Time) (Entry, error) {
 		bought, err := o.Buy(head.Credit, head.Remainder, p.Amount)
 		if err != nil {
-			return Grant{}, err
+			return Entry{}, err
 		}
-		g := Grant{
+		g := Entry{
 			Kind: Paid, Amount: p.Amount, Filters: o.Filters,
 			Credit: bought.Credit, Remainder: bought.Remainder,
 			NotBefore: now, NotAfter: now, End: head.End,
 		}
 		if bought.Milliseconds > 0 {
 			if g.NotBefore, g.NotAfter, err = interval(head.End, now, bought.Milliseconds); err != nil {
-				return Grant{}, err
+				return Entry{}, err
 			}
 			g.End = g.NotAfter
 		}
@@ -209,11 +209,11 @@ func (s *Settler) credit(ctx context.Context, p Payment, a Assignment) (Result, 
 	case errors.Is(err, ErrTooMuch):
 		return s.hold(ctx, p, err.Error())
 	case errors.Is(err, errReplayed):
-		return Result{Outcome: Replayed, Grant: g}, nil
+		return Result{Outcome: Replayed, Entry: g}, nil
 	case err != nil:
 		return Result{}, fmt.Errorf("settle payment %s: %w", p.ID, err)
 	}
-	return Result{Outcome: g.Outcome(), Grant: g}, nil
+	return Result{Outcome: g.Outcome(), Entry: g}, nil
 }
 
 func (s *Settler) hold(ctx context.Context, p Payment, reason string) (Result, error) {
@@ -229,7 +229,7 @@ func (s *Settler) replayed(ctx context.Context, payment string) (Result, bool, e
 	if err != nil {
 		return Result{}, false, fmt.Errorf("read settlement of payment %s: %w", payment, err)
 	}
-	return Result{Outcome: Replayed, Grant: done.Grant}, ok, nil
+	return Result{Outcome: Replayed, Entry: done.Entry}, ok, nil
 }
 
 // errReplayed comes with an entry that an earlier attempt wrote and completed.
@@ -249,46 +249,46 @@ var errReplayed = errors.New("settled before")
 // So nothing is entered twice, whoever crashed or slept wherever in between. It
 // rests on the order: head first, then the settlement; and complete the head
 // before writing after it.
-func (s *Settler) append(ctx context.Context, subject, offer, cause string, next func(head Grant, now time.Time) (Grant, error)) (Grant, error) {
+func (s *Settler) append(ctx context.Context, subject, offer, cause string, next func(head Entry, now time.Time) (Entry, error)) (Entry, error) {
 	for {
 		head, err := s.Store.Last(ctx, subject, offer)
 		if err != nil {
-			return Grant{}, fmt.Errorf("read account of %q for %q: %w", subject, offer, err)
+			return Entry{}, fmt.Errorf("read account of %q for %q: %w", subject, offer, err)
 		}
 		if err := s.complete(ctx, head); err != nil {
-			return Grant{}, err
+			return Entry{}, err
 		}
 		if head.Seq > 0 && head.Cause == cause {
 			return head, nil
 		}
 		done, ok, err := s.Store.Settled(ctx, cause)
 		if err != nil {
-			return Grant{}, fmt.Errorf("read settlement of %s: %w", cause, err)
+			return Entry{}, fmt.Errorf("read settlement of %s: %w", cause, err)
 		}
 		if ok {
-			return done.Grant, errReplayed
+			return done.Entry, errReplayed
 		}
 		now := s.now()
 		g, err := next(head, now)
 		if err != nil {
-			return Grant{}, err
+			return Entry{}, err
 		}
 		g.Subject, g.Offer, g.Seq, g.Cause, g.At = subject, offer, head.Seq+1, cause, now
 		switch err := s.Store.Append(ctx, g); {
 		case errors.Is(err, ErrConflict):
 			continue // somebody was faster; begin with the head that they wrote
 		case err != nil:
-			return Grant{}, fmt.Errorf("append to account of %q for %q: %w", subject, offer, err)
+			return Entry{}, fmt.Errorf("append to account of %q for %q: %w", subject, offer, err)
 		}
 		if err := s.Store.Complete(ctx, g); err != nil {
-			return Grant{}, fmt.Errorf("complete entry %d of %q for %q: %w", g.Seq, subject, offer, err)
+			return Entry{}, fmt.Errorf("complete entry %d of %q for %q: %w", g.Seq, subject, offer, err)
 		}
 		return g, nil
 	}
 }
 
 // complete finishes an entry that somebody else may have left unfinished.
-func (s *Settler) complete(ctx context.Context, head Grant) error {
+func (s *Settler) complete(ctx context.Context, head Entry) error {
 	if head.Seq == 0 {
 		return nil
 	}

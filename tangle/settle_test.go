@@ -67,17 +67,17 @@ func (s *till) pay(t testing.TB, p tangle.Payment) tangle.Result {
 
 func TestSettle(t *testing.T) {
 	s := newTill(t)
-	if r := s.pay(t, payment("p1", fromJohn, 200)); r.Outcome != tangle.Underpaid || r.Grant.Credit != 200 || !r.Grant.NotAfter.Equal(r.Grant.NotBefore) {
+	if r := s.pay(t, payment("p1", fromJohn, 200)); r.Outcome != tangle.Underpaid || r.Entry.Credit != 200 || !r.Entry.NotAfter.Equal(r.Entry.NotBefore) {
 		t.Errorf("200 at 500: got %+v, want a credit of 200", r)
 	}
 	s.now = s.now.Add(time.Minute + 123456*time.Nanosecond)
 	r := s.pay(t, payment("p2", fromJohn, 300))
 	first := start.Add(time.Minute)
-	if r.Outcome != tangle.Credited || r.Grant.Credit != 0 || !r.Grant.NotBefore.Equal(first) || !r.Grant.NotAfter.Equal(first.Add(time.Hour)) {
+	if r.Outcome != tangle.Credited || r.Entry.Credit != 0 || !r.Entry.NotBefore.Equal(first) || !r.Entry.NotAfter.Equal(first.Add(time.Hour)) {
 		t.Errorf("300 more: got %+v, want an hour from %s", r, first)
 	}
 	s.now = s.now.Add(10 * time.Minute)
-	if r = s.pay(t, payment("p3", fromJohn, 1250)); !r.Grant.NotBefore.Equal(first.Add(time.Hour)) || !r.Grant.NotAfter.Equal(first.Add(210*time.Minute)) {
+	if r = s.pay(t, payment("p3", fromJohn, 1250)); !r.Entry.NotBefore.Equal(first.Add(time.Hour)) || !r.Entry.NotAfter.Equal(first.Add(210*time.Minute)) {
 		t.Errorf("1250 more: got %+v, want 2 h 30 min after the first hour", r)
 	}
 	for _, id := range []string{"p1", "p2", "p3"} {
@@ -87,12 +87,12 @@ func TestSettle(t *testing.T) {
 	}
 	// The clock goes back: what follows still begins where the time ended.
 	s.now = start.Add(-48 * time.Hour)
-	if r = s.pay(t, payment("p4", fromJohn, 500)); !r.Grant.NotBefore.Equal(first.Add(210 * time.Minute)) {
+	if r = s.pay(t, payment("p4", fromJohn, 500)); !r.Entry.NotBefore.Equal(first.Add(210 * time.Minute)) {
 		t.Errorf("clock put back: got %+v", r)
 	}
 	// After the end, it begins now.
 	s.now = start.Add(time.Hour * 100)
-	if r = s.pay(t, payment("p5", fromJohn, 500)); !r.Grant.NotBefore.Equal(s.now) {
+	if r = s.pay(t, payment("p5", fromJohn, 500)); !r.Entry.NotBefore.Equal(s.now) {
 		t.Errorf("after the end: got %+v", r)
 	}
 	if got := len(s.store.Account("john", "live")); got != 5 {
@@ -121,7 +121,7 @@ func TestSettleHolds(t *testing.T) {
 		}
 	}
 	s.store.AddUser("jane")
-	if r := s.pay(t, payment("h2", `{"username": "jane"}`, 500)); r.Outcome != tangle.Credited || r.Grant.Subject != "jane" {
+	if r := s.pay(t, payment("h2", `{"username": "jane"}`, 500)); r.Outcome != tangle.Credited || r.Entry.Subject != "jane" {
 		t.Errorf("once the user exists: got %+v", r)
 	}
 	for _, amount := range []int64{0, -1} {
@@ -194,7 +194,7 @@ func TestManual(t *testing.T) {
 			t.Errorf("grant: got %+v, %v", g, err)
 		}
 	}
-	if r := s.pay(t, payment("p1", fromJohn, 400)); !r.Grant.NotBefore.Equal(start.Add(time.Hour)) {
+	if r := s.pay(t, payment("p1", fromJohn, 400)); !r.Entry.NotBefore.Equal(start.Add(time.Hour)) {
 		t.Errorf("payment after the gift: got %+v", r)
 	}
 	// An act that is repeated after others followed is still done once.
@@ -215,7 +215,7 @@ func TestManual(t *testing.T) {
 		t.Error("entry 1, which opened nothing, is marked")
 	}
 	s.now = s.now.Add(time.Minute)
-	if r := s.pay(t, payment("p2", fromJohn, 500)); !r.Grant.NotBefore.Equal(s.now) || r.Grant.Seq != 5 {
+	if r := s.pay(t, payment("p2", fromJohn, 500)); !r.Entry.NotBefore.Equal(s.now) || r.Entry.Seq != 5 {
 		t.Errorf("payment after the revocation: got %+v", r)
 	}
 	if _, ok := s.store.RevokedBy("john", "live", 5); ok {

@@ -34,8 +34,10 @@ type Payment struct {
 	Amount    int64     // base units, the sum of the transfer's outputs to Address
 	Message   []byte    // as received: any bytes, possibly none
 	Reference string    // what else identifies it on the ledger (a bundle hash), for the book
-	Position  int64     // the ledger's order (a milestone index) when it was seen confirmed; 0 if unknown
+	Sender    string    // the address that paid, if the ledger names one
+	Position  int64     // the ledger's order (a milestone index, a checkpoint) when it was seen final; 0 if unknown
 	Claimed   time.Time // the sender's timestamp: free text, only for the book
+	Final     time.Time // when the ledger made it final, by the ledger's own clock; zero if it has none
 	Seen      time.Time // when we first saw it, confirmed or not
 	Confirmed time.Time // when we saw that the ledger confirmed it
 }
@@ -62,10 +64,10 @@ const (
 	Revoked Kind = "revoked" // the seller took the remaining time back; it has no interval
 )
 
-// Grant is one entry in the account of a subject for an offer. The entries of
+// Entry is one entry in the account of a subject for an offer. The entries of
 // an account are numbered from 1 without gaps and never change, but for the
 // mark of a revocation. An entry whose interval is empty only carries credit.
-type Grant struct {
+type Entry struct {
 	Subject string
 	Offer   string
 	Seq     int64 // position in the account; (Subject, Offer, Seq) is unique in the store
@@ -98,12 +100,12 @@ type Assignment struct {
 type Settlement struct {
 	Payment string  // the Cause of the Grant: a payment's ID, or that of a manual act
 	Outcome Outcome // the Grant's: Credited or Underpaid
-	Grant   Grant
+	Entry   Entry
 }
 
 // Outcome says what the cause of an entry achieved: Credited if the entry has
 // an interval, Underpaid if it only carries credit.
-func (g Grant) Outcome() Outcome {
+func (g Entry) Outcome() Outcome {
 	if g.NotAfter.After(g.NotBefore) {
 		return Credited
 	}
@@ -113,38 +115,27 @@ func (g Grant) Outcome() Outcome {
 // ErrConflict is returned by [Store.Append] when the position is taken.
 var ErrConflict = errors.New("position in the account is taken")
 
-// Ledger is a read-only view of a distributed ledger.
-type Ledger interface {
-	// Name says which ledger this is, as in Payment.Ledger.
-	Name() string
-	// Confirmed returns the payments to our deposit addresses that the ledger
-	// has confirmed and that no earlier call returned. It may return one again,
-	// but never leaves one out for good: what comes with an error counts as
-	// returned. It makes one cheap request when nothing is new. partial are the
-	// addresses of which the ledger may hold more than was returned since the
-	// process started: the first call tries to return everything. Beside an
-	// error that is all of them, whatever partial is.
-	Confirmed(ctx context.Context) (payments []Payment, partial []string, err error)
-}
-
 // Store remembers payments, whose they are, and what they bought.
 //
 // Everything that must happen once is the insertion of one document under a
 // unique key: the only operation that is atomic on every server we support
 // (FerretDB 1 reads, modifies and writes back without a lock).
 type Store interface {
-	// Baselined reports whether the history of an address was recorded.
-	Baselined(ctx context.Context, ledger, address string) (bool, error)
-	// Baseline notes that it was: from now on payments to the address count.
-	Baseline(ctx context.Context, ledger, address string) error
+	// Marks returns the mark of each watched address of a ledger: those whose
+	// earlier history is recorded, so that new payments to them count.
+	Marks(ctx context.Context, ledger string) (map[string]Mark, error)
+	// SetMark notes an address as watched, and that every payment up to the mark
+	// is recorded. A mark may be lost, so that payments are read again, but the
+	// address stays watched.
+	SetMark(ctx context.Context, ledger, address string, mark Mark) error
 
 	// Record keeps a payment; recording it again changes nothing. It reports
 	// whether the payment was new. outcome is Historic or, for one that is to be
 	// settled, Unmatched until it is.
 	Record(ctx context.Context, p Payment, outcome Outcome) (added bool, err error)
-	// Unsettled returns recorded payments that are neither historic nor settled:
-	// those held, and those whose settling was interrupted.
-	Unsettled(ctx context.Context) ([]Payment, error)
+	// Unsettled returns recorded payments of a ledger that are neither historic
+	// nor settled: those held, and those whose settling was interrupted.
+	Unsettled(ctx context.Context, ledger string) ([]Payment, error)
 	// Hold notes why a payment cannot be settled now, for the seller to read.
 	Hold(ctx context.Context, payment, reason string) error
 
@@ -157,16 +148,16 @@ type Store interface {
 	Assigned(ctx context.Context, payment string) (a Assignment, ok bool, err error)
 
 	// Last returns the newest entry of an account; one with Seq 0 if it has none.
-	Last(ctx context.Context, subject, offer string) (Grant, error)
+	Last(ctx context.Context, subject, offer string) (Entry, error)
 	// Append writes an entry. It returns an error wrapping ErrConflict, and
 	// changes nothing, if there is an entry with that Seq.
-	Append(ctx context.Context, g Grant) error
+	Append(ctx context.Context, g Entry) error
 	// Complete finishes an appended entry. If it is Revoked, the earlier entries
 	// of its account are marked first, so that none opens anything from g.At on.
 	// Then those who follow the store are told of what changed. Last of all it
 	// writes the settlement of g.Cause, whatever the Kind. Doing it again does
 	// no harm, and carries on where a crash interrupted it.
-	Complete(ctx context.Context, g Grant) error
+	Complete(ctx context.Context, g Entry) error
 	// Settled returns the settlement of a payment or manual act; ok is false if
 	// there is none.
 	Settled(ctx context.Context, payment string) (s Settlement, ok bool, err error)

@@ -3,6 +3,7 @@ package tangle
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -17,6 +18,7 @@ const (
 	recheckBatch = 100              // held payments looked at between two looks at the ledger
 	logEvery     = time.Minute      // between log lines on trouble that goes on
 	maxFailures  = 3                // in a row, after which the rest waits for the next pass
+	markEvery    = time.Minute      // between writes of marks that moved without a payment
 )
 
 // Watcher turns the payments of a ledger into grants. Several may watch the same
@@ -48,10 +50,15 @@ type Watcher struct {
 	Now func() time.Time // the time written in grants; time.Now if nil
 
 	settler *Settler
-	// baselined are the addresses known to have a baseline.
-	baselined map[string]bool
-	// whole are the addresses of which the ledger has returned everything.
-	whole map[string]bool
+	// stored are the marks in the store: the addresses that are watched.
+	stored map[string]Mark
+	// read are the marks up to which the ledger was read in this process. They
+	// are stored once everything that was read is recorded.
+	read map[string]Mark
+	// markAt is when marks that moved are stored again.
+	markAt time.Time
+	// complete are the addresses of which the ledger has returned everything.
+	complete map[string]bool
 	// fresh are the payments that the ledger returned and that are not yet
 	// recorded and either settled or held, in order.
 	fresh []*waiting
@@ -109,8 +116,8 @@ func (w *Watcher) Run(ctx context.Context) error {
 		return fmt.Errorf("watch ledger: interval is %s and timeout %s, want both above 0", w.Interval, w.Timeout)
 	}
 	w.settler = &Settler{Store: w.Store, Offers: w.Offers, Now: w.Now}
-	w.baselined = make(map[string]bool)
-	w.whole = make(map[string]bool)
+	w.stored, w.read = nil, make(map[string]Mark)
+	w.complete = make(map[string]bool)
 	w.held = make(map[string]string)
 	w.ledger = trouble{base: w.Interval}
 	w.store = trouble{base: w.Interval}
@@ -140,8 +147,15 @@ func (w *Watcher) Run(ctx context.Context) error {
 
 // poll does what is due. New payments come first.
 func (w *Watcher) poll(ctx context.Context) {
-	w.look(ctx)
-	tried, err := w.settleFresh(ctx)
+	tried, err := w.readMarks(ctx)
+	if w.stored != nil {
+		w.look(ctx)
+	}
+	if err == nil {
+		var more bool
+		more, err = w.settleFresh(ctx)
+		tried = tried || more
+	}
 	if !tried || err == nil {
 		var more bool
 		more, err = w.settleOld(ctx)
@@ -163,6 +177,26 @@ func (w *Watcher) poll(ctx context.Context) {
 	w.health.Waiting, w.health.Held = len(w.fresh), len(w.held)
 }
 
+// readMarks reads once from where to go on reading the ledger.
+func (w *Watcher) readMarks(ctx context.Context) (tried bool, err error) {
+	if w.stored != nil || time.Now().Before(w.store.until) {
+		return false, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, w.Timeout)
+	defer cancel()
+	stored, err := w.Store.Marks(ctx, w.Ledger.Ledger())
+	if err != nil {
+		return true, fmt.Errorf("read marks: %w", err)
+	}
+	w.stored, w.read = stored, maps.Clone(stored)
+	for address := range w.Offers.byAddress {
+		if _, ok := stored[address]; !ok && w.FromStart {
+			w.read[address] = Mark{}
+		}
+	}
+	return true, nil
+}
+
 // look asks the ledger for new payments.
 func (w *Watcher) look(ctx context.Context) {
 	if time.Now().Before(w.ledger.until) {
@@ -170,10 +204,11 @@ func (w *Watcher) look(ctx context.Context) {
 	}
 	callCtx, cancel := context.WithTimeout(ctx, w.Timeout)
 	defer cancel()
-	payments, partial, err := w.Ledger.Confirmed(callCtx)
-	for _, p := range payments {
-		w.fresh = append(w.fresh, &waiting{payment: p, history: !w.whole[p.Address], late: !w.health.LastSuccess.IsZero()})
+	batch, err := w.Ledger.Confirmed(callCtx, w.read)
+	for _, p := range batch.Payments {
+		w.fresh = append(w.fresh, &waiting{payment: p, history: !w.complete[p.Address], late: !w.health.LastSuccess.IsZero()})
 	}
+	maps.Copy(w.read, batch.Marks)
 	if ctx.Err() != nil {
 		return
 	}
@@ -186,7 +221,7 @@ func (w *Watcher) look(ctx context.Context) {
 		return
 	}
 	for address := range w.Offers.byAddress {
-		w.whole[address] = w.whole[address] || !slices.Contains(partial, address)
+		w.complete[address] = w.complete[address] || !slices.Contains(batch.Partial, address)
 	}
 	w.health.LastSuccess = time.Now()
 }
@@ -221,12 +256,12 @@ func (w *Watcher) settleFresh(ctx context.Context) (tried bool, err error) {
 		}
 	}
 	w.fresh = left
-	due := w.withoutBaseline()
+	due := w.dueMarks()
 	if len(due) == 0 || time.Now().Before(w.store.until) {
 		return tried, err
 	}
-	if baseErr := w.baseline(ctx, due); baseErr != nil {
-		err = baseErr
+	if markErr := w.storeMarks(ctx, due); markErr != nil {
+		err = markErr
 	}
 	return true, err
 }
@@ -277,13 +312,15 @@ func (w *Watcher) recordAs(ctx context.Context, f *waiting) (Outcome, error) {
 	if _, ours := w.Offers.byAddress[address]; !ours || w.FromStart {
 		return Unmatched, nil
 	}
-	if !w.baselined[address] {
-		ok, err := w.Store.Baselined(ctx, w.Ledger.Name(), address)
+	if _, watched := w.stored[address]; !watched {
+		stored, err := w.Store.Marks(ctx, w.Ledger.Ledger()) // another watcher may have noted it
+		if err != nil {
+			return "", fmt.Errorf("read marks: %w", err)
+		}
+		mark, watched := stored[address]
 		switch {
-		case err != nil:
-			return "", fmt.Errorf("read baseline of %s: %w", address, err)
-		case ok:
-			w.baselined[address] = true
+		case watched:
+			w.stored[address] = mark
 		case f.history:
 			return Historic, nil
 		default:
@@ -293,46 +330,54 @@ func (w *Watcher) recordAs(ctx context.Context, f *waiting) (Outcome, error) {
 	return Unmatched, nil
 }
 
-// withoutBaseline returns the addresses that are not known to have one, and may
-// have one now.
-func (w *Watcher) withoutBaseline() []string {
+// dueMarks returns the addresses whose marks are to be stored now: those that are
+// not watched yet and may be, and now and then those whose mark moved.
+func (w *Watcher) dueMarks() []string {
 	var due []string
+	moved := !time.Now().Before(w.markAt)
 	for address := range w.Offers.byAddress {
-		if !w.baselined[address] && (w.FromStart || w.whole[address]) {
+		stored, watched := w.stored[address]
+		if !watched && (w.FromStart || w.complete[address]) || watched && moved && w.read[address] != stored {
 			due = append(due, address)
 		}
 	}
 	return due
 }
 
-// baseline notes for each of the addresses, once all its history is recorded,
-// that from now on payments count.
-func (w *Watcher) baseline(ctx context.Context, addresses []string) error {
+// storeMarks stores the marks of addresses of which everything that was read is
+// recorded: from then on payments to them count.
+func (w *Watcher) storeMarks(ctx context.Context, addresses []string) error {
 	ctx, cancel := context.WithTimeout(ctx, w.Timeout)
 	defer cancel()
-	open := make(map[string]bool)
+	unrecorded, history := make(map[string]bool), make(map[string]bool)
 	for _, f := range w.fresh {
-		open[f.payment.Address] = open[f.payment.Address] || f.history
+		unrecorded[f.payment.Address] = unrecorded[f.payment.Address] || !f.recorded
+		history[f.payment.Address] = history[f.payment.Address] || f.history
 	}
 	var last error
 	for _, address := range addresses {
-		ok, err := w.Store.Baselined(ctx, w.Ledger.Name(), address)
-		if err != nil {
-			last = fmt.Errorf("read baseline of %s: %w", address, err)
+		_, watched := w.stored[address]
+		mark := w.read[address]
+		switch {
+		case watched && unrecorded[address]:
+			continue // the mark moves only over what is in the store
+		case !watched && unrecorded[address] && mark != (Mark{}):
+			mark.Position = 0 // from_start: read again from the beginning
+		case !watched && !w.FromStart && history[address]:
 			continue
 		}
-		if !ok {
-			if !w.FromStart && open[address] {
-				continue
-			}
-			if err := w.Store.Baseline(ctx, w.Ledger.Name(), address); err != nil {
-				last = fmt.Errorf("write baseline of %s: %w", address, err)
-				continue
-			}
-			w.Log.WithFields(logrus.Fields{"ledger": w.Ledger.Name(), "address": address}).
+		if err := w.Store.SetMark(ctx, w.Ledger.Ledger(), address, mark); err != nil {
+			last = fmt.Errorf("write mark of %s: %w", address, err)
+			continue
+		}
+		if !watched {
+			w.Log.WithFields(logrus.Fields{"ledger": w.Ledger.Ledger(), "address": address}).
 				Info("deposit address is watched from now on")
 		}
-		w.baselined[address] = true
+		w.stored[address] = mark
+	}
+	if last == nil {
+		w.markAt = time.Now().Add(markEvery)
 	}
 	return last
 }
@@ -373,7 +418,7 @@ func (w *Watcher) readUnsettled(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, w.Timeout)
 	defer cancel()
 	w.recheckAt = time.Now().Add(recheckEvery)
-	payments, err := w.Store.Unsettled(ctx)
+	payments, err := w.Store.Unsettled(ctx, w.Ledger.Ledger())
 	if err != nil {
 		w.recheckSoon()
 		return fmt.Errorf("read unsettled payments: %w", err)
@@ -430,11 +475,11 @@ func (w *Watcher) settle(ctx context.Context, p Payment, fresh bool) (done bool,
 		took = max(1, time.Since(p.Confirmed))
 	}
 	w.observe(p, r.Outcome, took)
-	log := w.fields(p).WithFields(logrus.Fields{"subject": r.Grant.Subject, "offer": r.Grant.Offer})
+	log := w.fields(p).WithFields(logrus.Fields{"subject": r.Entry.Subject, "offer": r.Entry.Offer})
 	if r.Outcome == Underpaid {
-		log.WithField("credit", r.Grant.Credit).Info("payment is below the price and kept as credit")
+		log.WithField("credit", r.Entry.Credit).Info("payment is below the price and kept as credit")
 	} else {
-		log.WithField("until", r.Grant.NotAfter.Format(time.RFC3339)).Info("payment credited")
+		log.WithField("until", r.Entry.NotAfter.Format(time.RFC3339)).Info("payment credited")
 	}
 	return true, nil
 }

@@ -104,9 +104,9 @@ func TestWatcher(t *testing.T) {
 		if g := s.store.Account("john", "live")[0]; g.NotBefore.Before(paid) || g.NotBefore.After(paid.Add(300*time.Millisecond)) {
 			t.Errorf("grant begins at %s, want within 300 ms of %s", g.NotBefore, paid)
 		}
-		calls := s.store.Calls("Baselined") + s.store.Calls("Settled") + s.store.Calls("Record")
+		calls := s.store.Calls("Marks") + s.store.Calls("Settled") + s.store.Calls("Record")
 		time.Sleep(10 * time.Second)
-		if got := s.store.Calls("Baselined") + s.store.Calls("Settled") + s.store.Calls("Record"); got != calls {
+		if got := s.store.Calls("Marks") + s.store.Calls("Settled") + s.store.Calls("Record"); got != calls {
 			t.Errorf("with nothing new the store was called %d times in 10 s", got-calls)
 		}
 		s.ledger.Confirm(payment("p1", fromJohn, 500)) // a ledger may repeat itself
@@ -252,9 +252,9 @@ func TestWatcherPartialAddress(t *testing.T) {
 		if got := s.logged("cannot be read as a whole"); got != 1 {
 			t.Errorf("got %d warnings, want one, about the payment that is not credited", got)
 		}
-		calls := s.store.Calls("Baselined")
+		calls := s.store.Calls("Marks")
 		time.Sleep(10 * time.Second)
-		if got := s.store.Calls("Baselined") - calls; got != 0 {
+		if got := s.store.Calls("Marks") - calls; got != 0 {
 			t.Errorf("with nothing new the store was asked %d times in 10 s", got)
 		}
 		s.ledger.Partial()
@@ -431,9 +431,9 @@ type poisonStore struct {
 	bad atomic.Bool
 }
 
-func (s *poisonStore) Last(ctx context.Context, subject, offer string) (tangle.Grant, error) {
+func (s *poisonStore) Last(ctx context.Context, subject, offer string) (tangle.Entry, error) {
 	if subject == "poison" && s.bad.Load() {
-		return tangle.Grant{}, errors.New("document is broken")
+		return tangle.Entry{}, errors.New("document is broken")
 	}
 	return s.Store.Last(ctx, subject, offer)
 }

@@ -32,7 +32,7 @@ func fill(b *testing.B, s *Store, prefix string, grants int, start time.Time) {
 			d := documentOf(g)
 			documents = append(documents, d)
 			if g.NotAfter.After(now) {
-				names = append(names, currentDocument{Grant: d.ID})
+				names = append(names, activeGrantDocument{Grant: d.ID})
 			}
 			settlements = append(settlements, settlementDocument{Payment: g.Cause, Outcome: string(tangle.Credited), Grant: d.ID, At: now})
 			payments = append(payments, paymentDocument{ID: g.Cause, Ledger: "legacy", Amount: 500, Seen: now, Confirmed: now})
@@ -43,7 +43,7 @@ func fill(b *testing.B, s *Store, prefix string, grants int, start time.Time) {
 				if len(names) == 0 {
 					return nil
 				}
-				_, err := s.current.InsertMany(b.Context(), names)
+				_, err := s.activeGrants.InsertMany(b.Context(), names)
 				return err
 			},
 			func() error { _, err := s.settlements.InsertMany(b.Context(), settlements); return err },
@@ -92,7 +92,7 @@ func BenchmarkChanges(b *testing.B) {
 		})
 		b.Run(fmt.Sprintf("unsettled/grants=%d", grants), func(b *testing.B) {
 			for b.Loop() {
-				if got, err := s.Unsettled(b.Context()); err != nil || len(got) != 0 {
+				if got, err := s.Unsettled(b.Context(), "legacy"); err != nil || len(got) != 0 {
 					b.Fatal(len(got), err)
 				}
 			}
@@ -126,7 +126,7 @@ func BenchmarkLoad(b *testing.B) {
 		})
 		b.Run(fmt.Sprintf("list/over=%d", over), func(b *testing.B) {
 			for b.Loop() {
-				if got, err := s.CurrentGrants(b.Context(), "", ""); err != nil || len(got) != live {
+				if got, err := s.ActiveEntries(b.Context(), "", ""); err != nil || len(got) != live {
 					b.Fatal(len(got), err)
 				}
 			}

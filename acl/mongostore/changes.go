@@ -59,9 +59,9 @@ func (c *change) seq() (int64, error) {
 	return seq, nil
 }
 
-// Position is a place in the log of changes: all up to it is known. It is good
+// ResumeToken is a place in the log of changes: all up to it is known. It is good
 // for [Store.Changes] of any Store on the same database.
-type Position struct {
+type ResumeToken struct {
 	Seq     int64  // the number of the last change that is known; 0 if there is none
 	Nonce   string // that change's
 	checked time.Time
@@ -69,7 +69,7 @@ type Position struct {
 
 // End returns the position at the end of the log of changes, for a follower that
 // asks only for what is to come.
-func (s *Store) End(ctx context.Context) (Position, error) {
+func (s *Store) End(ctx context.Context) (ResumeToken, error) {
 	at, err := s.lastChange(ctx)
 	at.checked = s.Now()
 	return at, err
@@ -84,7 +84,7 @@ func (s *Store) End(ctx context.Context) (Position, error) {
 // and now and then for a second one. The error wraps [ErrReload] if the log was
 // trimmed beyond the position or the database was replaced by an older state.
 // With any error, the position stays as it was.
-func (s *Store) Changes(ctx context.Context, from Position) ([]acl.Change, Position, error) {
+func (s *Store) Changes(ctx context.Context, from ResumeToken) ([]acl.Change, ResumeToken, error) {
 	var changes []acl.Change
 	at := from
 	for at.Seq < from.Seq+changesAtOnce {
@@ -101,7 +101,7 @@ func (s *Store) Changes(ctx context.Context, from Position) ([]acl.Change, Posit
 		if c == nil {
 			break
 		}
-		at = Position{Seq: at.Seq + 1, Nonce: c.Nonce, checked: s.Now()}
+		at = ResumeToken{Seq: at.Seq + 1, Nonce: c.Nonce, checked: s.Now()}
 	}
 	if at.Seq == from.Seq && s.Now().Sub(from.checked) >= checkEvery {
 		if err := s.check(ctx, at); err != nil {
@@ -113,7 +113,7 @@ func (s *Store) Changes(ctx context.Context, from Position) ([]acl.Change, Posit
 }
 
 // changeAfter returns the entry after a position, nil if there is none yet.
-func (s *Store) changeAfter(ctx context.Context, at Position) (*change, error) {
+func (s *Store) changeAfter(ctx context.Context, at ResumeToken) (*change, error) {
 	c, err := get[change](ctx, s.changes, changeID(at.Seq+1))
 	if err != nil {
 		return nil, fmt.Errorf("read log of changes: %w", err)
@@ -125,7 +125,7 @@ func (s *Store) changeAfter(ctx context.Context, at Position) (*change, error) {
 }
 
 // check returns an error wrapping ErrReload unless a position is the log's end.
-func (s *Store) check(ctx context.Context, at Position) error {
+func (s *Store) check(ctx context.Context, at ResumeToken) error {
 	if at.Seq == 0 {
 		// There is nothing to look at. Where a trimmed log begins, we would wait
 		// for change 1 for ever.
@@ -218,7 +218,7 @@ func (s *Store) announce(ctx context.Context, kind string, document any, user st
 		if !added {
 			continue // somebody was faster: after theirs
 		}
-		s.setHead(Position{Seq: head.Seq + 1, Nonce: c.Nonce})
+		s.setHead(ResumeToken{Seq: head.Seq + 1, Nonce: c.Nonce})
 		if (head.Seq+1)%hintEvery == 0 {
 			return s.noteHead(ctx, head.Seq+1)
 		}
@@ -249,7 +249,7 @@ func (s *Store) noteHead(ctx context.Context, seq int64) error {
 // none after it. It starts from the end that this Store knew, else from the
 // hint, else it reads the whole log: entries that are there have no gap between
 // them.
-func (s *Store) lastChange(ctx context.Context) (Position, error) {
+func (s *Store) lastChange(ctx context.Context) (ResumeToken, error) {
 	read := func(seq int64) (*change, error) { return get[change](ctx, s.changes, changeID(seq)) }
 	s.mu.Lock()
 	start := s.head.Seq
@@ -269,26 +269,26 @@ func (s *Store) lastChange(ctx context.Context) (Position, error) {
 		known, err = s.someChange(ctx)
 	}
 	if err != nil {
-		return Position{}, fmt.Errorf("read log of changes: %w", err)
+		return ResumeToken{}, fmt.Errorf("read log of changes: %w", err)
 	}
 	start = 0
 	if known != nil {
 		if start, err = known.seq(); err != nil {
-			return Position{}, err
+			return ResumeToken{}, err
 		}
 	}
 	known, err = last(known, start, read)
 	if err != nil {
-		return Position{}, fmt.Errorf("read log of changes: %w", err)
+		return ResumeToken{}, fmt.Errorf("read log of changes: %w", err)
 	}
 	if known == nil {
-		return Position{}, nil
+		return ResumeToken{}, nil
 	}
 	seq, err := known.seq()
 	if err != nil {
-		return Position{}, err
+		return ResumeToken{}, err
 	}
-	head := Position{Seq: seq, Nonce: known.Nonce}
+	head := ResumeToken{Seq: seq, Nonce: known.Nonce}
 	s.setHead(head)
 	return head, nil
 }
@@ -307,7 +307,7 @@ func (s *Store) someChange(ctx context.Context) (*change, error) {
 	return found, err
 }
 
-func (s *Store) setHead(p Position) {
+func (s *Store) setHead(p ResumeToken) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.head = p

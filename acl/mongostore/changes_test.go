@@ -16,7 +16,7 @@ import (
 )
 
 // complete appends an entry and completes it.
-func complete(t testing.TB, s *Store, g tangle.Grant) {
+func complete(t testing.TB, s *Store, g tangle.Entry) {
 	t.Helper()
 	if err := s.Append(t.Context(), g); err != nil {
 		t.Fatal(err)
@@ -27,7 +27,7 @@ func complete(t testing.TB, s *Store, g tangle.Grant) {
 }
 
 // load returns the position of a follower who has just loaded everything.
-func load(t testing.TB, s *Store) Position {
+func load(t testing.TB, s *Store) ResumeToken {
 	t.Helper()
 	_, _, at, err := s.Load(t.Context())
 	if err != nil {
@@ -109,7 +109,7 @@ func TestMalformedGrant(t *testing.T) {
 		{{Key: "_id", Value: "odd filter"}, {Key: "not_after", Value: epoch.Add(time.Hour)}, {Key: "filters", Value: bson.A{"a/#/b"}}},
 		{{Key: "_id", Value: "odd subject"}, {Key: "not_after", Value: epoch.Add(time.Hour)}, {Key: "subject", Value: 7}},
 	} {
-		for c, d := range map[*mongo.Collection]any{s.grants: d, s.current: d[:1]} {
+		for c, d := range map[*mongo.Collection]any{s.grants: d, s.activeGrants: d[:1]} {
 			if _, err := c.InsertOne(t.Context(), d); err != nil {
 				t.Fatal(err)
 			}
@@ -145,7 +145,7 @@ func TestRevokedMalformedGrant(t *testing.T) {
 	if _, err := set(t.Context(), s.grants, id, bson.D{{Key: "filters", Value: bson.A{"sensor/#/live"}}}); err != nil {
 		t.Fatal(err)
 	}
-	by := tangle.Grant{Subject: "john", Offer: "live", Seq: 2, Kind: tangle.Revoked, Cause: "revoked", At: g.NotBefore.Add(time.Minute)}
+	by := tangle.Entry{Subject: "john", Offer: "live", Seq: 2, Kind: tangle.Revoked, Cause: "revoked", At: g.NotBefore.Add(time.Minute)}
 	by.NotBefore, by.NotAfter, by.End = by.At, by.At, by.At
 	complete(t, s, by)
 	changes, _, err := s.Changes(t.Context(), at)
@@ -271,14 +271,14 @@ func TestReload(t *testing.T) {
 			for _, seq := range []int64{4, 5} {
 				remove(t.Context(), s.changes, changeID(seq))
 			}
-			s.setHead(Position{})
+			s.setHead(ResumeToken{})
 			for range 4 {
 				announceUser(t, s, "other")
 			}
 		}},
 		{name: "another history of the same length", before: 5, happen: func(t *testing.T, s *Store) {
 			remove(t.Context(), s.changes, changeID(5))
-			s.setHead(Position{})
+			s.setHead(ResumeToken{})
 			announceUser(t, s, "other")
 		}, late: true},
 		{name: "trimmed beyond", before: 5, happen: func(t *testing.T, s *Store) {

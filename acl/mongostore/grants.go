@@ -42,7 +42,7 @@ func grantID(subject, offer string, seq int64) string {
 	return fmt.Sprintf("%s/%020d/%s", offer, seq, subject)
 }
 
-func documentOf(g tangle.Grant) grantDocument {
+func documentOf(g tangle.Entry) grantDocument {
 	d := grantDocument{
 		ID:      grantID(g.Subject, g.Offer, g.Seq),
 		Subject: g.Subject, Offer: g.Offer, Seq: g.Seq, Kind: string(g.Kind), Cause: g.Cause,
@@ -57,12 +57,12 @@ func documentOf(g tangle.Grant) grantDocument {
 	return d
 }
 
-func (d *grantDocument) grant() (tangle.Grant, error) {
+func (d *grantDocument) grant() (tangle.Entry, error) {
 	filters, err := parseFilters(d.Filters)
 	if err != nil {
-		return tangle.Grant{}, fmt.Errorf("grant %s: %w", d.ID, err)
+		return tangle.Entry{}, fmt.Errorf("grant %s: %w", d.ID, err)
 	}
-	return tangle.Grant{
+	return tangle.Entry{
 		Subject: d.Subject, Offer: d.Offer, Seq: d.Seq, Kind: tangle.Kind(d.Kind), Cause: d.Cause,
 		Amount: d.Amount, Credit: d.Credit, Remainder: d.Remainder,
 		Filters: filters, NotBefore: d.NotBefore, NotAfter: d.NotAfter, End: d.End,
@@ -95,15 +95,15 @@ func (d *grantDocument) right(filters []acl.Filter) acl.Grant {
 }
 
 // Last implements [tangle.Store].
-func (s *Store) Last(ctx context.Context, subject, offer string) (tangle.Grant, error) {
+func (s *Store) Last(ctx context.Context, subject, offer string) (tangle.Entry, error) {
 	d, err := last(nil, 0, func(seq int64) (*grantDocument, error) {
 		return get[grantDocument](ctx, s.grants, grantID(subject, offer, seq))
 	})
 	if err != nil {
-		return tangle.Grant{}, fmt.Errorf("read grants of %q for %q: %w", subject, offer, err)
+		return tangle.Entry{}, fmt.Errorf("read grants of %q for %q: %w", subject, offer, err)
 	}
 	if d == nil {
-		return tangle.Grant{}, nil
+		return tangle.Entry{}, nil
 	}
 	return d.grant()
 }
@@ -142,7 +142,7 @@ func last[T any](known *T, from int64, read func(seq int64) (*T, error)) (*T, er
 }
 
 // Append implements [tangle.Store].
-func (s *Store) Append(ctx context.Context, g tangle.Grant) error {
+func (s *Store) Append(ctx context.Context, g tangle.Entry) error {
 	if g.Seq < 1 || g.Subject == "" || g.Offer == "" || g.Cause == "" {
 		return fmt.Errorf("append grant: entry %d of %q for %q with cause %q is not complete", g.Seq, g.Subject, g.Offer, g.Cause)
 	}
@@ -169,7 +169,7 @@ func (s *Store) Append(ctx context.Context, g tangle.Grant) error {
 }
 
 // Complete implements [tangle.Store].
-func (s *Store) Complete(ctx context.Context, g tangle.Grant) error {
+func (s *Store) Complete(ctx context.Context, g tangle.Entry) error {
 	done, err := get[settlementDocument](ctx, s.settlements, g.Cause)
 	if err != nil {
 		return fmt.Errorf("read settlement of %s: %w", g.Cause, err)
@@ -209,7 +209,7 @@ func (s *Store) Complete(ctx context.Context, g tangle.Grant) error {
 // revoke marks the entries before g that would still open something at g.At, and
 // announces each, the latest first. It announces those again that an interrupted
 // attempt had marked.
-func (s *Store) revoke(ctx context.Context, g tangle.Grant) error {
+func (s *Store) revoke(ctx context.Context, g tangle.Entry) error {
 	for seq := g.Seq - 1; seq > 0; seq-- {
 		id := grantID(g.Subject, g.Offer, seq)
 		d, err := get[grantDocument](ctx, s.grants, id)
@@ -240,7 +240,7 @@ func (s *Store) revoke(ctx context.Context, g tangle.Grant) error {
 }
 
 // revocation is the mark that an entry of kind Revoked leaves on others.
-func revocation(by tangle.Grant) bson.D {
+func revocation(by tangle.Entry) bson.D {
 	return bson.D{{Key: "revoked_at", Value: by.At}, {Key: "revoked_reason", Value: textOf(by.Reason)}}
 }
 
@@ -248,22 +248,22 @@ func (s *Store) announceGrant(ctx context.Context, id, subject string) error {
 	return s.announce(ctx, grantChanged, id, subject)
 }
 
-// Entry is an entry of an account as the seller sees it.
-type Entry struct {
-	tangle.Grant
+// EntryRecord is an entry of an account as the seller sees it.
+type EntryRecord struct {
+	tangle.Entry
 	ID            string    // the store's key, as in acl.Grant
 	RevokedAt     time.Time // zero if it was not revoked
 	RevokedReason string
 }
 
-func (d *grantDocument) entry() (Entry, error) {
+func (d *grantDocument) entry() (EntryRecord, error) {
 	g, err := d.grant()
-	return Entry{Grant: g, ID: d.ID, RevokedAt: d.RevokedAt, RevokedReason: d.RevokedReason}, err
+	return EntryRecord{Entry: g, ID: d.ID, RevokedAt: d.RevokedAt, RevokedReason: d.RevokedReason}, err
 }
 
-// Grants returns the entries of a subject for an offer, or of every subject or
+// Entries returns the entries of a subject for an offer, or of every subject or
 // offer if that is empty, by subject, offer and number.
-func (s *Store) Grants(ctx context.Context, subject, offer string) ([]Entry, error) {
+func (s *Store) Entries(ctx context.Context, subject, offer string) ([]EntryRecord, error) {
 	ctx, cancel := readAll(ctx)
 	defer cancel()
 	filter := bson.D{}
@@ -273,7 +273,7 @@ func (s *Store) Grants(ctx context.Context, subject, offer string) ([]Entry, err
 	if offer != "" {
 		filter = append(filter, bson.E{Key: "offer", Value: offer})
 	}
-	var entries []Entry
+	var entries []EntryRecord
 	err := each(ctx, s.grants, filter, func(raw bson.Raw) error {
 		var d grantDocument
 		if err := bson.Unmarshal(raw, &d); err != nil {
@@ -290,13 +290,13 @@ func (s *Store) Grants(ctx context.Context, subject, offer string) ([]Entry, err
 	return entries, nil
 }
 
-// CurrentGrants is [Store.Grants] without the entries that can open nothing any
+// ActiveEntries is [Store.Entries] without the entries that can open nothing any
 // more, and without reading them.
-func (s *Store) CurrentGrants(ctx context.Context, subject, offer string) ([]Entry, error) {
+func (s *Store) ActiveEntries(ctx context.Context, subject, offer string) ([]EntryRecord, error) {
 	ctx, cancel := readAll(ctx)
 	defer cancel()
 	now := s.now()
-	var entries []Entry
+	var entries []EntryRecord
 	err := s.eachCurrent(ctx, func(raw bson.Raw) error {
 		var d grantDocument
 		if err := bson.Unmarshal(raw, &d); err != nil {
@@ -318,8 +318,8 @@ func (s *Store) CurrentGrants(ctx context.Context, subject, offer string) ([]Ent
 	return entries, nil
 }
 
-func sortEntries(entries []Entry) {
-	slices.SortFunc(entries, func(a, b Entry) int {
+func sortEntries(entries []EntryRecord) {
+	slices.SortFunc(entries, func(a, b EntryRecord) int {
 		return cmp.Or(cmp.Compare(a.Subject, b.Subject), cmp.Compare(a.Offer, b.Offer), cmp.Compare(a.Seq, b.Seq))
 	})
 }

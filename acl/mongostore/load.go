@@ -19,17 +19,17 @@ const clockSlack = 48 * time.Hour
 // that it returns. Documents that cannot be used are logged and left out. What
 // it costs depends on how many grants are not over, or were not at the last
 // [Store.Trim], and not on how many ever were.
-func (s *Store) Load(ctx context.Context) ([]acl.User, []acl.Grant, Position, error) {
+func (s *Store) Load(ctx context.Context) ([]acl.User, []acl.Grant, ResumeToken, error) {
 	ctx, cancel := readAll(ctx)
 	defer cancel()
 	// First, so that no change falls between.
 	at, err := s.End(ctx)
 	if err != nil {
-		return nil, nil, Position{}, err
+		return nil, nil, ResumeToken{}, err
 	}
 	users, err := s.readUsers(ctx)
 	if err != nil {
-		return nil, nil, Position{}, err
+		return nil, nil, ResumeToken{}, err
 	}
 	var grants []acl.Grant
 	lists := make(filterLists)
@@ -41,7 +41,7 @@ func (s *Store) Load(ctx context.Context) ([]acl.User, []acl.Grant, Position, er
 		return nil
 	})
 	if err != nil {
-		return nil, nil, Position{}, err
+		return nil, nil, ResumeToken{}, err
 	}
 	return users, grants, at, nil
 }

@@ -10,6 +10,7 @@
 // The collections:
 //
 //	users        who may log in; also as the demo of 2017 and mosquitto-auth-plug wrote them
+//	addresses    the deposit addresses that are watched, and how far each was read
 //	payments     what was paid; never changed
 //	pending      the payments that are not settled yet, and why not
 //	assignments  whose a payment is; never changed
@@ -74,12 +75,12 @@ type Store struct {
 
 	client *mongo.Client
 
-	users, payments, pending, assignments, grants, current, settlements, changes, audit, meta *mongo.Collection
+	users, addresses, payments, pending, assignments, grants, activeGrants, settlements, changes, audit, meta *mongo.Collection
 
 	announcing chan struct{} // holds one while the log of changes is written to
 
 	mu   sync.Mutex
-	head Position // an end that the log of changes had, to look from
+	head ResumeToken // an end that the log of changes had, to look from
 }
 
 var _ tangle.Store = (*Store)(nil)
@@ -107,20 +108,21 @@ func Open(uri, database string) (*Store, error) {
 	silent.SetOutput(io.Discard)
 	db := client.Database(database)
 	return &Store{
-		Log:         silent,
-		Now:         time.Now,
-		client:      client,
-		announcing:  make(chan struct{}, 1),
-		users:       db.Collection("users"),
-		payments:    db.Collection("payments"),
-		pending:     db.Collection("pending"),
-		assignments: db.Collection("assignments"),
-		grants:      db.Collection("grants"),
-		current:     db.Collection("current"),
-		settlements: db.Collection("settlements"),
-		changes:     db.Collection("changes"),
-		audit:       db.Collection("audit"),
-		meta:        db.Collection("meta"),
+		Log:          silent,
+		Now:          time.Now,
+		client:       client,
+		announcing:   make(chan struct{}, 1),
+		users:        db.Collection("users"),
+		addresses:    db.Collection("addresses"),
+		payments:     db.Collection("payments"),
+		pending:      db.Collection("pending"),
+		assignments:  db.Collection("assignments"),
+		grants:       db.Collection("grants"),
+		activeGrants: db.Collection("current"),
+		settlements:  db.Collection("settlements"),
+		changes:      db.Collection("changes"),
+		audit:        db.Collection("audit"),
+		meta:         db.Collection("meta"),
 	}, nil
 }
 

@@ -20,8 +20,10 @@ type paymentDocument struct {
 	Amount    int64     `bson:"amount"`
 	Message   []byte    `bson:"message"`
 	Reference string    `bson:"reference,omitempty"`
+	Sender    string    `bson:"sender,omitempty"`
 	Position  int64     `bson:"position,omitempty"`
 	Claimed   time.Time `bson:"claimed,omitempty"`
+	Final     time.Time `bson:"final,omitempty"`
 	Seen      time.Time `bson:"seen"`
 	Confirmed time.Time `bson:"confirmed"`
 	Historic  bool      `bson:"historic"`
@@ -30,7 +32,7 @@ type paymentDocument struct {
 func (d *paymentDocument) payment() tangle.Payment {
 	return tangle.Payment{
 		ID: d.ID, Ledger: d.Ledger, Address: d.Address, Amount: d.Amount, Message: d.Message,
-		Reference: d.Reference, Position: d.Position, Claimed: d.Claimed, Seen: d.Seen, Confirmed: d.Confirmed,
+		Reference: d.Reference, Sender: d.Sender, Position: d.Position, Claimed: d.Claimed, Final: d.Final, Seen: d.Seen, Confirmed: d.Confirmed,
 	}
 }
 
@@ -61,22 +63,48 @@ type settlementDocument struct {
 	At      time.Time `bson:"at"`
 }
 
-func baselineID(ledger, address string) string { return "baseline/" + ledger + "/" + address }
-
-// Baselined implements [tangle.Store].
-func (s *Store) Baselined(ctx context.Context, ledger, address string) (bool, error) {
-	d, err := get[bson.Raw](ctx, s.meta, baselineID(ledger, address))
-	if err != nil {
-		return false, fmt.Errorf("read baseline of %s: %w", address, err)
-	}
-	return d != nil, nil
+// addressDocument is a deposit address that is watched on a ledger.
+type addressDocument struct {
+	ID       string    `bson:"_id"` // see addressID
+	Ledger   string    `bson:"ledger"`
+	Address  string    `bson:"address"`
+	Chain    string    `bson:"chain"`
+	Position int64     `bson:"position"`
+	Since    time.Time `bson:"since"` // when watching began
 }
 
-// Baseline implements [tangle.Store].
-func (s *Store) Baseline(ctx context.Context, ledger, address string) error {
-	d := bson.D{{Key: "_id", Value: baselineID(ledger, address)}, {Key: "at", Value: s.now()}}
-	if _, err := insert(ctx, s.meta, d); err != nil {
-		return fmt.Errorf("insert baseline of %s: %w", address, err)
+// addressID makes the _id of a watched address. A ledger's name has no slash, so
+// no two addresses share one.
+func addressID(ledger, address string) string { return ledger + "/" + address }
+
+// Marks implements [tangle.Store].
+func (s *Store) Marks(ctx context.Context, ledger string) (map[string]tangle.Mark, error) {
+	marks := make(map[string]tangle.Mark)
+	err := each(ctx, s.addresses, bson.D{{Key: "ledger", Value: ledger}}, func(raw bson.Raw) error {
+		var d addressDocument
+		if err := bson.Unmarshal(raw, &d); err != nil {
+			return fmt.Errorf("%s: %w", idText(raw), err)
+		}
+		marks[d.Address] = tangle.Mark{Chain: d.Chain, Position: d.Position}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read watched addresses of ledger %q: %w", ledger, err)
+	}
+	return marks, nil
+}
+
+// SetMark implements [tangle.Store].
+func (s *Store) SetMark(ctx context.Context, ledger, address string, mark tangle.Mark) error {
+	id := addressID(ledger, address)
+	added, err := insert(ctx, s.addresses, addressDocument{
+		ID: id, Ledger: ledger, Address: address, Chain: mark.Chain, Position: mark.Position, Since: s.now(),
+	})
+	if err == nil && !added {
+		_, err = set(ctx, s.addresses, id, bson.D{{Key: "chain", Value: mark.Chain}, {Key: "position", Value: mark.Position}})
+	}
+	if err != nil {
+		return fmt.Errorf("write mark of address %s: %w", address, err)
 	}
 	return nil
 }
@@ -101,7 +129,8 @@ func (s *Store) Record(ctx context.Context, p tangle.Payment, outcome tangle.Out
 	}
 	added, err = insert(ctx, s.payments, paymentDocument{
 		ID: p.ID, Ledger: p.Ledger, Address: p.Address, Amount: p.Amount, Message: p.Message,
-		Reference: textOf(p.Reference), Position: p.Position, Claimed: p.Claimed, Seen: p.Seen, Confirmed: p.Confirmed,
+		Reference: textOf(p.Reference), Sender: textOf(p.Sender), Position: p.Position,
+		Claimed: p.Claimed, Final: p.Final, Seen: p.Seen, Confirmed: p.Confirmed,
 		Historic: outcome == tangle.Historic,
 	})
 	if err != nil {
@@ -112,7 +141,7 @@ func (s *Store) Record(ctx context.Context, p tangle.Payment, outcome tangle.Out
 
 // Unsettled implements [tangle.Store]. The payments come in the ledger's order.
 // Its cost grows with what is unsettled, not with what was settled.
-func (s *Store) Unsettled(ctx context.Context) ([]tangle.Payment, error) {
+func (s *Store) Unsettled(ctx context.Context, ledger string) ([]tangle.Payment, error) {
 	ctx, cancel := readAll(ctx)
 	defer cancel()
 	ids, err := s.pendingReasons(ctx)
@@ -135,7 +164,8 @@ func (s *Store) Unsettled(ctx context.Context) ([]tangle.Payment, error) {
 		if err != nil {
 			return nil, fmt.Errorf("read payment %s: %w", id, err)
 		}
-		if d != nil && !d.Historic { // else it is about to be recorded, or was recorded as historic by another watcher
+		// Else it is about to be recorded, or was recorded as historic by another watcher.
+		if d != nil && !d.Historic && d.Ledger == ledger {
 			payments = append(payments, d.payment())
 		}
 	}
@@ -217,5 +247,5 @@ func (s *Store) Settled(ctx context.Context, payment string) (settled tangle.Set
 	if err != nil {
 		return settled, false, err
 	}
-	return tangle.Settlement{Payment: d.Payment, Outcome: tangle.Outcome(d.Outcome), Grant: g}, true, nil
+	return tangle.Settlement{Payment: d.Payment, Outcome: tangle.Outcome(d.Outcome), Entry: g}, true, nil
 }

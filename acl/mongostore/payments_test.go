@@ -43,21 +43,6 @@ func TestBook(t *testing.T) {
 	s := newStore(t)
 	fresh := func() *Store { return newStore(t) }
 	ctx := t.Context()
-	t.Run("baseline", func(t *testing.T) {
-		for range 2 {
-			if err := s.Baseline(ctx, "legacy", "A"); err != nil {
-				t.Fatal(err)
-			}
-		}
-		for _, test := range []struct {
-			ledger, address string
-			want            bool
-		}{{"legacy", "A", true}, {"legacy", "B", false}, {"rebased", "A", false}} {
-			if got, err := s.Baselined(ctx, test.ledger, test.address); err != nil || got != test.want {
-				t.Errorf("Baselined(%s, %s): got %v, error %v, want %v", test.ledger, test.address, got, err, test.want)
-			}
-		}
-	})
 	t.Run("payment", func(t *testing.T) {
 		s := fresh()
 		p := payment("P1")
@@ -73,7 +58,7 @@ func TestBook(t *testing.T) {
 		if err := s.Hold(ctx, "P1", "nobody is named"); err != nil {
 			t.Fatal(err)
 		}
-		got, err := s.Unsettled(ctx)
+		got, err := s.Unsettled(ctx, "legacy")
 		if err != nil || len(got) != 1 {
 			t.Fatalf("Unsettled: got %v, error %v, want P1 alone", got, err)
 		}
@@ -128,7 +113,7 @@ func TestBook(t *testing.T) {
 		if _, ok, err := s.Settled(ctx, "P1"); ok || err != nil {
 			t.Errorf("Settled before Complete: got %v, error %v, want false", ok, err)
 		}
-		if got, err := s.Unsettled(ctx); err != nil || len(got) != 1 {
+		if got, err := s.Unsettled(ctx, "legacy"); err != nil || len(got) != 1 {
 			t.Errorf("Unsettled before Complete: got %v, error %v, want P1", got, err)
 		}
 		for range 2 {
@@ -136,17 +121,17 @@ func TestBook(t *testing.T) {
 				t.Fatal(err)
 			}
 			settled, ok, err := s.Settled(ctx, "P1")
-			if err != nil || !ok || settled.Outcome != tangle.Credited || settled.Payment != "P1" || settled.Grant.Seq != 1 || settled.Grant.Cause != "P1" {
+			if err != nil || !ok || settled.Outcome != tangle.Credited || settled.Payment != "P1" || settled.Entry.Seq != 1 || settled.Entry.Cause != "P1" {
 				t.Errorf("Settled: got %+v, %v, error %v, want credited by entry 1", settled, ok, err)
 			}
 		}
-		if got, err := s.Unsettled(ctx); err != nil || len(got) != 0 {
+		if got, err := s.Unsettled(ctx, "legacy"); err != nil || len(got) != 0 {
 			t.Errorf("Unsettled after Complete: got %v, error %v, want none", got, err)
 		}
 		if added, err := s.Record(ctx, payment("P1"), tangle.Unmatched); err != nil || added {
 			t.Errorf("Record of a settled payment: got %v, error %v, want false", added, err)
 		}
-		if got, err := s.Unsettled(ctx); err != nil || len(got) != 0 {
+		if got, err := s.Unsettled(ctx, "legacy"); err != nil || len(got) != 0 {
 			t.Errorf("Unsettled after that: got %v, error %v, want none", got, err)
 		}
 		// An entry that carries credit only.
@@ -187,7 +172,7 @@ type conflicting struct {
 	refused *atomic.Int64
 }
 
-func (c conflicting) Append(ctx context.Context, g tangle.Grant) error {
+func (c conflicting) Append(ctx context.Context, g tangle.Entry) error {
 	err := c.Store.Append(ctx, g)
 	if errors.Is(err, tangle.ErrConflict) {
 		c.refused.Add(1)
@@ -240,7 +225,7 @@ func TestOneAccountManySettlers(t *testing.T) {
 		t.Error("no entry was refused: the settlers did not meet")
 	}
 	t.Logf("%d entries were refused", refused.Load())
-	entries, err := first.Grants(t.Context(), "john", "live")
+	entries, err := first.Entries(t.Context(), "john", "live")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -254,7 +239,7 @@ func TestOneAccountManySettlers(t *testing.T) {
 	if len(entries) != payments || len(causes) != payments {
 		t.Errorf("account: got %d entries of %d payments, want %d of each", len(entries), len(causes), payments)
 	}
-	if left, err := first.Unsettled(t.Context()); err != nil || len(left) != 0 {
+	if left, err := first.Unsettled(t.Context(), "legacy"); err != nil || len(left) != 0 {
 		t.Errorf("Unsettled: got %v, error %v, want none", left, err)
 	}
 	// And the follower was told of every entry.
@@ -286,7 +271,7 @@ func TestRevoke(t *testing.T) {
 	}
 	now := epoch.Add(90 * time.Minute) // in the second hour
 	s.Now = func() time.Time { return now }
-	revoked := tangle.Grant{
+	revoked := tangle.Entry{
 		Subject: "john", Offer: "live", Seq: 4, Kind: tangle.Revoked, Cause: "manual/1", Filters: []acl.Filter{},
 		NotBefore: now, NotAfter: now, End: now, At: now, Reason: "chargeback",
 	}
@@ -314,7 +299,7 @@ func TestRevoke(t *testing.T) {
 	if len(ends) != 3 || !ends[grantID("john", "live", 2)].Equal(now) || !ends[grantID("john", "live", 3)].Equal(now) {
 		t.Errorf("changes: got ends %v, want entries 2, 3 and 4 ending now", ends)
 	}
-	entries, err := s.Grants(t.Context(), "", "")
+	entries, err := s.Entries(t.Context(), "", "")
 	if err != nil || len(entries) != 4 {
 		t.Fatalf("Grants: got %d, error %v, want 4", len(entries), err)
 	}
@@ -335,18 +320,18 @@ func TestRevoke(t *testing.T) {
 	again := revoked
 	again.Seq, again.Cause, again.At, again.NotBefore, again.NotAfter, again.End = 6, "manual/2", now, now, now, now
 	complete(t, s, again)
-	entries, err = s.Grants(t.Context(), "john", "live")
+	entries, err = s.Entries(t.Context(), "john", "live")
 	if err != nil || entries[4].RevokedAt.IsZero() || !entries[2].RevokedAt.Equal(revoked.At) {
 		t.Errorf("second revocation: got %+v, error %v, want entry 5 marked and entry 3 as it was", entries, err)
 	}
 	settled, ok, err := s.Settled(t.Context(), "manual/1")
-	if err != nil || !ok || settled.Grant.Seq != 4 {
+	if err != nil || !ok || settled.Entry.Seq != 4 {
 		t.Errorf("Settled of a manual act: got %+v, %v, error %v, want entry 4", settled, ok, err)
 	}
 }
 
 // revokeOne marks one entry and stops there.
-func (s *Store) revokeOne(t *testing.T, by tangle.Grant, seq int64) error {
+func (s *Store) revokeOne(t *testing.T, by tangle.Entry, seq int64) error {
 	_, err := set(t.Context(), s.grants, grantID(by.Subject, by.Offer, seq), revocation(by))
 	return err
 }
@@ -373,13 +358,13 @@ func TestUnsettledAfterCrash(t *testing.T) {
 	if _, err := insert(ctx, s.pending, pendingDocument{Payment: "P1"}); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := s.Unsettled(ctx); err != nil || len(got) != 0 {
+	if got, err := s.Unsettled(ctx, "legacy"); err != nil || len(got) != 0 {
 		t.Errorf("Unsettled before the payment: got %v, error %v, want none", got, err)
 	}
 	if added, err := s.Record(ctx, payment("P1"), tangle.Unmatched); err != nil || !added {
 		t.Errorf("Record: got %v, error %v, want true", added, err)
 	}
-	if got, err := s.Unsettled(ctx); err != nil || len(got) != 1 {
+	if got, err := s.Unsettled(ctx, "legacy"); err != nil || len(got) != 1 {
 		t.Errorf("Unsettled: got %v, error %v, want P1", got, err)
 	}
 	complete(t, s, paid(t, 1, "P1"))
@@ -387,11 +372,11 @@ func TestUnsettledAfterCrash(t *testing.T) {
 	if _, err := insert(ctx, s.pending, pendingDocument{Payment: "P1", Reason: "old"}); err != nil {
 		t.Fatal(err)
 	}
-	if b, err := s.Booking(ctx, "P1"); err != nil || b.Outcome != tangle.Credited || b.Reason != "" {
+	if b, err := s.PaymentRecord(ctx, "P1"); err != nil || b.Outcome != tangle.Credited || b.Reason != "" {
 		t.Errorf("Booking: got %+v, error %v, want credited and no reason", b, err)
 	}
 	for range 2 {
-		if got, err := s.Unsettled(ctx); err != nil || len(got) != 0 {
+		if got, err := s.Unsettled(ctx, "legacy"); err != nil || len(got) != 0 {
 			t.Errorf("Unsettled after the settlement: got %v, error %v, want none", got, err)
 		}
 	}
@@ -422,7 +407,7 @@ func TestBookings(t *testing.T) {
 	}
 	complete(t, s, paid(t, 1, "CREDITED"))
 
-	bookings, err := s.Bookings(ctx)
+	bookings, err := s.PaymentRecords(ctx)
 	if err != nil || len(bookings) != 3 {
 		t.Fatalf("Bookings: got %+v, error %v, want three", bookings, err)
 	}
@@ -437,18 +422,18 @@ func TestBookings(t *testing.T) {
 		{"HELD", tangle.Unmatched, "names \uFFFD nobody", "", 0},
 		{"CREDITED", tangle.Credited, "", "jane", 1},
 	} {
-		one, err := s.Booking(ctx, want.id)
+		one, err := s.PaymentRecord(ctx, want.id)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for how, b := range map[string]Booking{"Bookings": bookings[i], "Booking": one} {
-			if b.ID != want.id || b.Outcome != want.outcome || b.Reason != want.reason || b.Assignment.By != want.by || b.Grant.Seq != want.seq ||
+		for how, b := range map[string]PaymentRecord{"Bookings": bookings[i], "Booking": one} {
+			if b.ID != want.id || b.Outcome != want.outcome || b.Reason != want.reason || b.Assignment.By != want.by || b.Entry.Seq != want.seq ||
 				b.Settled.IsZero() != (want.seq == 0) || string(b.Message) != `{"username": "john"}` {
 				t.Errorf("%s: got %+v, want %+v", how, b, want)
 			}
 		}
 	}
-	if _, err := s.Booking(ctx, "NONE"); !errors.Is(err, ErrNotFound) {
+	if _, err := s.PaymentRecord(ctx, "NONE"); !errors.Is(err, ErrNotFound) {
 		t.Errorf("Booking of nothing: got %v, want ErrNotFound", err)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
@@ -11,7 +12,7 @@ import (
 )
 
 // Version is the schema's version that this package reads and writes.
-const Version = 1
+const Version = 2
 
 // Errors of [Store.CheckVersion] and [Store.Migrate].
 var (
@@ -33,6 +34,7 @@ type schema struct {
 // once.
 var migrations = []func(context.Context, *Store) error{
 	createIndexes,
+	moveBaselines,
 }
 
 // CheckVersion returns an error wrapping [ErrNotMigrated] or [ErrVersion] unless
@@ -108,4 +110,22 @@ func createIndexes(ctx context.Context, s *Store) error {
 		return fmt.Errorf("create index of usernames: %w", err)
 	}
 	return nil
+}
+
+// moveBaselines makes version 2. Version 1 kept the watched addresses in meta,
+// under "baseline/<ledger>/<address>".
+func moveBaselines(ctx context.Context, s *Store) error {
+	return each(ctx, s.meta, bson.D{}, func(raw bson.Raw) error {
+		id, _ := raw.Lookup("_id").StringValueOK()
+		rest, ok := strings.CutPrefix(id, "baseline/")
+		if !ok {
+			return nil
+		}
+		ledger, address, _ := strings.Cut(rest, "/")
+		d := addressDocument{ID: addressID(ledger, address), Ledger: ledger, Address: address, Since: raw.Lookup("at").Time()}
+		if _, err := insert(ctx, s.addresses, d); err != nil {
+			return fmt.Errorf("insert watched address %s: %w", address, err)
+		}
+		return nil
+	})
 }

@@ -138,9 +138,9 @@ func filters(t testing.TB, texts ...string) []acl.Filter {
 
 // paid returns the entry seq of john's account for the offer live: an hour that
 // the payment of that name bought.
-func paid(t testing.TB, seq int64, payment string) tangle.Grant {
+func paid(t testing.TB, seq int64, payment string) tangle.Entry {
 	from := epoch.Add(time.Duration(seq-1) * time.Hour)
-	return tangle.Grant{
+	return tangle.Entry{
 		Subject: "john", Offer: "live", Seq: seq, Kind: tangle.Paid, Cause: payment, Amount: 500,
 		Filters: filters(t, "sensor/live"), NotBefore: from, NotAfter: from.Add(time.Hour), End: from.Add(time.Hour), At: epoch,
 	}
@@ -206,7 +206,7 @@ func TestServerAway(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
 	begin := time.Now()
-	_, _, err = s.Changes(ctx, Position{})
+	_, _, err = s.Changes(ctx, ResumeToken{})
 	if took := time.Since(begin); err == nil || took > 2*time.Second {
 		t.Errorf("Changes with a deadline: got error %v after %s, want one at 0.3 s", err, took)
 	}

@@ -162,7 +162,7 @@ func (e *examination) store(ctx context.Context) {
 		if err != nil {
 			return err
 		}
-		book, err := store.Bookings(ctx)
+		book, err := store.PaymentRecords(ctx)
 		if err != nil {
 			return err
 		}
@@ -229,9 +229,9 @@ func (e *examination) ledger(ctx context.Context, store *mongostore.Store) error
 		case h.Err != nil:
 			e.say(fail, "node %s: %v", h.Node, h.Err)
 		case h.Frozen || h.Behind > 3:
-			e.say(warn, "node %s: %s stands at milestone %d, %d behind", h.Node, h.App, h.Milestone, h.Behind)
+			e.say(warn, "node %s: %s stands at milestone %d, %d behind", h.Node, h.App, h.Position, h.Behind)
 		default:
-			e.say(ok, "node %s: %s at milestone %d", h.Node, h.App, h.Milestone)
+			e.say(ok, "node %s: %s at milestone %d", h.Node, h.App, h.Position)
 		}
 	}
 	if err != nil {
@@ -242,7 +242,7 @@ func (e *examination) ledger(ctx context.Context, store *mongostore.Store) error
 	if err != nil {
 		return err
 	}
-	if slices.ContainsFunc(balances, func(b legacy.Balance) bool { return b.Iotas > booked[b.Address] }) {
+	if slices.ContainsFunc(balances, func(b tangle.Balance) bool { return b.Amount > booked[b.Address] }) {
 		// What was confirmed a moment ago is on its way into the book.
 		if err := wait(ctx, e.cfg.Ledger.Poll+2*time.Second); err != nil {
 			return err
@@ -252,20 +252,20 @@ func (e *examination) ledger(ctx context.Context, store *mongostore.Store) error
 		}
 	}
 	for _, b := range balances {
-		difference := b.Iotas - booked[b.Address]
+		difference := b.Amount - booked[b.Address]
 		switch {
 		case b.Spent:
 			e.say(warn, "address %s was spent from, whoever pays to it now risks the money: configure a new one, and this one as former", b.Address)
 			if difference != 0 {
-				e.say(warn, "address %s holds %d iotas, the book has %d received", b.Address, b.Iotas, booked[b.Address])
+				e.say(warn, "address %s holds %d iotas, the book has %d received", b.Address, b.Amount, booked[b.Address])
 			}
 		case difference > 0:
-			e.say(fail, "address %s holds %d iotas, %d more than the book has: payments were not seen", b.Address, b.Iotas, difference)
+			e.say(fail, "address %s holds %d iotas, %d more than the book has: payments were not seen", b.Address, b.Amount, difference)
 		case difference < 0:
 			// Anything else than spending cannot lower it.
-			e.say(fail, "address %s holds %d iotas, %d less than the book has: is node %s on another network, or did it start anew?", b.Address, b.Iotas, -difference, b.Node)
+			e.say(fail, "address %s holds %d iotas, %d less than the book has: is node %s on another network, or did it start anew?", b.Address, b.Amount, -difference, b.Node)
 		default:
-			e.say(ok, "address %s holds the %d iotas that the book has", b.Address, b.Iotas)
+			e.say(ok, "address %s holds the %d iotas that the book has", b.Address, b.Amount)
 		}
 	}
 	return nil
@@ -273,7 +273,7 @@ func (e *examination) ledger(ctx context.Context, store *mongostore.Store) error
 
 // received returns what was paid to each address, by the book.
 func received(ctx context.Context, store *mongostore.Store) (map[string]int64, error) {
-	book, err := store.Bookings(ctx)
+	book, err := store.PaymentRecords(ctx)
 	if err != nil {
 		return nil, err
 	}

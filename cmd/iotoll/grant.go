@@ -33,9 +33,9 @@ entry is what a payment or a manual act did; those that only brought credit open
 nothing.`,
 		Args: exactly(),
 		RunE: stored(c, load, func(ctx context.Context, _ *Config, store *mongostore.Store, _ []string) error {
-			read := store.Grants
+			read := store.Entries
 			if live {
-				read = store.CurrentGrants
+				read = store.ActiveEntries
 			}
 			all, err := read(ctx, user, offer)
 			if err != nil {
@@ -93,7 +93,7 @@ func dash(s string) string {
 
 // grantEnd is when an entry ends, or ended because it was revoked, perhaps
 // before it began.
-func grantEnd(e mongostore.Entry) time.Time {
+func grantEnd(e mongostore.EntryRecord) time.Time {
 	if !e.RevokedAt.IsZero() && e.RevokedAt.Before(e.NotAfter) {
 		return e.RevokedAt
 	}
@@ -101,7 +101,7 @@ func grantEnd(e mongostore.Entry) time.Time {
 }
 
 // grantState says what an entry does now.
-func grantState(e mongostore.Entry, now time.Time) string {
+func grantState(e mongostore.EntryRecord, now time.Time) string {
 	switch {
 	case e.Kind == tangle.Revoked:
 		return "-"
@@ -138,7 +138,7 @@ type grantJSON struct {
 	Revoked   string     `json:"revoked_reason,omitempty"`
 }
 
-func printGrantsJSON(c console, entries []mongostore.Entry, now time.Time) error {
+func printGrantsJSON(c console, entries []mongostore.EntryRecord, now time.Time) error {
 	for _, e := range entries {
 		j := grantJSON{
 			ID: e.ID, User: e.Subject, Offer: e.Offer, Number: e.Seq, Kind: string(e.Kind),

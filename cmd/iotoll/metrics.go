@@ -149,8 +149,8 @@ func (m *meters) Collect(out chan<- prometheus.Metric) {
 			node := strconv.Itoa(i)
 			say(nodeUp, bit(n.Err == nil && !n.LastSuccess.IsZero()), node)
 			when(nodeLast, n.LastSuccess, node)
-			if n.Milestone > 0 {
-				say(nodeMilestone, float64(n.Milestone), node)
+			if n.Position > 0 {
+				say(nodeMilestone, float64(n.Position), node)
 			}
 			say(nodeBehind, float64(n.Behind), node)
 			say(nodeFrozen, bit(n.Frozen), node)

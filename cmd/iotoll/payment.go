@@ -66,11 +66,11 @@ as this program prints it, or how long ago.`,
 				return err
 			}
 			return stored(c, load, func(ctx context.Context, _ *Config, store *mongostore.Store, _ []string) error {
-				bookings, err := store.Bookings(ctx)
+				bookings, err := store.PaymentRecords(ctx)
 				if err != nil {
 					return err
 				}
-				bookings = slices.DeleteFunc(bookings, func(b mongostore.Booking) bool {
+				bookings = slices.DeleteFunc(bookings, func(b mongostore.PaymentRecord) bool {
 					return outcome != "" && string(b.Outcome) != outcome ||
 						user != "" && b.Assignment.Subject != user || offer != "" && b.Assignment.Offer != offer ||
 						b.Confirmed.Before(from) || !to.IsZero() && !b.Confirmed.Before(to)
@@ -114,7 +114,7 @@ func parseWhen(flag, text string, now time.Time) (time.Time, error) {
 	return time.Time{}, &usageError{err: fmt.Errorf("%s %q: must be a day such as 2026-11-22, an instant such as 2026-11-22T18:00:00Z, or how long ago, such as 24h", flag, text)}
 }
 
-func printPayments(c console, bookings []mongostore.Booking) error {
+func printPayments(c console, bookings []mongostore.PaymentRecord) error {
 	w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "CONFIRMED\tPAYMENT\tIOTAS\tOUTCOME\tUSER\tOFFER\tUNTIL\tREASON")
 	for _, b := range bookings {
@@ -128,11 +128,11 @@ func printPayments(c console, bookings []mongostore.Booking) error {
 func short(id string) string { return id[:min(12, len(id))] }
 
 // bought is the end of the time that a payment bought; zero if it bought none.
-func bought(b mongostore.Booking) time.Time {
+func bought(b mongostore.PaymentRecord) time.Time {
 	if b.Outcome != tangle.Credited {
 		return time.Time{}
 	}
-	return b.Grant.NotAfter
+	return b.Entry.NotAfter
 }
 
 // paymentJSON is a payment as programs read it. Times are null where there are
@@ -161,28 +161,28 @@ type paymentJSON struct {
 	Credit    int64      `json:"credit"`
 }
 
-func newPaymentJSON(b mongostore.Booking) paymentJSON {
+func newPaymentJSON(b mongostore.PaymentRecord) paymentJSON {
 	j := paymentJSON{
 		Payment: b.ID, Ledger: b.Ledger, Reference: b.Reference, Address: b.Address, Iotas: b.Amount,
 		Message: string(b.Message), Position: b.Position,
 		Claimed: instant(b.Claimed), Seen: instant(b.Seen), Confirmed: instant(b.Confirmed),
 		Outcome: string(b.Outcome), Reason: b.Reason,
 		User: b.Assignment.Subject, Offer: b.Assignment.Offer, By: b.Assignment.By,
-		Settled: instant(b.Settled), Credit: b.Grant.Credit,
+		Settled: instant(b.Settled), Credit: b.Entry.Credit,
 	}
 	if !utf8.Valid(b.Message) {
 		j.Message, j.Raw = strings.ToValidUTF8(j.Message, "\uFFFD"), b.Message
 	}
-	if b.Grant.Seq > 0 {
-		j.Grant = b.Grant.ID
+	if b.Entry.Seq > 0 {
+		j.Grant = b.Entry.ID
 	}
 	if until := bought(b); !until.IsZero() {
-		j.From, j.Until = instant(b.Grant.NotBefore), instant(until)
+		j.From, j.Until = instant(b.Entry.NotBefore), instant(until)
 	}
 	return j
 }
 
-func printPaymentsJSON(c console, bookings []mongostore.Booking) error {
+func printPaymentsJSON(c console, bookings []mongostore.PaymentRecord) error {
 	for _, b := range bookings {
 		if err := printJSON(c, newPaymentJSON(b)); err != nil {
 			return err
@@ -212,7 +212,7 @@ func printJSON(c console, value any) error {
 	return err
 }
 
-func printPaymentsCSV(c console, bookings []mongostore.Booking) error {
+func printPaymentsCSV(c console, bookings []mongostore.PaymentRecord) error {
 	w := csv.NewWriter(c.out)
 	w.Write([]string{"payment", "ledger", "reference", "address", "iotas", "message", "milestone", "claimed", "seen", "confirmed",
 		"outcome", "reason", "user", "offer", "assigned_by", "settled", "grant", "from", "until", "credit"})
@@ -249,16 +249,16 @@ func cell(s string) string {
 }
 
 // booking returns the payment with an ID, or with one that begins like that.
-func booking(ctx context.Context, store *mongostore.Store, id string) (mongostore.Booking, error) {
-	b, err := store.Booking(ctx, id)
+func booking(ctx context.Context, store *mongostore.Store, id string) (mongostore.PaymentRecord, error) {
+	b, err := store.PaymentRecord(ctx, id)
 	if !errors.Is(err, mongostore.ErrNotFound) || id == "" {
 		return b, err
 	}
-	all, allErr := store.Bookings(ctx)
+	all, allErr := store.PaymentRecords(ctx)
 	if allErr != nil {
 		return b, allErr
 	}
-	all = slices.DeleteFunc(all, func(b mongostore.Booking) bool { return !strings.HasPrefix(b.ID, id) })
+	all = slices.DeleteFunc(all, func(b mongostore.PaymentRecord) bool { return !strings.HasPrefix(b.ID, id) })
 	switch len(all) {
 	case 0:
 		return b, hint(err, `"iotoll payment list" shows the payments`)
@@ -300,14 +300,14 @@ func newPaymentShow(c console, load loader) *cobra.Command {
 			row("offer", b.Assignment.Offer)
 			row("assigned by", printable(b.Assignment.By))
 			row("settled", clock(b.Settled))
-			if b.Grant.Seq > 0 {
-				row("grant", printable(b.Grant.ID))
-				row("from", clock(b.Grant.NotBefore))
+			if b.Entry.Seq > 0 {
+				row("grant", printable(b.Entry.ID))
+				row("from", clock(b.Entry.NotBefore))
 				row("until", clock(bought(b)))
-				row("credit", strconv.FormatInt(b.Grant.Credit, 10))
+				row("credit", strconv.FormatInt(b.Entry.Credit, 10))
 			}
-			if !b.Grant.RevokedAt.IsZero() {
-				row("revoked", clock(b.Grant.RevokedAt)+" "+printable(b.Grant.RevokedReason))
+			if !b.Entry.RevokedAt.IsZero() {
+				row("revoked", clock(b.Entry.RevokedAt)+" "+printable(b.Entry.RevokedReason))
 			}
 			return w.Flush()
 		}),
@@ -351,7 +351,7 @@ is assigned stays so.`,
 			case r.Outcome == tangle.Unmatched:
 				return fmt.Errorf("payment %s is held: %s", b.ID, r.Reason)
 			}
-			g, act := r.Grant, mongostore.Act{Act: "payment assign", Object: b.ID, Reason: args[1] + " " + offer}
+			g, act := r.Entry, mongostore.Act{Act: "payment assign", Object: b.ID, Reason: args[1] + " " + offer}
 			if g.Outcome() == tangle.Underpaid {
 				return done(ctx, c, store, act, "%s has %d iotas of credit for %s\n", g.Subject, g.Credit, g.Offer)
 			}

@@ -321,7 +321,7 @@ func (d *daemon) addPublisher(ctx context.Context) error {
 // follow asks the watcher to look at held payments again whenever users changed:
 // one may be whom a payment names.
 func (d *daemon) follow(ctx context.Context, recheck chan<- struct{}) error {
-	var at mongostore.Position
+	var at mongostore.ResumeToken
 	start := func() (err error) {
 		at, err = d.store.End(ctx)
 		return err

@@ -97,7 +97,7 @@ func (g *Gate) watch(ctx context.Context) {
 type follower struct {
 	gate   *Gate
 	loaded bool
-	at     mongostore.Position
+	at     mongostore.ResumeToken
 	// again receives the result of a reload that runs while changes are still
 	// followed. It is nil while none runs.
 	again chan image
@@ -111,7 +111,7 @@ type image struct {
 	asOf   time.Time
 	users  []acl.User
 	grants []acl.Grant
-	at     mongostore.Position // from which Changes continues
+	at     mongostore.ResumeToken // from which Changes continues
 	err    error
 }
 
@@ -216,7 +216,7 @@ func (f *follower) adopt(ctx context.Context, all image) error {
 }
 
 // changes reads the changes since a position.
-func (g *Gate) changes(ctx context.Context, since mongostore.Position) ([]acl.Change, mongostore.Position, error) {
+func (g *Gate) changes(ctx context.Context, since mongostore.ResumeToken) ([]acl.Change, mongostore.ResumeToken, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	changes, at, err := g.source.Changes(ctx, since)

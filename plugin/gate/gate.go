@@ -26,11 +26,11 @@ type Source interface {
 	CheckVersion(ctx context.Context) error
 	// Load returns all users and grants, and the position in the log of changes
 	// from which Changes continues without a gap.
-	Load(ctx context.Context) ([]acl.User, []acl.Grant, mongostore.Position, error)
+	Load(ctx context.Context) ([]acl.User, []acl.Grant, mongostore.ResumeToken, error)
 	// Changes returns the changes since a position, or the first of them. It is
 	// cheap if there are none. An error wrapping mongostore.ErrReload means that
 	// only a new Load can tell what changed.
-	Changes(ctx context.Context, since mongostore.Position) ([]acl.Change, mongostore.Position, error)
+	Changes(ctx context.Context, since mongostore.ResumeToken) ([]acl.Change, mongostore.ResumeToken, error)
 	// Watch calls news once the store has begun to announce changes, and then for
 	// each announcement. It returns when the store stops announcing or cannot.
 	Watch(ctx context.Context, news func()) error

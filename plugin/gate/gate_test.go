@@ -50,12 +50,12 @@ func (f *fakeStore) CheckVersion(context.Context) error {
 	return errors.Join(f.err, f.version)
 }
 
-func (f *fakeStore) Load(context.Context) ([]acl.User, []acl.Grant, mongostore.Position, error) {
+func (f *fakeStore) Load(context.Context) ([]acl.User, []acl.Grant, mongostore.ResumeToken, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.loads++
 	f.reload = false
-	at := mongostore.Position{Seq: int64(len(f.log))}
+	at := mongostore.ResumeToken{Seq: int64(len(f.log))}
 	users := slices.Clone(f.users)
 	if f.loading != nil {
 		f.loading(f)
@@ -63,7 +63,7 @@ func (f *fakeStore) Load(context.Context) ([]acl.User, []acl.Grant, mongostore.P
 	return users, f.grants, at, f.err
 }
 
-func (f *fakeStore) Changes(_ context.Context, since mongostore.Position) ([]acl.Change, mongostore.Position, error) {
+func (f *fakeStore) Changes(_ context.Context, since mongostore.ResumeToken) ([]acl.Change, mongostore.ResumeToken, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.asked++
@@ -79,7 +79,7 @@ func (f *fakeStore) Changes(_ context.Context, since mongostore.Position) ([]acl
 	case f.err != nil:
 		return nil, since, f.err
 	}
-	return f.log[since.Seq:end], mongostore.Position{Seq: int64(end)}, nil
+	return f.log[since.Seq:end], mongostore.ResumeToken{Seq: int64(end)}, nil
 }
 
 func (f *fakeStore) Watch(ctx context.Context, news func()) error {

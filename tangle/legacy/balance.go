@@ -3,21 +3,14 @@ package legacy
 import (
 	"context"
 	"fmt"
-)
 
-// Balance is what a node says of a deposit address.
-type Balance struct {
-	Address   string // as configured
-	Iotas     int64  // confirmed
-	Spent     bool   // something was signed with its key: whoever pays to it risks the money
-	Node      string // which node says so, without a password
-	Milestone int64  // as of which
-}
+	"github.com/iotoll/iotoll/tangle"
+)
 
 // Balances asks the first node that works for the balance of each deposit
 // address, in the order of the configuration, for comparison with a book. Like
 // Confirmed, it is for one goroutine at a time.
-func (l *Ledger) Balances(ctx context.Context) ([]Balance, error) {
+func (l *Ledger) Balances(ctx context.Context) ([]tangle.Balance, error) {
 	if len(l.order()) == 0 {
 		l.examine(ctx)
 	}
@@ -32,9 +25,9 @@ func (l *Ledger) Balances(ctx context.Context) ([]Balance, error) {
 			faults = append(faults, fmt.Errorf("node %s: %w", n.name, err))
 			continue
 		}
-		balances := make([]Balance, len(l.deposits))
+		balances := make([]tangle.Balance, len(l.deposits))
 		for i, d := range l.deposits {
-			balances[i] = Balance{Address: d.address, Iotas: amounts[i], Spent: spent[i], Node: n.name, Milestone: index}
+			balances[i] = tangle.Balance{Address: d.address, Amount: amounts[i], Spent: spent[i], Node: n.name, Position: index}
 		}
 		return balances, nil
 	}

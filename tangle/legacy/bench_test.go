@@ -57,14 +57,14 @@ func BenchmarkIdle(b *testing.B) {
 	for _, count := range []int{10, 900} {
 		b.Run(map[int]string{10: "10 payments", 900: "900 payments"}[count], func(b *testing.B) {
 			_, s, l := replayed(b, count)
-			if _, _, err := l.Confirmed(b.Context()); err != nil {
+			if _, _, err := confirmed(l, b.Context()); err != nil {
 				b.Fatal(err)
 			}
 			s.asked()
 			const polls = 200
 			for b.Loop() {
 				for range polls {
-					if _, _, err := l.Confirmed(b.Context()); err != nil {
+					if _, _, err := confirmed(l, b.Context()); err != nil {
 						b.Fatal(err)
 					}
 				}
@@ -86,7 +86,7 @@ func BenchmarkHistory(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		if got, _, err := fresh.Confirmed(b.Context()); err != nil || len(got) != 200 {
+		if got, _, err := confirmed(fresh, b.Context()); err != nil || len(got) != 200 {
 			b.Fatalf("got %d payments, %v", len(got), err)
 		}
 	}
@@ -96,7 +96,7 @@ func BenchmarkHistory(b *testing.B) {
 // BenchmarkPayment is from the milestone to the payment.
 func BenchmarkPayment(b *testing.B) {
 	net, _, l := replayed(b, 1)
-	got, _, err := l.Confirmed(b.Context())
+	got, _, err := confirmed(l, b.Context())
 	if err != nil || len(got) != 1 {
 		b.Fatal(got, err)
 	}
@@ -109,7 +109,7 @@ func BenchmarkPayment(b *testing.B) {
 			b.Fatal(err)
 		}
 		b.StartTimer()
-		if more, _, err := l.Confirmed(b.Context()); err != nil || len(more) != 1 {
+		if more, _, err := confirmed(l, b.Context()); err != nil || len(more) != 1 {
 			b.Fatalf("got %v, %v", more, err)
 		}
 	}

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/iotaledger/iota.go/address"
 	"github.com/iotaledger/iota.go/bundle"
 	"github.com/iotaledger/iota.go/consts"
 	"github.com/iotaledger/iota.go/curl"
@@ -190,26 +189,4 @@ func claimed(t *tx) time.Time {
 		return time.Unix(s, 0).UTC()
 	}
 	return time.Time{}
-}
-
-// checkAddress returns an address without its checksum, once that is verified.
-func checkAddress(s string) (trinary.Hash, error) {
-	const want = "want the 90 trytes (A to Z and 9) that a wallet shows, the last 9 of them a checksum"
-	switch {
-	case len(s) == consts.HashTrytesSize:
-		return "", fmt.Errorf("deposit address %q has no checksum: %s", s, want)
-	case len(s) != consts.AddressWithChecksumTrytesSize:
-		return "", fmt.Errorf("deposit address %.100q has %d characters: %s", s, len(s), want)
-	case trinary.ValidTrytes(s) != nil:
-		return "", fmt.Errorf("deposit address %q has other characters: %s", s, want)
-	}
-	return s[:consts.HashTrytesSize], checkChecksum(s)
-}
-
-func checkChecksum(s string) (err error) {
-	defer contain(&err)
-	if address.ValidAddress(s) != nil {
-		return fmt.Errorf("deposit address %q: its checksum %s does not fit, there must be a slip in it", s, s[consts.HashTrytesSize:])
-	}
-	return nil
 }

@@ -51,7 +51,7 @@ func (e *Events) Validate() error {
 		return fmt.Errorf("events: URL %q: want for instance tcp://127.0.0.1:1883", e.URL)
 	}
 	for _, a := range e.Addresses {
-		if _, err := checkAddress(a); err != nil {
+		if _, err := addressHash(a); err != nil {
 			return fmt.Errorf("events: %w", err)
 		}
 	}

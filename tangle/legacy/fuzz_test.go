@@ -42,7 +42,7 @@ func FuzzAnswer(f *testing.F) {
 			t.Fatal(err)
 		}
 		for range 2 {
-			if payments, _, _ := l.Confirmed(t.Context()); len(payments) != 0 {
+			if payments, _, _ := confirmed(l, t.Context()); len(payments) != 0 {
 				t.Errorf("answer %q: got %v", answer, payments)
 			}
 		}

@@ -9,6 +9,8 @@ import (
 
 	"github.com/iotaledger/iota.go/trinary"
 	"github.com/sirupsen/logrus"
+
+	"github.com/iotoll/iotoll/tangle"
 )
 
 // state is what is known of how a node fares.
@@ -27,30 +29,17 @@ type state struct {
 	frozenTold  bool
 }
 
-// Health tells how one node fares.
-type Health struct {
-	Node        string // its URL, without a password
-	App         string // what it runs, such as "HORNET 0.5.6"; empty if it never answered
-	Milestone   int64  // its latest milestone
-	Frozen      bool   // no new milestone for five minutes
-	Behind      int64  // milestones that another node is ahead
-	Pruned      int64  // the first milestone that it still has; earlier ones are gone
-	LastSuccess time.Time
-	Err         error     // nil if the last request worked
-	Since       time.Time // since when it fails
-}
-
 // Health returns how each node fares, in the order of the configuration. It may
 // be called at any time.
-func (l *Ledger) Health() []Health {
+func (l *Ledger) Health() []tangle.NodeHealth {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := time.Now()
 	best := l.best()
-	var all []Health
+	var all []tangle.NodeHealth
 	for _, n := range l.nodes {
-		h := Health{
-			Node: n.name, App: n.app, Milestone: n.index, Frozen: n.frozen(now), Pruned: n.start,
+		h := tangle.NodeHealth{
+			Node: n.name, App: n.app, Position: n.index, Frozen: n.frozen(now), Pruned: n.start,
 			LastSuccess: n.lastSuccess, Err: n.err, Since: n.since,
 		}
 		if n.index > 0 {

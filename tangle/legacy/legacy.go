@@ -54,7 +54,7 @@ import (
 	"github.com/sirupsen/logrus"
 )
 
-var _ tangle.Ledger = (*Ledger)(nil)
+var _ tangle.Inspector = (*Ledger)(nil)
 
 // Pace of reading.
 const (
@@ -87,6 +87,8 @@ type Config struct {
 
 // Ledger reads the payments to some addresses. Make one with New.
 type Ledger struct {
+	Notation
+
 	cfg      Config
 	nodes    []*node
 	deposits []*deposit
@@ -175,7 +177,7 @@ func New(cfg Config) (*Ledger, error) {
 		faults = append(faults, errors.New("deposit addresses are missing"))
 	}
 	for _, address := range cfg.Addresses {
-		hash, err := checkAddress(address)
+		hash, err := addressHash(address)
 		if err == nil && l.ours[hash] {
 			err = fmt.Errorf("deposit address %s is given twice", address)
 		}
@@ -196,9 +198,6 @@ func New(cfg Config) (*Ledger, error) {
 	return l, nil
 }
 
-// Name returns "legacy".
-func (l *Ledger) Name() string { return "legacy" }
-
 // Confirmed implements tangle.Ledger. It asks the first node that works for the
 // balances of all addresses, one request with a small answer. Only if they are
 // not what the payments known add up to, and otherwise every 30 s, it looks for
@@ -206,7 +205,7 @@ func (l *Ledger) Name() string { return "legacy" }
 // have pruned what others still have.
 //
 // It is for one goroutine at a time.
-func (l *Ledger) Confirmed(ctx context.Context) (payments []tangle.Payment, partial []string, err error) {
+func (l *Ledger) Confirmed(ctx context.Context, _ map[string]tangle.Mark) (batch tangle.Batch, err error) {
 	now := time.Now()
 	first := !l.looked
 	sweep := first || !now.Before(l.sweepAt)
@@ -225,7 +224,7 @@ func (l *Ledger) Confirmed(ctx context.Context) (payments []tangle.Payment, part
 		pollCtx, cancel := share(ctx, len(nodes)-i)
 		found, all, nodeErr := l.poll(pollCtx, n, sweep)
 		cancel()
-		payments = append(payments, found...)
+		batch.Payments = append(batch.Payments, found...)
 		if nodeErr != nil {
 			if ctx.Err() == nil {
 				l.failed(n, nodeErr)
@@ -243,12 +242,12 @@ func (l *Ledger) Confirmed(ctx context.Context) (payments []tangle.Payment, part
 		}
 	}
 	if err := ctx.Err(); err != nil {
-		return payments, nil, fmt.Errorf("read the tangle: %w", err)
+		return batch, fmt.Errorf("read the tangle: %w", err)
 	}
 	if read == 0 {
 		l.sweepAt = time.Time{} // examine the nodes again at the next call
 		l.hurry()
-		return payments, nil, l.nobody(faults)
+		return batch, l.nobody(faults)
 	}
 	if first {
 		// A node that cannot be read now may have history of its own, but could
@@ -264,10 +263,10 @@ func (l *Ledger) Confirmed(ctx context.Context) (payments []tangle.Payment, part
 	for _, d := range l.deposits {
 		d.whole = d.whole || whole[d] == read
 		if !d.whole {
-			partial = append(partial, d.address)
+			batch.Partial = append(batch.Partial, d.address)
 		}
 	}
-	return payments, partial, nil
+	return batch, nil
 }
 
 // share is ctx with the part of its time that one of so many nodes may take. All

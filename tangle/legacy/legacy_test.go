@@ -215,14 +215,14 @@ func (w *world) milestone() {
 
 // everything calls Confirmed once; complete tells that nothing is left.
 func everything(ctx context.Context, l *Ledger) (payments []tangle.Payment, complete bool, err error) {
-	payments, partial, err := l.Confirmed(ctx)
+	payments, partial, err := confirmed(l, ctx)
 	return payments, err == nil && len(partial) == 0, err
 }
 
 // confirmed calls Confirmed once.
 func (w *world) confirmed() []tangle.Payment {
 	w.t.Helper()
-	payments, _, err := w.ledger.Confirmed(w.t.Context())
+	payments, _, err := confirmed(w.ledger, w.t.Context())
 	if err != nil {
 		w.t.Fatalf("Confirmed: %v", err)
 	}
@@ -347,4 +347,10 @@ func TestIdle(t *testing.T) {
 			t.Errorf("idle poll: got requests %q and %d bytes, want one getBalances of at most 300", got, size)
 		}
 	}
+}
+
+// confirmed is what one look returns: the legacy tangle has no marks.
+func confirmed(l *Ledger, ctx context.Context) ([]tangle.Payment, []string, error) {
+	batch, err := l.Confirmed(ctx, nil)
+	return batch.Payments, batch.Partial, err
 }

@@ -444,7 +444,7 @@ func (l *Ledger) payment(d *deposit, a attachment, e *effect, all []attachment, 
 	now := l.cfg.Now()
 	p := tangle.Payment{
 		ID:        paymentID(a.bundle, e),
-		Ledger:    l.Name(),
+		Ledger:    l.Ledger(),
 		Address:   d.address,
 		Amount:    e.outputs,
 		Message:   join(messages),

@@ -154,7 +154,7 @@ func TestRecorded(t *testing.T) {
 			case test.tail != "":
 				t.Logf("message %s", got[0].Message)
 			}
-			if h := l.Health(); test.err == nil && (h[0].Milestone == 0 || !strings.HasPrefix(h[0].App, "HORNET")) {
+			if h := l.Health(); test.err == nil && (h[0].Position == 0 || !strings.HasPrefix(h[0].App, "HORNET")) {
 				t.Errorf("Health: got %+v", h)
 			}
 		})
@@ -270,7 +270,7 @@ func TestBadAnswers(t *testing.T) {
 				continue
 			}
 			l.nodes[0].until = time.Time{}
-			if got, _, err := l.Confirmed(t.Context()); err != nil || len(got) != 1 || got[0].ID != tail {
+			if got, _, err := confirmed(l, t.Context()); err != nil || len(got) != 1 || got[0].ID != tail {
 				t.Errorf("after %s to %s: got %v, %v, want the payment", name, command, got, err)
 			}
 		}
@@ -312,7 +312,7 @@ func TestLies(t *testing.T) {
 			json.NewEncoder(a).Encode(answer)
 			return true
 		})
-		got, _, err := l.Confirmed(t.Context())
+		got, _, err := confirmed(l, t.Context())
 		w.node.setFault(nil)
 		if len(got) != 0 || !errors.Is(err, ErrAnswer) {
 			t.Errorf("%s: got %v, %v, want %v", name, got, err, ErrAnswer)
@@ -337,7 +337,7 @@ func TestLies(t *testing.T) {
 	}
 	w.node.setFault(nil)
 	l.lookAt = time.Time{}
-	if got, _, err := l.Confirmed(t.Context()); err != nil || len(got) != 1 || got[0].ID != tail {
+	if got, _, err := confirmed(l, t.Context()); err != nil || len(got) != 1 || got[0].ID != tail {
 		t.Errorf("once it has it: got %v, %v", got, err)
 	}
 }
@@ -400,10 +400,10 @@ func TestSeveralNodes(t *testing.T) {
 		t.Errorf("first node is down: got %v", got)
 	}
 	second.Close()
-	if _, _, err := l.Confirmed(t.Context()); err == nil || !strings.Contains(err.Error(), second.URL) {
+	if _, _, err := confirmed(l, t.Context()); err == nil || !strings.Contains(err.Error(), second.URL) {
 		t.Errorf("both down: got %v", err)
 	}
-	if _, _, err := l.Confirmed(t.Context()); err == nil || !strings.Contains(err.Error(), first.URL) || !strings.Contains(err.Error(), second.URL) {
+	if _, _, err := confirmed(l, t.Context()); err == nil || !strings.Contains(err.Error(), first.URL) || !strings.Contains(err.Error(), second.URL) {
 		t.Errorf("both down, asked again: got %v, want both named", err)
 	}
 }
@@ -450,7 +450,7 @@ func TestOtherNetwork(t *testing.T) {
 	}
 	second := serve(t, other)
 	l := w.read(Config{Nodes: []string{w.node.URL, second.URL}, Addresses: []string{w.jane}})
-	if _, _, err := l.Confirmed(t.Context()); err != nil {
+	if _, _, err := confirmed(l, t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if h := l.Health(); h[0].Err != nil || !errors.Is(h[1].Err, ErrNetwork) {
@@ -458,12 +458,12 @@ func TestOtherNetwork(t *testing.T) {
 	}
 	second.asked()
 	for range 3 {
-		if _, _, err := l.Confirmed(t.Context()); err != nil {
+		if _, _, err := confirmed(l, t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}
 	w.node.Close()
-	if _, _, err := l.Confirmed(t.Context()); err == nil {
+	if _, _, err := confirmed(l, t.Context()); err == nil {
 		t.Error("with the first node down, the one on another network was taken")
 	}
 	if asked := second.asked(); slices.Contains(asked, "getBalances") {
@@ -612,7 +612,7 @@ func TestSecrets(t *testing.T) {
 	url := strings.Replace(w.node.URL, "http://", "http://jane:sesame@", 1)
 	l := w.read(Config{Nodes: []string{url}, Addresses: []string{w.jane}})
 	w.node.Close()
-	_, _, err := l.Confirmed(t.Context())
+	_, _, err := confirmed(l, t.Context())
 	if err == nil || strings.Contains(err.Error(), "sesame") {
 		t.Errorf("got error %v", err)
 	}

@@ -373,7 +373,7 @@ func TestAddresses(t *testing.T) {
 		}
 	}
 	alone := w.read(Config{Nodes: []string{w.node.URL}, Addresses: []string{w.jane}})
-	if payments, _, err := alone.Confirmed(t.Context()); err != nil || len(payments) != 1 || payments[0].ID != tail+"/2" {
+	if payments, _, err := confirmed(alone, t.Context()); err != nil || len(payments) != 1 || payments[0].ID != tail+"/2" {
 		t.Errorf("with one address configured: got %v, %v, want the same ID", payments, err)
 	}
 }
@@ -451,7 +451,7 @@ func TestRollback(t *testing.T) {
 	if err := w.net.Crash(1); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := w.ledger.Confirmed(t.Context()); err == nil || !strings.Contains(err.Error(), "not in sync") {
+	if _, _, err := confirmed(w.ledger, t.Context()); err == nil || !strings.Contains(err.Error(), "not in sync") {
 		t.Errorf("right after the restart: got %v, want that the node is not in sync", err)
 	}
 	w.milestone()
@@ -619,7 +619,7 @@ func TestFloodedFormerAddress(t *testing.T) {
 		return command == "getLedgerDiffExt"
 	})
 	for range 3 {
-		if _, partial, err := w.ledger.Confirmed(t.Context()); err != nil || !slices.Equal(partial, []string{w.jane}) {
+		if _, partial, err := confirmed(w.ledger, t.Context()); err != nil || !slices.Equal(partial, []string{w.jane}) {
 			t.Errorf("got partial %q, %v, want the flooded address alone", partial, err)
 		}
 	}
@@ -679,7 +679,7 @@ func TestManyReplays(t *testing.T) {
 			t.Fatal(err)
 		}
 		s.asked()
-		if more, _, err := l.Confirmed(t.Context()); err != nil || len(more) != 1 || more[0].ID != again || string(more[0].Message) != fromJohn {
+		if more, _, err := confirmed(l, t.Context()); err != nil || len(more) != 1 || more[0].ID != again || string(more[0].Message) != fromJohn {
 			t.Errorf("once more: got %v, %v", more, err)
 		}
 		if asked := s.asked(); len(asked) > 12 {
@@ -745,7 +745,7 @@ func TestHangingNode(t *testing.T) {
 		t.Errorf("got %+v, want it left alone for minutes", n.state)
 	}
 	w.node.Close()
-	if _, _, err := l.Confirmed(t.Context()); err == nil {
+	if _, _, err := confirmed(l, t.Context()); err == nil {
 		t.Error("with both gone: got no error")
 	}
 	if n := l.nodes[0]; time.Until(n.until) > maxOutage {
@@ -771,7 +771,7 @@ func TestSlowNode(t *testing.T) {
 	l := w.read(Config{Nodes: []string{slow.URL, w.node.URL}, Addresses: []string{w.jane}, Timeout: time.Hour})
 	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
 	defer cancel()
-	if got, _, err := l.Confirmed(ctx); err != nil || !slices.Equal(ids(got), []string{tail}) {
+	if got, _, err := confirmed(l, ctx); err != nil || !slices.Equal(ids(got), []string{tail}) {
 		t.Errorf("got %v, %v, want the payment %s", got, err, tail)
 	}
 	if h := l.Health(); h[0].Err == nil || h[1].Err != nil {

@@ -3,6 +3,7 @@ package tangletest
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
 	"strings"
 	"sync"
@@ -24,30 +25,33 @@ func TestStore(t *testing.T, open func(t *testing.T) (store tangle.Store, addUse
 	payment := func(id string) tangle.Payment {
 		return tangle.Payment{
 			ID: id, Ledger: "test", Address: "JANE", Amount: 2779530283277761, Message: []byte("\x00\xff{}"), Reference: "BUNDLE",
-			Position: 7, Claimed: now.Add(-time.Hour), Seen: now, Confirmed: now.Add(time.Second),
+			Position: 7, Sender: "JOHN", Claimed: now.Add(-time.Hour), Final: now.Add(-time.Minute), Seen: now, Confirmed: now.Add(time.Second),
 		}
 	}
-	entry := func(seq int64, cause string) tangle.Grant {
-		return tangle.Grant{
+	entry := func(seq int64, cause string) tangle.Entry {
+		return tangle.Entry{
 			Subject: "john", Offer: "live", Seq: seq, Kind: tangle.Paid, Cause: cause, Amount: 1250, Credit: 3, Remainder: 4,
 			Filters: []acl.Filter{filter}, NotBefore: now, NotAfter: now.Add(time.Hour), End: now.Add(time.Hour), At: now,
 		}
 	}
 
-	t.Run("baseline", func(t *testing.T) {
+	t.Run("marks", func(t *testing.T) {
 		s, _ := open(t)
 		ctx := t.Context()
-		for range 2 {
-			if err := s.Baseline(ctx, "test", "JANE"); err != nil {
+		mark := tangle.Mark{Chain: "c1", Position: 7}
+		for _, m := range []tangle.Mark{{}, {Chain: "c1", Position: 9}, mark} {
+			if err := s.SetMark(ctx, "test", "JANE", m); err != nil {
 				t.Fatal(err)
 			}
 		}
-		for _, test := range []struct {
-			ledger, address string
-			want            bool
-		}{{"test", "JANE", true}, {"test", "JANET", false}, {"other", "JANE", false}, {"test/JANE", "", false}} {
-			if got, err := s.Baselined(ctx, test.ledger, test.address); err != nil || got != test.want {
-				t.Errorf("Baselined(%q, %q): got %t, %v, want %t", test.ledger, test.address, got, err, test.want)
+		if err := s.SetMark(ctx, "other", "MARY", tangle.Mark{}); err != nil {
+			t.Fatal(err)
+		}
+		for ledger, want := range map[string]map[string]tangle.Mark{
+			"test": {"JANE": mark}, "other": {"MARY": {}}, "test/JANE": {}, "": {},
+		} {
+			if got, err := s.Marks(ctx, ledger); err != nil || !maps.Equal(got, want) {
+				t.Errorf("Marks(%q): got %v, %v, want %v", ledger, got, err, want)
 			}
 		}
 	})
@@ -78,7 +82,7 @@ func TestStore(t *testing.T, open func(t *testing.T) (store tangle.Store, addUse
 		if err := s.Hold(ctx, "p1", "because"); err != nil {
 			t.Errorf("Hold: %v", err)
 		}
-		got, err := s.Unsettled(ctx)
+		got, err := s.Unsettled(ctx, "test")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -93,7 +97,7 @@ func TestStore(t *testing.T, open func(t *testing.T) (store tangle.Store, addUse
 		if err := errors.Join(s.Append(ctx, g), s.Complete(ctx, g)); err != nil {
 			t.Fatal(err)
 		}
-		if got, err = s.Unsettled(ctx); err != nil || len(got) != 1 || got[0].ID != "p2/3" {
+		if got, err = s.Unsettled(ctx, "test"); err != nil || len(got) != 1 || got[0].ID != "p2/3" {
 			t.Errorf("Unsettled after p1 was settled: got %+v, %v", got, err)
 		}
 	})
@@ -153,7 +157,7 @@ func TestStore(t *testing.T, open func(t *testing.T) (store tangle.Store, addUse
 					t.Fatalf("Complete %d: %v", g.Seq, err)
 				}
 			}
-			want := tangle.Settlement{Payment: g.Cause, Outcome: tangle.Credited, Grant: g}
+			want := tangle.Settlement{Payment: g.Cause, Outcome: tangle.Credited, Entry: g}
 			if got, ok, err := s.Settled(ctx, g.Cause); err != nil || !ok || !reflect.DeepEqual(got, want) {
 				t.Errorf("Settled(%s): got %+v, %t, %v, want %+v", g.Cause, got, ok, err, want)
 			}
@@ -185,13 +189,13 @@ func TestStore(t *testing.T, open func(t *testing.T) (store tangle.Store, addUse
 		end.Kind, end.Amount, end.Reason, end.Filters = tangle.Revoked, 0, "abuse", nil
 		end.At = now.Add(time.Minute)
 		end.NotBefore, end.NotAfter, end.End = end.At, end.At, end.At
-		for i, g := range []tangle.Grant{credit, gift, end} {
+		for i, g := range []tangle.Entry{credit, gift, end} {
 			if err := errors.Join(s.Append(ctx, g), s.Complete(ctx, g)); err != nil {
 				t.Fatal(err)
 			}
 			want := []tangle.Outcome{tangle.Underpaid, tangle.Credited, tangle.Underpaid}[i]
 			got, ok, err := s.Settled(ctx, g.Cause)
-			if err != nil || !ok || got.Outcome != want || got.Grant.Seq != g.Seq || got.Grant.Kind != g.Kind || !got.Grant.End.Equal(g.End) {
+			if err != nil || !ok || got.Outcome != want || got.Entry.Seq != g.Seq || got.Entry.Kind != g.Kind || !got.Entry.End.Equal(g.End) {
 				t.Errorf("Settled(%s): got %+v, %t, %v, want %s", g.Cause, got, ok, err, want)
 			}
 		}

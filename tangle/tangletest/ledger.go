@@ -2,6 +2,9 @@ package tangletest
 
 import (
 	"context"
+	"errors"
+	"maps"
+	"math"
 	"sync"
 
 	"github.com/iotoll/iotoll/tangle"
@@ -11,15 +14,33 @@ var _ tangle.Ledger = (*Ledger)(nil)
 
 // Ledger is a tangle.Ledger in memory. Its zero value is ready.
 type Ledger struct {
+	Notation
+
 	mu       sync.Mutex
 	pending  []tangle.Payment
 	errs     []error
 	partial  []string
+	marks    map[string]tangle.Mark
+	from     map[string]tangle.Mark
 	requests int
 }
 
-// Name returns "test".
-func (l *Ledger) Name() string { return "test" }
+// Notation is the notation of a Ledger: whole units, any address that is not empty.
+type Notation struct{}
+
+// Ledger returns "test".
+func (Notation) Ledger() string { return "test" }
+
+// Currency returns whole units, "u".
+func (Notation) Currency() tangle.Currency { return tangle.Currency{Unit: "u", Max: math.MaxInt64} }
+
+// ParseAddress returns text; it errs if that is empty.
+func (Notation) ParseAddress(text string) (string, error) {
+	if text == "" {
+		return "", errors.New("address: required")
+	}
+	return text, nil
+}
 
 // Confirm makes payments confirmed: the next call returns them.
 func (l *Ledger) Confirm(payments ...tangle.Payment) {
@@ -42,6 +63,20 @@ func (l *Ledger) Partial(addresses ...string) {
 	l.partial = addresses
 }
 
+// Marks sets the marks that calls return, as a ledger with a total order does.
+func (l *Ledger) Marks(marks map[string]tangle.Mark) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.marks = marks
+}
+
+// From returns the marks that the last call was given.
+func (l *Ledger) From() map[string]tangle.Mark {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.from
+}
+
 // Requests returns how often Confirmed was called.
 func (l *Ledger) Requests() int {
 	l.mu.Lock()
@@ -50,21 +85,22 @@ func (l *Ledger) Requests() int {
 }
 
 // Confirmed implements tangle.Ledger.
-func (l *Ledger) Confirmed(ctx context.Context) ([]tangle.Payment, []string, error) {
+func (l *Ledger) Confirmed(ctx context.Context, from map[string]tangle.Mark) (tangle.Batch, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.requests++
+	l.from = maps.Clone(from)
 	if err := ctx.Err(); err != nil {
-		return nil, nil, err
+		return tangle.Batch{}, err
 	}
 	if len(l.errs) > 0 {
 		err := l.errs[0]
 		l.errs = l.errs[1:]
 		if err != nil {
-			return nil, nil, err
+			return tangle.Batch{}, err
 		}
 	}
-	payments := l.pending
+	batch := tangle.Batch{Payments: l.pending, Partial: l.partial, Marks: maps.Clone(l.marks)}
 	l.pending = nil
-	return payments, l.partial, nil
+	return batch, nil
 }

@@ -21,7 +21,7 @@ type Point struct {
 }
 
 // Writes are the methods of a Store that write.
-var Writes = []string{"Baseline", "Record", "Hold", "Assign", "Append", "Complete"}
+var Writes = []string{"SetMark", "Record", "Hold", "Assign", "Append", "Complete"}
 
 // Store is a tangle.Store in memory. It keeps the promises of the interface and
 // nothing beyond them. Its zero value is ready.
@@ -34,16 +34,16 @@ type Store struct {
 
 	mu          sync.Mutex
 	users       map[string]bool
-	baselines   map[[2]string]bool
+	marks       map[[2]string]tangle.Mark
 	payments    map[string]tangle.Payment
 	order       []string
 	outcomes    map[string]tangle.Outcome
 	reasons     map[string]string
 	assignments map[string]tangle.Assignment
-	accounts    map[[2]string][]tangle.Grant
-	revoked     map[[2]string]map[int64]tangle.Grant // by account and Seq: the revoking entry
+	accounts    map[[2]string][]tangle.Entry
+	revoked     map[[2]string]map[int64]tangle.Entry // by account and Seq: the revoking entry
 	settlements map[string]tangle.Settlement
-	announced   []tangle.Grant
+	announced   []tangle.Entry
 	calls       map[string]int
 }
 
@@ -66,14 +66,14 @@ func (s *Store) AddUser(name string) {
 }
 
 // Account returns the entries of an account, in order.
-func (s *Store) Account(subject, offer string) []tangle.Grant {
+func (s *Store) Account(subject, offer string) []tangle.Entry {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.accounts[[2]string{subject, offer}])
 }
 
 // RevokedBy returns the entry that marked entry seq of an account as revoked.
-func (s *Store) RevokedBy(subject, offer string, seq int64) (by tangle.Grant, ok bool) {
+func (s *Store) RevokedBy(subject, offer string, seq int64) (by tangle.Entry, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	by, ok = s.revoked[[2]string{subject, offer}][seq]
@@ -81,7 +81,7 @@ func (s *Store) RevokedBy(subject, offer string, seq int64) (by tangle.Grant, ok
 }
 
 // Announced returns the entries that followers were told of, repetitions included.
-func (s *Store) Announced() []tangle.Grant {
+func (s *Store) Announced() []tangle.Entry {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.announced)
@@ -157,23 +157,29 @@ func (s *Store) locked(f func() error) error {
 	return f()
 }
 
-// Baselined implements tangle.Store.
-func (s *Store) Baselined(ctx context.Context, ledger, address string) (ok bool, err error) {
-	if err := s.enter(ctx, "Baselined"); err != nil {
-		return false, err
+// Marks implements tangle.Store.
+func (s *Store) Marks(ctx context.Context, ledger string) (map[string]tangle.Mark, error) {
+	if err := s.enter(ctx, "Marks"); err != nil {
+		return nil, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.baselines[[2]string{ledger, address}], nil
+	marks := make(map[string]tangle.Mark)
+	for at, mark := range s.marks {
+		if at[0] == ledger {
+			marks[at[1]] = mark
+		}
+	}
+	return marks, nil
 }
 
-// Baseline implements tangle.Store.
-func (s *Store) Baseline(ctx context.Context, ledger, address string) error {
-	return s.write(ctx, "Baseline", func() error {
-		if s.baselines == nil {
-			s.baselines = make(map[[2]string]bool)
+// SetMark implements tangle.Store.
+func (s *Store) SetMark(ctx context.Context, ledger, address string, mark tangle.Mark) error {
+	return s.write(ctx, "SetMark", func() error {
+		if s.marks == nil {
+			s.marks = make(map[[2]string]tangle.Mark)
 		}
-		s.baselines[[2]string{ledger, address}] = true
+		s.marks[[2]string{ledger, address}] = mark
 		return nil
 	})
 }
@@ -199,7 +205,7 @@ func (s *Store) Record(ctx context.Context, p tangle.Payment, outcome tangle.Out
 }
 
 // Unsettled implements tangle.Store.
-func (s *Store) Unsettled(ctx context.Context) ([]tangle.Payment, error) {
+func (s *Store) Unsettled(ctx context.Context, ledger string) ([]tangle.Payment, error) {
 	if err := s.enter(ctx, "Unsettled"); err != nil {
 		return nil, err
 	}
@@ -207,8 +213,9 @@ func (s *Store) Unsettled(ctx context.Context) ([]tangle.Payment, error) {
 	defer s.mu.Unlock()
 	var all []tangle.Payment
 	for _, id := range s.order {
-		if _, ok := s.settlements[id]; !ok && s.outcomes[id] != tangle.Historic {
-			all = append(all, s.payments[id])
+		_, settled := s.settlements[id]
+		if p := s.payments[id]; !settled && s.outcomes[id] != tangle.Historic && p.Ledger == ledger {
+			all = append(all, p)
 		}
 	}
 	return all, nil
@@ -262,21 +269,21 @@ func (s *Store) Assigned(ctx context.Context, payment string) (a tangle.Assignme
 }
 
 // Last implements tangle.Store.
-func (s *Store) Last(ctx context.Context, subject, offer string) (tangle.Grant, error) {
+func (s *Store) Last(ctx context.Context, subject, offer string) (tangle.Entry, error) {
 	if err := s.enter(ctx, "Last"); err != nil {
-		return tangle.Grant{}, err
+		return tangle.Entry{}, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	account := s.accounts[[2]string{subject, offer}]
 	if len(account) == 0 {
-		return tangle.Grant{Subject: subject, Offer: offer}, nil
+		return tangle.Entry{Subject: subject, Offer: offer}, nil
 	}
 	return account[len(account)-1], nil
 }
 
 // Append implements tangle.Store.
-func (s *Store) Append(ctx context.Context, g tangle.Grant) error {
+func (s *Store) Append(ctx context.Context, g tangle.Entry) error {
 	return s.write(ctx, "Append", func() error {
 		key := [2]string{g.Subject, g.Offer}
 		n := int64(len(s.accounts[key]))
@@ -287,7 +294,7 @@ func (s *Store) Append(ctx context.Context, g tangle.Grant) error {
 			return fmt.Errorf("append entry %d of %q for %q: the account has %d", g.Seq, g.Subject, g.Offer, n)
 		}
 		if s.accounts == nil {
-			s.accounts = make(map[[2]string][]tangle.Grant)
+			s.accounts = make(map[[2]string][]tangle.Entry)
 		}
 		s.accounts[key] = append(s.accounts[key], g)
 		return nil
@@ -295,7 +302,7 @@ func (s *Store) Append(ctx context.Context, g tangle.Grant) error {
 }
 
 // Complete implements tangle.Store.
-func (s *Store) Complete(ctx context.Context, g tangle.Grant) error {
+func (s *Store) Complete(ctx context.Context, g tangle.Entry) error {
 	if err := s.enter(ctx, "Complete"); err != nil {
 		return err
 	}
@@ -306,10 +313,10 @@ func (s *Store) Complete(ctx context.Context, g tangle.Grant) error {
 		}
 		if g.Kind == tangle.Revoked {
 			if s.revoked == nil {
-				s.revoked = make(map[[2]string]map[int64]tangle.Grant)
+				s.revoked = make(map[[2]string]map[int64]tangle.Entry)
 			}
 			if s.revoked[key] == nil {
-				s.revoked[key] = make(map[int64]tangle.Grant)
+				s.revoked[key] = make(map[int64]tangle.Entry)
 			}
 			for _, old := range s.accounts[key][:g.Seq-1] {
 				if _, ok := s.revoked[key][old.Seq]; !ok && old.NotAfter.After(g.At) {
@@ -332,7 +339,7 @@ func (s *Store) Complete(ctx context.Context, g tangle.Grant) error {
 			s.settlements = make(map[string]tangle.Settlement)
 		}
 		if _, ok := s.settlements[g.Cause]; !ok {
-			s.settlements[g.Cause] = tangle.Settlement{Payment: g.Cause, Outcome: g.Outcome(), Grant: g}
+			s.settlements[g.Cause] = tangle.Settlement{Payment: g.Cause, Outcome: g.Outcome(), Entry: g}
 		}
 		return nil
 	})

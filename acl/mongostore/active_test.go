@@ -19,7 +19,7 @@ import (
 func currentIDs(t testing.TB, s *Store) []string {
 	t.Helper()
 	var ids []string
-	err := each(t.Context(), s.current, bson.D{}, func(raw bson.Raw) error {
+	err := each(t.Context(), s.activeGrants, bson.D{}, func(raw bson.Raw) error {
 		ids = append(ids, raw.Lookup("_id").StringValue())
 		return nil
 	})
@@ -64,7 +64,7 @@ func TestTrimCurrent(t *testing.T) {
 	trimmed(t, s, epoch.Add(time.Hour+time.Millisecond), 1)
 	trimmed(t, s, epoch.Add(time.Hour+time.Millisecond), 0)
 	now := epoch.Add(150 * time.Minute) // in the third hour
-	revoked := tangle.Grant{
+	revoked := tangle.Entry{
 		Subject: "john", Offer: "live", Seq: 7, Kind: tangle.Revoked, Cause: "manual/1", Filters: []acl.Filter{},
 		NotBefore: now, NotAfter: now, End: now, At: now,
 	}
@@ -79,7 +79,7 @@ func TestTrimCurrent(t *testing.T) {
 	if got := currentIDs(t, s); len(got) != 0 {
 		t.Errorf("current: got %q, want none", got)
 	}
-	if all, err := s.Grants(t.Context(), "john", "live"); err != nil || len(all) != 7 {
+	if all, err := s.Entries(t.Context(), "john", "live"); err != nil || len(all) != 7 {
 		t.Errorf("Grants: got %d, error %v, want all 7", len(all), err)
 	}
 }
@@ -105,7 +105,7 @@ func TestCurrentGrants(t *testing.T) {
 		{"", "other", nil},
 		{"jim", "", nil},
 	} {
-		entries, err := s.CurrentGrants(t.Context(), test.subject, test.offer)
+		entries, err := s.ActiveEntries(t.Context(), test.subject, test.offer)
 		var got []string
 		for _, e := range entries {
 			got = append(got, e.ID)
@@ -114,11 +114,11 @@ func TestCurrentGrants(t *testing.T) {
 			t.Errorf("CurrentGrants(%q, %q): got %q, error %v, want %q", test.subject, test.offer, got, err, test.want)
 		}
 	}
-	complete(t, s, tangle.Grant{
+	complete(t, s, tangle.Entry{
 		Subject: "john", Offer: "live", Seq: 4, Kind: tangle.Revoked, Cause: "manual/1", Filters: []acl.Filter{},
 		NotBefore: now, NotAfter: now, End: now, At: now,
 	})
-	if entries, err := s.CurrentGrants(t.Context(), "john", ""); err != nil || len(entries) != 0 {
+	if entries, err := s.ActiveEntries(t.Context(), "john", ""); err != nil || len(entries) != 0 {
 		t.Errorf("CurrentGrants after the revocation: got %v, error %v, want none", entries, err)
 	}
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/iotoll/iotoll/tangle"
 )
 
-// currentDocument names a grant that may not be over yet, so that those are
+// activeGrantDocument names a grant that may not be over yet, so that those are
 // found without reading all that was ever sold: FerretDB finds documents by
 // their _id alone.
 //
@@ -21,17 +21,17 @@ import (
 // stands in the grant. A name whose grant was never written, since a crash came
 // between, stays until that number of the account is taken and over; deleting it
 // could harm whoever is about to write the grant.
-type currentDocument struct {
+type activeGrantDocument struct {
 	Grant string `bson:"_id"`
 }
 
 // nameCurrent names a grant that is about to be written, if it opens anything.
-func (s *Store) nameCurrent(ctx context.Context, g tangle.Grant) error {
+func (s *Store) nameCurrent(ctx context.Context, g tangle.Entry) error {
 	if !g.NotAfter.After(g.NotBefore) {
 		return nil
 	}
 	id := grantID(g.Subject, g.Offer, g.Seq)
-	if _, err := insert(ctx, s.current, currentDocument{Grant: id}); err != nil {
+	if _, err := insert(ctx, s.activeGrants, activeGrantDocument{Grant: id}); err != nil {
 		return fmt.Errorf("note grant %s as current: %w", id, err)
 	}
 	return nil
@@ -41,7 +41,7 @@ func (s *Store) nameCurrent(ctx context.Context, g tangle.Grant) error {
 // that is written meanwhile may be left out; it is announced later.
 func (s *Store) eachCurrent(ctx context.Context, f func(bson.Raw) error) error {
 	var ids []any
-	err := each(ctx, s.current, bson.D{}, func(raw bson.Raw) error {
+	err := each(ctx, s.activeGrants, bson.D{}, func(raw bson.Raw) error {
 		var d struct {
 			Grant any `bson:"_id"`
 		}
@@ -118,7 +118,7 @@ func (s *Store) trimCurrent(ctx context.Context, before time.Time) (deleted int6
 	if err != nil {
 		return 0, err
 	}
-	if deleted, err = removeAll(ctx, s.current, over); err != nil {
+	if deleted, err = removeAll(ctx, s.activeGrants, over); err != nil {
 		return deleted, fmt.Errorf("forget grants that are over: %w", err)
 	}
 	return deleted, nil

@@ -13,54 +13,54 @@ import (
 	"github.com/iotoll/iotoll/tangle"
 )
 
-// Booking is a payment in the seller's book, and all that became of it.
-type Booking struct {
+// PaymentRecord is a payment in the seller's book, and all that became of it.
+type PaymentRecord struct {
 	tangle.Payment
 	Outcome    tangle.Outcome
 	Reason     string            // why it is held, if it is
 	Assignment tangle.Assignment // zero if nobody has it
-	Grant      Entry             // the entry that it made; Seq 0 if there is none
+	Entry      EntryRecord       // the entry that it made; Seq 0 if there is none
 	Settled    time.Time         // when that was finished; zero if it was not
 }
 
-// Booking returns a payment; the error wraps [ErrNotFound] if it was never seen.
-func (s *Store) Booking(ctx context.Context, payment string) (Booking, error) {
+// PaymentRecord returns a payment; the error wraps [ErrNotFound] if it was never seen.
+func (s *Store) PaymentRecord(ctx context.Context, payment string) (PaymentRecord, error) {
 	p, err := get[paymentDocument](ctx, s.payments, payment)
 	if err != nil {
-		return Booking{}, fmt.Errorf("read payment %s: %w", payment, err)
+		return PaymentRecord{}, fmt.Errorf("read payment %s: %w", payment, err)
 	}
 	if p == nil {
-		return Booking{}, fmt.Errorf("payment %.100q: %w", payment, ErrNotFound)
+		return PaymentRecord{}, fmt.Errorf("payment %.100q: %w", payment, ErrNotFound)
 	}
 	b := newBooking(p)
 	held, err := get[pendingDocument](ctx, s.pending, payment)
 	if err != nil {
-		return Booking{}, fmt.Errorf("read why payment %s is held: %w", payment, err)
+		return PaymentRecord{}, fmt.Errorf("read why payment %s is held: %w", payment, err)
 	}
 	if held != nil {
 		b.Reason = held.Reason
 	}
 	if b.Assignment, _, err = s.Assigned(ctx, payment); err != nil {
-		return Booking{}, err
+		return PaymentRecord{}, err
 	}
 	settled, err := get[settlementDocument](ctx, s.settlements, payment)
 	if err != nil {
-		return Booking{}, fmt.Errorf("read settlement of %s: %w", payment, err)
+		return PaymentRecord{}, fmt.Errorf("read settlement of %s: %w", payment, err)
 	}
 	if settled != nil {
 		g, err := get[grantDocument](ctx, s.grants, settled.Grant)
 		if err != nil {
-			return Booking{}, fmt.Errorf("read grant %s: %w", settled.Grant, err)
+			return PaymentRecord{}, fmt.Errorf("read grant %s: %w", settled.Grant, err)
 		}
 		if err := b.settle(settled, g); err != nil {
-			return Booking{}, err
+			return PaymentRecord{}, err
 		}
 	}
 	return b, nil
 }
 
-// Bookings returns all payments ever seen, by the time when they were.
-func (s *Store) Bookings(ctx context.Context) ([]Booking, error) {
+// PaymentRecords returns all payments ever seen, by the time when they were.
+func (s *Store) PaymentRecords(ctx context.Context) ([]PaymentRecord, error) {
 	ctx, cancel := readAll(ctx)
 	defer cancel()
 	payments, err := all[paymentDocument](ctx, s.payments, func(d *paymentDocument) string { return d.ID })
@@ -84,7 +84,7 @@ func (s *Store) Bookings(ctx context.Context) ([]Booking, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read grants: %w", err)
 	}
-	bookings := make([]Booking, 0, len(payments))
+	bookings := make([]PaymentRecord, 0, len(payments))
 	for id, p := range payments {
 		b := newBooking(p)
 		b.Reason = reasons[id]
@@ -98,27 +98,27 @@ func (s *Store) Bookings(ctx context.Context) ([]Booking, error) {
 		}
 		bookings = append(bookings, b)
 	}
-	slices.SortFunc(bookings, func(a, b Booking) int {
+	slices.SortFunc(bookings, func(a, b PaymentRecord) int {
 		return cmp.Or(a.Seen.Compare(b.Seen), cmp.Compare(a.Position, b.Position), cmp.Compare(a.ID, b.ID))
 	})
 	return bookings, nil
 }
 
-func newBooking(p *paymentDocument) Booking {
-	b := Booking{Payment: p.payment(), Outcome: tangle.Unmatched}
+func newBooking(p *paymentDocument) PaymentRecord {
+	b := PaymentRecord{Payment: p.payment(), Outcome: tangle.Unmatched}
 	if p.Historic {
 		b.Outcome = tangle.Historic
 	}
 	return b
 }
 
-func (b *Booking) settle(d *settlementDocument, grant *grantDocument) error {
+func (b *PaymentRecord) settle(d *settlementDocument, grant *grantDocument) error {
 	if grant == nil {
 		return fmt.Errorf("settlement of %s: grant %s is missing", d.Payment, d.Grant)
 	}
 	var err error
 	b.Outcome, b.Reason, b.Settled = tangle.Outcome(d.Outcome), "", d.At
-	b.Grant, err = grant.entry()
+	b.Entry, err = grant.entry()
 	return err
 }
 

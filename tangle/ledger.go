@@ -1,0 +1,83 @@
+package tangle
+
+import (
+	"context"
+	"time"
+)
+
+// Notation is what can be said of a ledger without asking it: its name, its
+// money, and how addresses are written. A configuration is validated with it.
+type Notation interface {
+	// Ledger returns the ledger's name, as in Payment.Ledger.
+	Ledger() string
+	// Currency returns the money that the ledger moves.
+	Currency() Currency
+	// ParseAddress returns the canonical form of a deposit address. The error
+	// names what is wrong with text and what is accepted.
+	ParseAddress(text string) (string, error)
+}
+
+// Ledger is a read-only view of a distributed ledger.
+type Ledger interface {
+	Notation
+	// Confirmed returns the payments to the deposit addresses that the ledger has
+	// made final and that no earlier call returned. It may return a payment again
+	// but never leaves one out for good: payments that come with an error count
+	// as returned. When nothing is new it costs one cheap request.
+	//
+	// from holds the mark of each address that was read before, in this process
+	// or an earlier one. A ledger without a total order ignores it.
+	Confirmed(ctx context.Context, from map[string]Mark) (Batch, error)
+}
+
+// Batch is what one call of [Ledger.Confirmed] read.
+type Batch struct {
+	Payments []Payment // in the ledger's order, oldest first
+	// Partial lists addresses whose history may be incomplete; with a non-nil
+	// error, treat every address as incomplete.
+	Partial []string
+	// Marks holds how far each address was read, for a ledger that orders
+	// totally; nil for others. An address without a mark in from is read for the
+	// first time: its mark is then the ledger's tip, and nothing before counts.
+	Marks map[string]Mark
+}
+
+// Mark says that everything up to a position was read.
+type Mark struct {
+	Chain    string // which instance of the ledger Position counts in; empty if the ledger has no name for it
+	Position int64  // as Payment.Position; 0 is the beginning
+}
+
+// NodeHealth tells how one node of a ledger fares.
+type NodeHealth struct {
+	Node        string    // its URL, without a password
+	App         string    // the software that it runs; empty if it never said
+	Position    int64     // its newest position, as Payment.Position
+	Frozen      bool      // the position stands still for longer than the ledger's rules allow
+	Behind      int64     // positions that another node is ahead
+	Pruned      int64     // the first position that it still has; 0 if unknown
+	LastSuccess time.Time // of a request; zero if none succeeded
+	Err         error     // of the last request; nil if it succeeded
+	Since       time.Time // since when requests fail; zero if they do not
+}
+
+// Balance is what a node says of a deposit address.
+type Balance struct {
+	Address  string // as configured
+	Amount   int64  // final, in base units
+	Spent    bool   // the key was used in a way that puts later payments at risk
+	Node     string // which node says so, without a password
+	Position int64  // as of which position
+}
+
+// Inspector is a [Ledger] that an operator can look into.
+type Inspector interface {
+	Ledger
+	// Health returns how each node fares, in the order of the configuration. It
+	// may be called at any time.
+	Health() []NodeHealth
+	// Balances returns the balance of each deposit address, in the order of the
+	// configuration, as the first node that answers knows it. It is for the
+	// goroutine that calls Confirmed.
+	Balances(ctx context.Context) ([]Balance, error)
+}
