@@ -221,7 +221,7 @@ func TestDecideWithoutKnowledge(t *testing.T) {
 	}
 }
 
-// Sub-millisecond bounds are rounded to the safe side.
+// Bounds below a millisecond are rounded so that the grant gets shorter.
 func TestGrantBoundsRoundInwards(t *testing.T) {
 	g := Grant{ID: "g", Subject: "u", Filters: []Filter{mustFilter(t, "x")}, NotBefore: t0.Add(1500 * time.Microsecond), NotAfter: t0.Add(3500 * time.Microsecond)}
 	s := NewSnapshot(nil, maxAge).Load(t0, []User{{Name: "u"}}, []Grant{g})
@@ -241,13 +241,13 @@ func TestGrantForever(t *testing.T) {
 	}
 }
 
-// state is the model of a snapshot: what the changes have left behind.
+// state is the model of a snapshot: users and grants after all changes.
 type state struct {
 	users  map[string]User
 	grants map[string]Grant
 }
 
-// permits is what design and documentation say, written without regard to speed.
+// permits decides as documented, in the simplest way.
 func (m *state) permits(r Request, public []Filter, now time.Time) bool {
 	var readable, writable []Filter
 	readable = append(readable, public...)
@@ -293,8 +293,8 @@ func (m *state) permits(r Request, public []Filter, now time.Time) bool {
 	}
 }
 
-// Random changes, in batches, against the model; and a snapshot never changes
-// once it is made.
+// After random batches of changes, a snapshot decides like the model, and old snapshots
+// have not changed.
 func TestWithAgainstModel(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
@@ -385,7 +385,7 @@ func TestWithAgainstModel(t *testing.T) {
 	}
 }
 
-// FuzzDecide: nobody reaches a topic through what clients choose freely.
+// FuzzDecide checks that no client ID, username or topic opens more than the rights say.
 func FuzzDecide(f *testing.F) {
 	f.Add("john", "c", "home/john", uint8(1))
 	f.Add("%c", "john", "home/john", uint8(2))
@@ -460,7 +460,7 @@ func BenchmarkDecide(b *testing.B) {
 	}
 }
 
-// What one grant that arrives costs, beside so many others.
+// BenchmarkOneGrantArrives measures one new grant among many others.
 func BenchmarkOneGrantArrives(b *testing.B) {
 	for _, n := range []int{1, 1000, 1_000_000} {
 		b.Run(fmt.Sprintf("grants=%d", n), func(b *testing.B) {
@@ -474,7 +474,7 @@ func BenchmarkOneGrantArrives(b *testing.B) {
 	}
 }
 
-// What a load costs for each user with one grant: time and memory that stays.
+// BenchmarkLoad measures the time and the memory of a load for each user with a grant.
 func BenchmarkLoad(b *testing.B) {
 	const n = 1_000_000
 	users := make([]User, n)
@@ -517,8 +517,7 @@ func TestSnapshotUser(t *testing.T) {
 	}
 }
 
-// Of the grants that open a topic, the answer names the live one that ends last,
-// whatever their order.
+// The answer names the live grant that ends last, in any order of the grants.
 func TestDecideNamesTheGrant(t *testing.T) {
 	gs := []Grant{
 		grant(t, "past", "u", "x", 0, 10), grant(t, "later", "u", "x", 0, 20),

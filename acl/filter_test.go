@@ -93,7 +93,7 @@ func words(alphabet string, n int) []string {
 	return all
 }
 
-// byDefinition is MQTT 5, section 4.7, as directly as it can be written down.
+// byDefinition is a direct transcription of MQTT 5, section 4.7.
 func byDefinition(filter, topic string) bool {
 	f, t := strings.Split(filter, "/"), strings.Split(topic, "/")
 	if strings.HasPrefix(topic, "$") && (f[0] == "+" || f[0] == "#") {
@@ -214,7 +214,7 @@ func oracle(t testing.TB, pairs [][2]string) []byte {
 	return out
 }
 
-// What the broker itself would deliver.
+// Matches agrees with mosquitto_topic_matches_sub.
 func TestMatchesLikeMosquitto(t *testing.T) {
 	var pairs [][2]string
 	for _, f := range words("ab/+#$", 4) {
@@ -239,8 +239,8 @@ func TestMatchesLikeMosquitto(t *testing.T) {
 	t.Logf("%d pairs", len(pairs))
 }
 
-// FuzzFilter: a filter that covers another matches every topic that the other
-// matches, and two that match one topic overlap.
+// FuzzFilter checks that a filter that covers another matches every topic that the other
+// matches, and that two filters that match one topic overlap.
 func FuzzFilter(f *testing.F) {
 	f.Add("a/#", "a/+", "a/b")
 	f.Add("+/#", "#", "a")

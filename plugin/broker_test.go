@@ -24,10 +24,10 @@ import (
 	"github.com/iotoll/iotoll/tangle"
 )
 
-// The tests of this file and of its neighbours load the plugin into the real
-// broker. They need mosquitto, cc and the headers, and fail without them.
+// The TestBroker functions of this package load the plugin into a real Mosquitto. They
+// need mosquitto, cc and the headers, and fail without them.
 
-// scratch is where the plugins are built; TestMain removes it.
+// scratch is the directory of the built plugins. TestMain removes it.
 var scratch string
 
 func TestMain(m *testing.M) {
@@ -129,7 +129,7 @@ func (s *testStore) user(u acl.User) {
 	}
 }
 
-// grant gives a user a filter from one instant to another, counted from now.
+// grant gives a user the topics of a filter during [from, to), counted from now.
 func (s *testStore) grant(subject, offer, filter string, from, to time.Duration) {
 	s.t.Helper()
 	now := time.Now().UTC().Truncate(time.Millisecond)
@@ -148,7 +148,7 @@ func (s *testStore) grantFrom(subject, offer, filter string, from, to time.Time)
 		Filters: []acl.Filter{f}, NotBefore: from, NotAfter: to, End: to, At: time.Now().UTC().Truncate(time.Millisecond)})
 }
 
-// revoke takes back what is left of a grant.
+// revoke ends a grant now.
 func (s *testStore) revoke(subject, offer string) {
 	s.t.Helper()
 	if err := s.revokeAt(subject, offer, time.Now().UTC().Truncate(time.Millisecond)); err != nil {
@@ -203,11 +203,11 @@ func startBroker(t testing.TB, conf string) *broker {
 	return b
 }
 
-// connect connects over TCP, and wants to be let in.
+// connect connects over TCP and fails the test unless the broker accepts it.
 func (b *broker) connect(o connect) *client {
 	b.t.Helper()
 	c, code := b.tryConnect(o)
-	for range 50 { // 2.0 may put off a log-in
+	for range 50 { // 2.0 may defer a login
 		if code != -1 {
 			break
 		}
@@ -242,7 +242,7 @@ func (b *broker) rss() int {
 	return kib
 }
 
-// waitLog waits for a text in the broker's log.
+// waitLog waits until the broker's log contains a text.
 func (b *broker) waitLog(want string) {
 	b.t.Helper()
 	for range 500 {
@@ -254,7 +254,7 @@ func (b *broker) waitLog(want string) {
 	b.t.Fatalf("the log does not say %q", want)
 }
 
-// conf is the usual configuration.
+// conf returns a mosquitto.conf with the plugin and more lines.
 func conf(storeURI string, more ...string) string {
 	return strings.Join(append([]string{
 		"set_tcp_nodelay true", "listener PORT 127.0.0.1", "allow_anonymous true", "plugin PLUGIN", "plugin_opt_store_uri " + storeURI,
@@ -262,7 +262,7 @@ func conf(storeURI string, more ...string) string {
 	}, more...), "\n") + "\n"
 }
 
-// eventually waits until f holds.
+// eventually waits until f returns true.
 func eventually(t testing.TB, what string, f func() bool) {
 	t.Helper()
 	for range 500 {
@@ -276,7 +276,7 @@ func eventually(t testing.TB, what string, f func() bool) {
 
 const nowhere = "mongodb://127.0.0.1:1/"
 
-// An option that is wrong stops the broker's start with one line that names it.
+// A wrong option stops the broker's start with one line that names it.
 func TestBrokerRefusesOptions(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ line, want string }{
@@ -299,8 +299,8 @@ func TestBrokerRefusesOptions(t *testing.T) {
 	}
 }
 
-// What is public can be changed while everybody is connected: the settings file is
-// read at HUP. If there is a mistake in it, the old settings stay.
+// SIGHUP puts the public filters of the settings file in force without closing a
+// connection. If the file has an error, the old settings stay.
 func TestBrokerSettingsFile(t *testing.T) {
 	t.Parallel()
 	s := startStore(t)
@@ -340,13 +340,13 @@ func TestBrokerSettingsFile(t *testing.T) {
 	}
 	select {
 	case <-anyone.closed:
-		t.Error("a client was thrown out")
+		t.Error("the broker closed the connection of a client")
 	default:
 	}
 }
 
-// Without its store the broker starts: what is public works, the rest is denied;
-// and it heals by itself.
+// Without its store the broker starts and serves what is public. It recovers by itself
+// when the store is there.
 func TestBrokerStoreAway(t *testing.T) {
 	t.Parallel()
 	s := startStore(t)
@@ -372,7 +372,7 @@ func TestBrokerStoreAway(t *testing.T) {
 	jane.publish("sensor/1m", "1", 1, false)
 	anyone.want("sensor/1m", "1")
 
-	// It goes away again: what is known stays in force, for logins too.
+	// When the store is away again, what was loaded stays in force, for logins too.
 	s.stop()
 	eventually(t, "store away again", func() bool { return strings.Count(b.Log(), "cannot follow the store") == 2 })
 	jane.publish("sensor/1m", "2", 1, false)
@@ -383,7 +383,7 @@ func TestBrokerStoreAway(t *testing.T) {
 	}
 }
 
-// The whole way of a grant, on connections that are already there.
+// A grant begins, ends and is revoked while its user stays connected.
 func TestBrokerGrantComesAndGoes(t *testing.T) {
 	t.Parallel()
 	s := startStore(t)
@@ -441,7 +441,7 @@ func TestBrokerGrantComesAndGoes(t *testing.T) {
 	both("2")
 	john.want("sensor/1m", "2")
 
-	// He pays again, and the seller takes it back.
+	// He pays again, and the seller revokes it.
 	s.grant("john", "live", "sensor/live", 0, time.Hour)
 	eventually(t, "second grant", func() bool {
 		jane.publish("sensor/live", "again", 1, false)

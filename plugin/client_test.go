@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// client is an MQTT client of our own, for what a library would hide: the codes
-// in each acknowledgement, for MQTT 3.1.1 and 5.
+// client is an MQTT 3.1.1 and 5 client that shows what a library would hide, such as the
+// code of each acknowledgement.
 type client struct {
 	t       testing.TB
 	conn    net.Conn
@@ -38,7 +38,7 @@ type delivery struct {
 	retained       bool
 }
 
-// login is what a client connects with.
+// connect is what a client sends in CONNECT.
 type connect struct {
 	version       byte // 4 if it is 0
 	user, pass    string
@@ -50,7 +50,7 @@ type connect struct {
 
 var errRefused = errors.New("connection refused")
 
-// dialClient connects. It returns the CONNACK's code; -1 if the broker closed the
+// dialClient connects. It returns the code of the CONNACK, -1 if the broker closed the
 // connection without one.
 func dialClient(t testing.TB, conn net.Conn, o connect) (*client, int) {
 	t.Helper()
@@ -170,7 +170,7 @@ func (c *client) read() {
 	}
 }
 
-// ack waits for an acknowledgement of a kind, and returns its body.
+// ack waits for an acknowledgement of a packet type and returns its body.
 func (c *client) ack(kind byte) ([]byte, error) {
 	for {
 		select {
@@ -266,7 +266,7 @@ func (c *client) publish(topic, payload string, qos byte, retain bool) int {
 	return 0
 }
 
-// sync waits until the broker has done all that this client asked for.
+// sync waits until the broker has handled all packets of this client.
 func (c *client) sync() {
 	c.t.Helper()
 	c.send(0xc0, nil)
@@ -275,7 +275,7 @@ func (c *client) sync() {
 	}
 }
 
-// want waits for exactly this delivery.
+// want fails the test unless the next delivery is this one.
 func (c *client) want(topic, payload string) delivery {
 	c.t.Helper()
 	select {
@@ -290,7 +290,7 @@ func (c *client) want(topic, payload string) delivery {
 	return delivery{}
 }
 
-// wantNothing checks that nothing was delivered until now.
+// wantNothing fails the test if a delivery is waiting.
 func (c *client) wantNothing() {
 	c.t.Helper()
 	c.sync()
@@ -301,7 +301,8 @@ func (c *client) wantNothing() {
 	}
 }
 
-// disconnect ends the connection in order; drop does not, so the will is sent.
+// disconnect sends DISCONNECT. drop only closes the connection, so the broker sends the
+// will.
 func (c *client) disconnect() {
 	c.send(0xe0, nil)
 	select {

@@ -12,9 +12,9 @@ import (
 	"github.com/iotoll/iotoll/internal/mosquitto"
 )
 
-// The web interface of Mosquitto 2.1 asks about log-ins and URLs on a thread of its
-// own, while the broker delivers on another. Mosquitto 2.0 has none, and does not
-// start with it.
+// The web interface of Mosquitto 2.1 asks about logins and URLs on another thread than
+// that of the deliveries. Mosquitto 2.0 has no web interface and refuses to start with
+// one.
 func TestBrokerWebInterface(t *testing.T) {
 	t.Parallel()
 	s := startStore(t)
@@ -52,8 +52,8 @@ func TestBrokerWebInterface(t *testing.T) {
 		return answer.StatusCode
 	}
 
-	// Meanwhile every message has another topic, so that Go is asked and the table
-	// of decisions changes.
+	// Meanwhile every message has another topic, so that Go is entered and the decision
+	// cache changes.
 	var stop atomic.Bool
 	var load sync.WaitGroup
 	for i := range 2 {

@@ -17,7 +17,7 @@ func TestLogQueue(t *testing.T) {
 	for range logAtMost + 5 {
 		log.Error("again")
 	}
-	if got := q.take(); len(got) != logAtMost+1 || got[logAtMost].text != "iotoll: log lines lost lines=5" {
+	if got := q.take(); len(got) != logAtMost+1 || got[logAtMost].text != "iotoll: log lines dropped lines=5" {
 		t.Errorf("take: got %d lines, the last %v", len(got), got[len(got)-1])
 	}
 	if got := q.take(); len(got) != 0 {

@@ -50,7 +50,7 @@ func certificate(t *testing.T) (cert, key string) {
 	return write("cert.pem", "CERTIFICATE", der), write("key.pem", "PRIVATE KEY", pkcs8)
 }
 
-// stream makes a net.Conn of a WebSocket.
+// stream is a WebSocket as a net.Conn.
 type stream struct {
 	*websocket.Conn
 	rest io.Reader
@@ -82,8 +82,8 @@ func (s *stream) Write(p []byte) (int, error) {
 
 func (s *stream) SetDeadline(t time.Time) error { return s.SetWriteDeadline(t) }
 
-// Every moment at which the broker asks, for both versions of MQTT, over TCP, TLS
-// and WebSocket.
+// The broker asks at every moment that matters, for MQTT 3.1.1 and 5 over TCP, TLS and
+// WebSocket.
 func TestBrokerAsksAtEveryMoment(t *testing.T) {
 	t.Parallel()
 	s := startStore(t)
@@ -128,7 +128,7 @@ func TestBrokerAsksAtEveryMoment(t *testing.T) {
 	}
 }
 
-// table is one way to talk to the broker, and topics of its own.
+// table is one transport and version of MQTT, with a topic tree that no other uses.
 type table struct {
 	t       *testing.T
 	store   *testStore
@@ -148,7 +148,7 @@ func (x table) connect(o connect) *client {
 	o.id = x.root + "-" + o.id
 	code := -1
 	var c *client
-	for range 50 { // 2.0 may put off a log-in
+	for range 50 { // 2.0 may defer a login
 		conn, err := x.dial()
 		if err != nil {
 			x.t.Fatal(err)
@@ -190,7 +190,7 @@ func (x table) run() {
 	offline.want(free, "retained")
 	offline.disconnect()
 
-	// Nobody, and john before he pays.
+	// An anonymous client, and john before he pays.
 	for _, who := range []string{"", john} {
 		c := x.connect(connect{user: who, id: "before" + who})
 		is("subscribe live", c.subscribe(live, 0), denied)
@@ -250,7 +250,7 @@ func (x table) run() {
 	for c.sync(); len(c.inbox) > 0; {
 		c.want(live, "4")
 	}
-	// What waits for the offline session since then waits for his right as well.
+	// Of the messages queued for the offline session, he gets those of his paid time.
 	offline = x.connect(connect{user: john, id: "offline", keepSession: true})
 	offline.sync()
 	got := make(map[string]int)
@@ -293,7 +293,7 @@ func (x table) run() {
 	is("subscribe wildcard", c.subscribe(all, 0), 0)
 	c.want(free, "retained")
 	c.wantNothing()
-	// The message of the paid time that waited for the offline session: too late.
+	// A message of the paid time that is still queued for the offline session is too late.
 	offline = x.connect(connect{user: john, id: "offline", keepSession: true})
 	for offline.sync(); len(offline.inbox) > 0; {
 		if d := <-offline.inbox; d.topic == live {

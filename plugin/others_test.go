@@ -65,8 +65,8 @@ func TestBrokerStaticRights(t *testing.T) {
 	}
 }
 
-// Nobody reaches a topic by clever characters. What MQTT forbids ends the
-// connection (-1) or is denied; the broker goes on.
+// No unusual character opens a topic. What MQTT forbids closes the connection (-1) or is
+// denied, and the broker goes on.
 func TestBrokerCleverTopics(t *testing.T) {
 	t.Parallel()
 	s := startStore(t)
@@ -115,8 +115,8 @@ func TestBrokerCleverTopics(t *testing.T) {
 	}
 }
 
-// code is the last byte of an acknowledgement of MQTT 5 with one reason code, and
-// -1 if the connection was closed instead.
+// code returns the reason code of an MQTT 5 acknowledgement, -1 if the connection was
+// closed instead.
 func code(ack []byte, err error) int {
 	switch {
 	case err != nil || len(ack) < 2:
@@ -131,8 +131,8 @@ func code(ack []byte, err error) int {
 	return 0
 }
 
-// A retained message outlives its author's right to publish it only if the broker
-// is told not to ask.
+// With check_retain_source false, a retained message outlives its author's right to
+// publish it.
 func TestBrokerRetainedWithoutAuthor(t *testing.T) {
 	t.Parallel()
 	for _, asks := range []bool{true, false} {
@@ -164,7 +164,7 @@ func TestBrokerRetainedWithoutAuthor(t *testing.T) {
 	}
 }
 
-// Clients without a username are let in if allow_anonymous says so.
+// allow_anonymous decides about clients without a username.
 func TestBrokerAnonymous(t *testing.T) {
 	t.Parallel()
 	for allow, want := range map[string]int{"true": 0, "false": 5} {
@@ -179,7 +179,7 @@ func TestBrokerAnonymous(t *testing.T) {
 	}
 }
 
-// Two instances of different options in one process.
+// Two instances with different options run in one process.
 func TestBrokerPerListenerSettings(t *testing.T) {
 	t.Parallel()
 	first, second := startStore(t), startStore(t)
@@ -209,8 +209,8 @@ func TestBrokerPerListenerSettings(t *testing.T) {
 	}
 }
 
-// dynamicSecurity configures the dynamic-security plugin with the user carl, who may
-// do everything, and who alone may.
+// dynamicSecurity returns the lines that load the dynamic-security plugin. Its only user
+// is carl, who may do everything.
 func dynamicSecurity(t *testing.T) string {
 	t.Helper()
 	dynsec := filepath.Join(t.TempDir(), "dynsec.json")
@@ -237,7 +237,7 @@ func dynamicSecurity(t *testing.T) string {
 	return "plugin " + so + "\nplugin_opt_config_file " + dynsec + "\n"
 }
 
-// Before and after the dynamic-security plugin, each with users of its own.
+// The plugin works before and after the dynamic-security plugin, with different users.
 func TestBrokerLivesWithDynamicSecurity(t *testing.T) {
 	t.Parallel()
 	s := startStore(t)
@@ -287,7 +287,7 @@ func TestBrokerLivesWithDynamicSecurity(t *testing.T) {
 	}
 }
 
-// The plugin reports itself, and deliveries that repeat stay out of Go.
+// The plugin reports its state, and repeated deliveries do not enter Go.
 func TestBrokerReport(t *testing.T) {
 	t.Parallel()
 	s := startStore(t)

@@ -16,8 +16,8 @@ import (
 	"github.com/iotoll/iotoll/acl"
 )
 
-// A panic in any callback denies that request; the broker and everybody else go
-// on. The build with the tag injectpanics panics wherever a file says.
+// A panic in a callback denies that request, and the broker goes on. A build with the tag
+// injectpanics panics in the operations that a file names.
 func TestBrokerOutlivesPanics(t *testing.T) {
 	t.Parallel()
 	s := startStore(t)
@@ -71,7 +71,7 @@ func TestBrokerOutlivesPanics(t *testing.T) {
 	}
 }
 
-// The hook for panics is in no other build.
+// Other builds do not contain that hook.
 func TestNoInjectionInProduction(t *testing.T) {
 	t.Parallel()
 	out, err := exec.Command("grep", "-c", "IOTOLL_PANIC", build(t, "")).CombinedOutput()
@@ -80,8 +80,8 @@ func TestNoInjectionInProduction(t *testing.T) {
 	}
 }
 
-// The broker's signals, many and under load, with Go's threads at work. Without
-// the mask of bridge.c this kills the broker after some thousands.
+// The broker survives many signals while Go's threads are at work. Without the signal
+// mask of bridge.c, a few thousand kill it.
 func TestBrokerSignals(t *testing.T) {
 	t.Parallel()
 	n := 20_000
@@ -126,7 +126,7 @@ func TestBrokerSignals(t *testing.T) {
 	b.waitLog("Reloading config.")
 	c := b.connect(connect{user: "jane", pass: "secret", id: "after"})
 	c.sync()
-	// The threads of Go see none of the broker's signals.
+	// Go's threads block the broker's signals.
 	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", b.PID()))
 	if err != nil || len(tasks) < 3 {
 		t.Fatalf("threads: got %v, %v", tasks, err)
@@ -151,14 +151,15 @@ func TestBrokerSignals(t *testing.T) {
 	}
 }
 
-// is21 reports whether the broker is Mosquitto 2.1, which can delay log-ins.
+// is21 reports whether the broker is Mosquitto 2.1, which accepts the answer to a login
+// later.
 func (b *broker) is21() bool {
 	b.waitLog("mosquitto version ")
 	return strings.Contains(b.Log(), "mosquitto version 2.1")
 }
 
-// More log-ins than the broker has time for. Who is put off tries again, as
-// mosquitto_sub does by itself, and the others notice nothing.
+// More clients log in for the first time than may block the broker. Mosquitto 2.0 defers
+// logins, and the clients retry, as mosquitto_sub does by itself.
 func TestBrokerManyFirstLogins(t *testing.T) {
 	t.Parallel()
 	s := startStore(t)
@@ -172,19 +173,19 @@ func TestBrokerManyFirstLogins(t *testing.T) {
 	b := startBroker(t, conf(s.uri))
 	b.waitLog("following the store")
 	jane := b.connect(connect{user: "jane", pass: "secret", id: "jane"})
-	var putOff []int
+	var deferred []int
 	for i := range n {
 		switch _, code := b.tryConnect(connect{user: fmt.Sprint("u", i), pass: "secret", id: fmt.Sprint("u", i)}); code {
 		case 0:
 		case -1:
-			putOff = append(putOff, i)
+			deferred = append(deferred, i)
 		default:
 			t.Errorf("connect as u%d: got %d, want 0 or no answer", i, code)
 		}
 	}
-	t.Logf("%d of %d put off", len(putOff), n)
-	if b.is21() != (len(putOff) == 0) {
-		t.Errorf("put off: got %d of %d; only Mosquitto 2.0 has to", len(putOff), n)
+	t.Logf("%d of %d deferred", len(deferred), n)
+	if b.is21() != (len(deferred) == 0) {
+		t.Errorf("deferred: got %d of %d logins, want some on Mosquitto 2.0 and none on 2.1", len(deferred), n)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -194,7 +195,7 @@ func TestBrokerManyFirstLogins(t *testing.T) {
 		out, err := sub.CombinedOutput()
 		received <- fmt.Sprint(strings.TrimSpace(string(out)), " ", err)
 	}()
-	for _, i := range putOff {
+	for _, i := range deferred {
 		b.connect(connect{user: fmt.Sprint("u", i), pass: "secret", id: fmt.Sprint("u", i)})
 	}
 	for done := false; !done; {
@@ -208,12 +209,12 @@ func TestBrokerManyFirstLogins(t *testing.T) {
 		case <-time.After(100 * time.Millisecond):
 		}
 	}
-	if n := strings.Count(b.Log(), "many first logins"); len(putOff) > 0 && (n < 1 || n > 1+int(time.Since(began)/time.Minute)) {
+	if n := strings.Count(b.Log(), "many first logins"); len(deferred) > 0 && (n < 1 || n > 1+int(time.Since(began)/time.Minute)) {
 		t.Errorf("the log tells %d times of deferred logins, want once, and once a minute if it takes long", n)
 	}
 }
 
-// A thousand clients, and the broker asks for every one's password again.
+// At SIGHUP the broker asks for the passwords of a thousand clients again.
 func TestBrokerHUPWithAThousandClients(t *testing.T) {
 	s := startStore(t)
 	const n = 1000
@@ -238,7 +239,7 @@ func TestBrokerHUPWithAThousandClients(t *testing.T) {
 	for i, c := range clients {
 		select {
 		case <-c.closed:
-			t.Fatalf("client %d was thrown out", i)
+			t.Fatalf("client %d: connection closed", i)
 		default:
 		}
 	}

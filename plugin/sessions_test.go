@@ -153,7 +153,7 @@ func TestBrokerEndsSessionsOfLoginsInProgress(t *testing.T) {
 }
 
 // A client that starts before the store gets in by itself once the store is there,
-// in one and the same process.
+// in the same process.
 func TestBrokerClientWaitsForTheStore(t *testing.T) {
 	t.Parallel()
 	s := startStore(t)
@@ -234,8 +234,8 @@ func TestBrokerAnonymousMembersStarveNobody(t *testing.T) {
 	}
 }
 
-// Two payers share a subscription. From the moment when the time of one is over, the
-// other receives every message, whatever kind of session the first one has.
+// Two payers share a subscription. Once the time of one is over, the other receives every
+// message, for every kind of session that the first one may have.
 func TestBrokerEndedMemberStarvesNobody(t *testing.T) {
 	t.Parallel()
 	s := startStore(t)
@@ -298,14 +298,13 @@ func TestBrokerEndedMemberStarvesNobody(t *testing.T) {
 			}
 			for i := range 30 {
 				jane.publish(topic, fmt.Sprint("one", i), 1, false)
-				other.want(topic, fmt.Sprint("one", i))
-			}
-			if t.Failed() {
-				return
+				if other.want(topic, fmt.Sprint("one", i)); t.Failed() {
+					return
+				}
 			}
 			other.wantOpen("the other member")
 			if !c.offline {
-				member.wantClosed("the member whose time is over")
+				member.wantClosed("the member whose time has ended")
 			}
 			// Who pays again may share again.
 			s.grant(short, "live", name+"/#", 0, time.Hour)
@@ -392,7 +391,9 @@ func TestBrokerSessionComesBackAfterItsTime(t *testing.T) {
 		c.want("sensor/1m", "free")
 		s.grant("john", "live", "sensor/live", 0, time.Hour)
 		for range 1100 { // more than may be in flight besides those
-			paid("second hour")
+			if paid("second hour"); t.Failed() {
+				return
+			}
 		}
 		s.revoke("john", "live")
 	}

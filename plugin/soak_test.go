@@ -28,10 +28,11 @@ const (
 	soakHUP    = 3 * time.Second // between two SIGHUP
 )
 
-// surely and perhaps are what the model knows of a right at some instant.
+// verdict is what the model knows of a right at an instant: surely if it is certainly in
+// force, perhaps if it may be.
 type verdict struct{ surely, perhaps bool }
 
-// edge is a change: it may be in force from start, and is from known on.
+// edge is a change of the store: it may be in force from start on, and is from known on.
 type edge struct{ start, known time.Time }
 
 func (e edge) surely(t time.Time) bool  { return !e.known.IsZero() && !t.Before(e.known) }
@@ -47,7 +48,7 @@ type sold struct {
 	cut      time.Time // where the revocation ends it
 }
 
-// model is what everybody may read.
+// model predicts what each user may read.
 type model struct {
 	mu       sync.Mutex
 	grants   [soakUsers][soakTopics][]*sold
@@ -58,7 +59,7 @@ type model struct {
 	}
 }
 
-// may tells whether a user may read a topic at an instant between two.
+// may returns whether a user may read a topic at an instant between t0 and t1.
 func (m *model) may(user, topic int, t0, t1 time.Time) (v verdict) {
 	if topic == soakTopics {
 		return verdict{true, true} // the public one
@@ -91,8 +92,8 @@ func (m *model) may(user, topic int, t0, t1 time.Time) (v verdict) {
 	return v
 }
 
-// buyer pays, is revoked, barred and let in again at random, until ctx ends. Each
-// buyer writes for a user of its own.
+// buyer pays, is revoked, disabled and enabled at random until ctx ends. There is one
+// for each user.
 func (m *model) buyer(ctx context.Context, s *testStore, user int, random *rand.Rand) error {
 	name := fmt.Sprint("u", user)
 	// write does it, between the two ends of an edge.
@@ -148,8 +149,8 @@ func (m *model) buyer(ctx context.Context, s *testStore, user int, random *rand.
 			}, func() error { return s.revokeAt(name, offer, cut) })
 		default:
 			d := &m.disabled[user]
-			// Not those whose sessions stay: who was barred is refused for a while, and
-			// more would wait for him than a client of this test takes.
+			// Not users with persistent sessions: their logins are throttled for a while,
+			// and more messages would wait than a client of this test takes.
 			bar := !d.is && n == 8 && user%3 != 0
 			if bar == d.is {
 				break
@@ -198,7 +199,7 @@ type waiting struct {
 	at      verdict
 }
 
-// soak is a run of the broker against the model.
+// soak compares a broker with the model.
 type soak struct {
 	t         *testing.T
 	store     *testStore
@@ -221,7 +222,7 @@ func covers(filter string, index int) bool {
 	return filter == "soak/#" || filter == topicName(index) || filter == "soak/live/+" && index < soakTopics
 }
 
-// check compares what a listener got with what it had to get, in this order.
+// check compares what a listener got with what it had to get, in order.
 func (s *soak) check(l *listener, expected []waiting) {
 	s.t.Helper()
 	if l.sync(); s.kicked(l) {
@@ -328,7 +329,7 @@ func (s *soak) connect(l *listener) {
 	t0 := time.Now()
 	c, code := s.broker.tryConnect(o)
 	if code == -1 {
-		return // put off
+		return // deferred
 	}
 	if code != 0 {
 		s.model.mu.Lock()
@@ -358,8 +359,8 @@ func (s *soak) connect(l *listener) {
 	}
 }
 
-// mark waits until a listener that came back has all that was queued for it: they
-// come by the twenty, and what is published now comes after them.
+// mark waits until a listener that reconnected has everything that was queued for it:
+// a message that is published now comes after that.
 func (s *soak) mark(l *listener) {
 	s.t.Helper()
 	topic := "mark/" + l.id
@@ -448,9 +449,9 @@ func (s *soak) hup() {
 	}
 }
 
-// Connects, subscribes, pays, expires, revokes, bars and reloads at random, for as
-// long as IOTOLL_SOAK says (such as 10m): the broker agrees with the model on every
-// delivery, and takes no more memory and goroutines at the end than before.
+// TestSoak connects, subscribes, pays, revokes, disables and reloads at random, for the
+// duration IOTOLL_SOAK (such as 10m). The broker agrees with the model on every delivery
+// and does not use more and more memory and goroutines.
 func TestSoak(t *testing.T) {
 	t.Parallel()
 	length := 12 * time.Second

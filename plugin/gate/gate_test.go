@@ -418,7 +418,7 @@ func TestGateDefersTheUnknown(t *testing.T) {
 				t.Errorf("Decide(%q reads %q): got %+v, want %v", c.subject, c.topic, a, c.want)
 			}
 		}
-		// Once the snapshot is too old, nobody can tell who is unknown.
+		// A snapshot that is too old cannot tell who is unknown.
 		g.stop()
 		carl := g.Decide(read("carl", "x"))
 		g.step(25 * time.Hour)
@@ -428,9 +428,8 @@ func TestGateDefersTheUnknown(t *testing.T) {
 	})
 }
 
-// The wall clock is hours ahead when the plugin loads, as after a power cut, and is
-// then set right: who paid is let in at once. Answers that were given under the wrong
-// time are asked for again.
+// The wall clock is ahead while the plugin loads, and is then set right: a buyer may read
+// at once, and the broker forgets the answers of the wrong time.
 func TestGateSurvivesClockSteps(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		grant := minute(t, "john", "sensor/live")
@@ -463,7 +462,7 @@ func TestGateSurvivesClockSteps(t *testing.T) {
 			t.Errorf("the log does not tell of the clock:\n%s", &g.logs)
 		}
 
-		// A slow correction, as by NTP, is none of this.
+		// A slow correction, as by NTP, changes nothing.
 		n = g.changed.Load()
 		for range 100 {
 			g.step(20 * time.Millisecond)

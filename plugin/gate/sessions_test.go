@@ -100,8 +100,8 @@ func TestKicksInPortions(t *testing.T) {
 	})
 }
 
-// A member of a shared subscription is kicked when its right ends, whatever ends it,
-// and only then.
+// A member of a shared subscription is kicked when its right ends for any reason, and
+// only then.
 func TestKickEndsShares(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		short, long := minute(t, "short", "sensor/#"), minute(t, "long", "sensor/#")
@@ -224,8 +224,8 @@ func TestKickFollowsTheSession(t *testing.T) {
 	}
 }
 
-// What one subject makes the gate remember is bounded. Sessions whose connection is
-// closed make room.
+// The shared subscriptions of a subject are bounded. Sessions without a connection make
+// room for others.
 func TestSharesAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fakeStore{users: []acl.User{{Name: "john", Superuser: true}, {Name: "jane", Superuser: true}}}

@@ -88,13 +88,13 @@ func (c *Credentials) size() int {
 // Users tells who may log in. Its methods answer from memory.
 type Users interface {
 	// User returns a user as of now. known is false if there is no such user. fresh
-	// is false while nobody can tell.
+	// is false while that is unknown.
 	User(name string) (u acl.User, known, fresh bool)
 	// DeferUnknown reports whether unknown users are left to the next plugin.
 	DeferUnknown() bool
 }
 
-// Logins answers logins. [New] makes one, and [Logins.Run] has to run beside it.
+// Logins answers logins. [New] makes one; [Logins.Run] has to run at the same time.
 type Logins struct {
 	users    Users
 	guard    *guard.Guard

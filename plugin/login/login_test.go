@@ -171,8 +171,8 @@ func TestLogin(t *testing.T) {
 	})
 }
 
-// Before the first snapshot, and with one that is too old, nobody can be refused for
-// good: the client shall retry. Anonymous clients are none of our business.
+// Before the first snapshot, and with one that is too old, a login is neither accepted nor
+// refused: the client retries. allow_anonymous decides about anonymous clients as always.
 func TestLoginWithoutASnapshot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newTestLogins(t, acl.User{Name: "john", Password: hash()})
@@ -220,8 +220,8 @@ func TestRememberedLoginIsUnambiguous(t *testing.T) {
 	}
 }
 
-// A refusal costs one argon2id hash, whatever is stored: its time must not reveal
-// whether the user exists.
+// Every refusal costs one argon2id hash: its time must not reveal whether the user
+// exists.
 func TestRefusalCostsOneHash(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newTestLogins(t, acl.User{Name: "john", Password: hash()}, acl.User{Name: "old", Password: legacyHash()},

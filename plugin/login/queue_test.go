@@ -26,8 +26,8 @@ func TestQueueTakesTurns(t *testing.T) {
 	}
 }
 
-// Whatever comes: the queue stays within its bounds, loses nothing that it does not
-// return, and makes room for a network that holds less than another.
+// The queue stays within its bounds, returns every attempt that it drops, and makes room
+// for a network that holds less than another.
 func TestQueueIsBounded(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	var q queue

@@ -52,7 +52,7 @@ func (b bucket) tries(l *limit, now time.Time) int {
 }
 
 func keys(name, address string) [3]throttleKey {
-	address = network(address, 32, 64) // whoever has an IPv6 address has 2^64
+	address = network(address, 32, 64) // the owner of an IPv6 address has 2^64 of them
 	if len(name) > sha256.Size {
 		// A stranger may send 64 KiB, which the throttle would keep.
 		sum := sha256.Sum256([]byte(name))
