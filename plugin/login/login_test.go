@@ -265,9 +265,11 @@ func TestAsyncLogin(t *testing.T) {
 		if got := outcomes(); got != "a=true b=false c=false" {
 			t.Errorf("outcomes: got %s", got)
 		}
+		l.rec.Lock()
 		if l.woken < 10 {
 			t.Errorf("the broker was woken %d times before it took the outcomes, want more", l.woken)
 		}
+		l.rec.Unlock()
 
 		// A client goes, and a stranger comes under its ID with another password.
 		login("x", "jane", "secret")
