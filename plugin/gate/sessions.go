@@ -13,6 +13,8 @@ const (
 	sharesAtMost = 1000
 	// kicksAtOnce bounds how long one call of Kicks keeps the broker busy.
 	kicksAtOnce = 100
+	// membersAtOnce bounds how long the broker may wait for a look at the members.
+	membersAtOnce = 100
 )
 
 // Kick names sessions that the broker must end: those of a username or, if that is
@@ -36,7 +38,9 @@ type sessions struct {
 	kicks   []Kick
 	members map[string]*member // by client ID
 	shares  map[string]int     // shared subscriptions by subject
-	due     chan struct{}      // has room for one: watchShares looks at all members now
+	next    time.Time          // when watchShares looks at the members; zero: when told to
+	all     bool               // watchShares looks at the members now
+	due     chan struct{}      // has room for one: next or all has changed
 	ended   uint64             // kicks that the broker took
 	// arrivingID and arriving are an anonymous connection whose login is in
 	// progress.
@@ -56,11 +60,18 @@ func newSessions() sessions {
 	return sessions{members: make(map[string]*member), shares: make(map[string]int), due: make(chan struct{}, 1)}
 }
 
-// check makes watchShares look at all members now.
+// check makes watchShares look at the members now.
 func (s *sessions) check() {
+	s.mu.Lock()
+	s.all = true
+	s.mu.Unlock()
+	s.notify()
+}
+
+func (s *sessions) notify() {
 	select {
 	case s.due <- struct{}{}:
-	default: // it is about to
+	default: // watchShares has yet to read the last one
 	}
 }
 
@@ -136,7 +147,10 @@ func (g *Gate) Subscribe(r acl.Request, conn Conn) Answer {
 		s.count(r.Subject, 1)
 	}
 	m.conn, m.offline = conn, false
-	s.check() // it may end before all others
+	if !a.Until.IsZero() && (s.next.IsZero() || a.Until.Before(s.next)) {
+		s.next = a.Until
+		s.notify()
+	}
 	return a
 }
 
@@ -191,7 +205,8 @@ func (s *sessions) inherit(m *member, subject string, conn Conn) {
 	s.count(m.subject, -len(m.filters))
 	s.count(subject, len(m.filters))
 	m.subject, m.conn, m.offline = subject, conn, false
-	s.check()
+	s.all = true
+	s.notify()
 }
 
 // Arriving notes that an anonymous connection asks for the session of a client ID,
@@ -226,38 +241,58 @@ func (g *Gate) Disconnected(clientID string, conn Conn, gone bool) {
 
 // watchShares ends the sessions of members when their right ends, until ctx ends.
 func (g *Gate) watchShares(ctx context.Context) {
+	s := &g.sessions
 	for ctx.Err() == nil {
+		s.mu.Lock()
+		next, look := s.next, s.all
+		s.mu.Unlock()
 		var timer <-chan time.Time
-		if next := g.endShares(); !next.IsZero() {
-			timer = time.After(next.Sub(g.now()))
+		if !next.IsZero() {
+			left := next.Sub(g.now())
+			look = look || left <= 0
+			timer = time.After(left)
+		}
+		if look {
+			g.endShares()
+			continue
 		}
 		select {
 		case <-ctx.Done():
-		case <-g.sessions.due:
+		case <-s.due:
 		case <-timer:
 		}
 	}
 }
 
 // endShares kicks each member with a shared subscription to which it has no right
-// any more. It returns when the next right ends; the zero time if none does.
-func (g *Gate) endShares() (next time.Time) {
-	snapshot, now := g.snapshot.Load(), g.now()
-	if !snapshot.Fresh(now) {
-		return next // no member may read; publish looks again
-	}
+// any more, and sets when the next right ends.
+func (g *Gate) endShares() {
 	var kicks []Kick
 	s := &g.sessions
 	s.mu.Lock()
+	s.next, s.all = time.Time{}, false // before the snapshot is read
+	snapshot, now := g.snapshot.Load(), g.now()
+	if !snapshot.Fresh(now) {
+		s.mu.Unlock()
+		return // no member may read; publish looks again
+	}
+	looked := 0
 	for id, m := range s.members {
+		if looked++; looked%membersAtOnce == 0 {
+			s.mu.Unlock()
+			s.mu.Lock()
+		}
+		if s.members[id] != m {
+			continue
+		}
 		var ended []string
 		for filter := range m.filters {
 			d := snapshot.Decide(acl.Request{Subject: m.subject, ClientID: id, Topic: filter, Access: acl.Subscribe}, now)
 			if !d.Permit {
 				delete(m.filters, filter)
 				ended = append(ended, filter)
-			} else if !d.Until.IsZero() && (next.IsZero() || d.Until.Before(next)) {
-				next = d.Until
+			} else if !d.Until.IsZero() && (s.next.IsZero() || d.Until.Before(s.next)) {
+				s.next = d.Until
 			}
 		}
 		if ended != nil {
@@ -268,7 +303,9 @@ func (g *Gate) endShares() (next time.Time) {
 			}
 		}
 	}
+	if soonest := now.Add(time.Millisecond); !s.next.IsZero() && s.next.Before(soonest) {
+		s.next = soonest // while the snapshot's end is in the past of a clock that was set
+	}
 	s.mu.Unlock()
 	g.kick(kicks)
-	return next
 }
