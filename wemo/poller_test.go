@@ -1,26 +1,23 @@
 package wemo
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net"
-	"net/netip"
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/sirupsen/logrus"
+	logtest "github.com/sirupsen/logrus/hooks/test"
 )
 
-// published is a message and when it was handed over.
+// published is a message and the time of Publish.
 type published struct {
 	at       time.Time
 	topic    string
@@ -28,18 +25,17 @@ type published struct {
 	retained bool
 }
 
-// memory is a Publisher that remembers.
+// memory is a Publisher that records messages.
 type memory struct {
 	mu  sync.Mutex
 	all []published
-	err error
 }
 
 func (m *memory) Publish(topic string, payload []byte, retained bool) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.all = append(m.all, published{time.Now(), topic, string(payload), retained})
-	return m.err
+	return nil
 }
 
 func (m *memory) on(topic string) []published {
@@ -165,6 +161,70 @@ func TestPollerStatus(t *testing.T) {
 	})
 }
 
+// The status tells a broker that refuses readings from a plug that brings none, and
+// says which topics are refused.
+func TestPollerStatusRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		within := func(from, to time.Duration) bool {
+			d := time.Since(start)
+			return d >= from && d < to
+		}
+		m := &memory{}
+		broker := &refuser{m, func(topic string) error {
+			switch {
+			case topic == "sensor/live" && within(10*time.Second, 40*time.Second), topic == "sensor/1m" && within(50*time.Second, 100*time.Second):
+				return &RefusedError{Reason: "not authorized"}
+			case topic == "sensor/live" && within(200*time.Second, 210*time.Second):
+				return errors.New("not connected")
+			}
+			return nil
+		}}
+		poll(t, 4*time.Minute, &Poller{Publisher: broker, Source: sourceFunc(func(context.Context) (Reading, error) {
+			if within(20*time.Second, 30*time.Second) {
+				return Reading{}, errors.New("no answer")
+			}
+			return Reading{time.Now(), 5}, nil
+		})})
+		var got []string
+		last := ""
+		for _, p := range m.on("sensor/status") {
+			s := statusOf(t, p)
+			s.LastSeen = nil
+			if text := string(s.Payload()); text != last {
+				got = append(got, fmt.Sprintf("%s %s", p.at.Sub(start), text))
+				last = text
+			}
+		}
+		const since = `"since":"2000-01-01T00:0`
+		want := []string{
+			`0s {"online":false,"reason":"starting",` + since + `0:00Z"}`,
+			`0s {"online":true,` + since + `0:00Z"}`,
+			`10s {"online":false,"reason":"refused","refused":{"sensor/live":"not authorized"},` + since + `0:10Z"}`,
+			`25s {"online":false,"reason":"stale","refused":{"sensor/live":"not authorized"},` + since + `0:25Z"}`,
+			`30s {"online":false,"reason":"refused","refused":{"sensor/live":"not authorized"},` + since + `0:30Z"}`,
+			`40s {"online":true,` + since + `0:40Z"}`,
+			`1m0s {"online":true,"refused":{"sensor/1m":"not authorized"},` + since + `0:40Z"}`,
+			`2m0s {"online":true,` + since + `0:40Z"}`,
+			`4m0s {"online":false,"reason":"stopped",` + since + `4:00Z"}`,
+		}
+		if strings.Join(got, "\n") != strings.Join(want, "\n") {
+			t.Errorf("statuses:\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+		}
+	})
+}
+
+// refuser is a memory whose broker refuses some messages.
+type refuser struct {
+	*memory
+	err func(topic string) error
+}
+
+func (r *refuser) Publish(topic string, payload []byte, retained bool) error {
+	r.memory.Publish(topic, payload, retained)
+	return r.err(topic)
+}
+
 func TestPollerMinutes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { // begins at midnight UTC 2000-01-01
 		time.Sleep(40 * time.Second)
@@ -201,7 +261,7 @@ func TestPollerMinutes(t *testing.T) {
 	})
 }
 
-// The clock of this machine is set, forward and back: no mean is made up.
+// No average is invented when the clock is set forward or back.
 func TestPollerClockIsSet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
@@ -237,7 +297,7 @@ func TestPollerClockIsSet(t *testing.T) {
 	})
 }
 
-// A mean is of one window, also of that in which the clock was set back.
+// An average covers one window, also that in which the clock was set back.
 func TestPollerClockIsSetBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
@@ -271,8 +331,8 @@ func TestPollerClockIsSetBack(t *testing.T) {
 	})
 }
 
-// A source that fails when the clock is set back is not online until the clock
-// has caught up.
+// A source that fails when the clock is set back becomes stale in time, not when the
+// clock has caught up.
 func TestPollerStaleClockIsSetBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
@@ -291,7 +351,7 @@ func TestPollerStaleClockIsSetBack(t *testing.T) {
 			}),
 		})
 		for _, p := range m.on("sensor/status") {
-			if status(p).Reason == stale {
+			if statusOf(t, p).Reason == Stale {
 				if after := p.at.Sub(start); after > 70*time.Second {
 					t.Errorf("the status was stale after %s, want a minute and the hold of 5s", after)
 				}
@@ -300,40 +360,6 @@ func TestPollerStaleClockIsSetBack(t *testing.T) {
 		}
 		t.Error("the status was never stale")
 	})
-}
-
-// The log says that publishing works once a reading went out, and not because
-// a status was kept for the next connection.
-func TestPollerSaysWhenPublishingWorks(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var log bytes.Buffer
-		logger := logrus.New()
-		logger.SetOutput(&log)
-		start := time.Now()
-		away := publisherFunc(func(_ string, _ []byte, retained bool) error {
-			if retained || time.Since(start) > 150*time.Second {
-				return nil
-			}
-			return ErrOffline
-		})
-		p := &Poller{Source: readings, Publisher: away, Live: "sensor/live", Average: "sensor/1m", Log: logger}
-		ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
-		defer cancel()
-		if err := p.Run(ctx); err != nil {
-			t.Fatal(err)
-		}
-		failed, works := strings.Count(log.String(), "publishing failed"), strings.Count(log.String(), "publishing works again")
-		if failed != 1 || works != 1 {
-			t.Errorf("got %d times that publishing failed and %d times that it works, want one outage:\n%s", failed, works, log.String())
-		}
-	})
-}
-
-// publisherFunc makes a Publisher of a function.
-type publisherFunc func(topic string, payload []byte, retained bool) error
-
-func (f publisherFunc) Publish(topic string, payload []byte, retained bool) error {
-	return f(topic, payload, retained)
 }
 
 func TestPollerValidate(t *testing.T) {
@@ -353,8 +379,7 @@ func TestPollerValidate(t *testing.T) {
 	}
 }
 
-// chaos is a load and a plug that fails at random. Every time in it is a whole
-// millisecond.
+// chaos is a source that fails at random. All its times are whole milliseconds.
 type chaos struct {
 	rand     *rand.Rand
 	begun    []time.Time
@@ -364,7 +389,7 @@ type chaos struct {
 	failed   int
 }
 
-// power is what the plug says: 1 to 3 W when on. It is 0 only while off.
+// power returns 0 while the relay is open, otherwise 1 to 3 W.
 func (c *chaos) power() int64 {
 	if time.Now().Before(c.off) {
 		return 0
@@ -400,8 +425,8 @@ func (c *chaos) Read(ctx context.Context) (Reading, error) {
 	return r, nil
 }
 
-// A day with random faults: the grid does not drift, no zero is made up, and
-// every mean equals one taken millisecond by millisecond.
+// A day of random faults: the grid does not drift, no zero is invented, and every
+// average equals one computed millisecond by millisecond.
 func TestPollerADayOfFaults(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -475,111 +500,16 @@ func TestPollerADayOfFaults(t *testing.T) {
 	})
 }
 
-// The whole chain for two hours: poller, plug, HTTP, and a device that fails
-// in every way. What is published is what the device measured, or nothing.
-func TestPollerAndPlugUnderFaults(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		r := rand.New(rand.NewPCG(3, 4))
-		start := time.Now()
-		// The power tells the second in which it was measured.
-		power := func(at time.Time) int64 { return 10_000 + int64(at.Sub(start)/time.Second) }
-		var off atomic.Bool
-		answer := insight("A", func() string {
-			if off.Load() {
-				return fmt.Sprintf("0|0|0|0|0|0|0|%d|0|0|8000", power(time.Now()))
-			}
-			return fmt.Sprintf("1|0|0|0|0|0|0|%d|0|7107245804.000000|8000", power(time.Now()))
-		})
-		n := &network{gone: map[netip.Addr]bool{}, answers: map[string]func(net.Conn){}}
-		addr := "192.0.2.1:49153"
-		n.answers[addr] = answer
-		faults := map[string]func(){
-			"well":   func() { n.answers[addr] = answer },
-			"refuse": func() { delete(n.answers, addr) },
-			"silent": func() { n.answers[addr] = nil },
-			"gone":   func() { n.gone[netip.MustParseAddr("192.0.2.1")] = true },
-			"reset":  func() { n.answers[addr] = func(c net.Conn) {} },
-			"half": func() {
-				n.answers[addr] = func(c net.Conn) {
-					readRequest(c)
-					fmt.Fprint(c, strings.TrimSuffix(plugAnswer("200 OK", "12345678"), "678"))
-				}
-			},
-			"fault": func() {
-				n.answers[addr] = func(c net.Conn) {
-					readRequest(c)
-					fmt.Fprint(c, plugAnswer("500 x", "<a><errorCode>501</errorCode></a>"))
-				}
-			},
-			"slow": func() { n.answers[addr] = func(c net.Conn) { time.Sleep(1200 * time.Millisecond); answer(c) } },
-			"empty": func() {
-				n.answers[addr] = func(c net.Conn) {
-					readRequest(c)
-					fmt.Fprint(c, plugAnswer("200 OK", "<a><InsightParams></InsightParams></a>"))
-				}
-			},
-			"off": func() { off.Store(true); n.answers[addr] = answer },
-			"move": func() {
-				delete(n.answers, addr)
-				addr = fmt.Sprintf("192.0.2.1:%d", 49151+r.IntN(9))
-				n.answers[addr] = answer
-			},
-		}
-		names := []string{"well", "refuse", "silent", "gone", "reset", "half", "fault", "slow", "empty", "off", "move"}
-		ctx, cancel := context.WithCancel(t.Context())
-		type span struct {
-			from time.Time
-			name string
-		}
-		var history []span
-		go func() {
-			for i := 0; ctx.Err() == nil; i++ {
-				name := names[r.IntN(len(names))]
-				if i%2 == 0 {
-					name = "well"
-				}
-				n.mu.Lock()
-				off.Store(false)
-				clear(n.gone)
-				faults[name]()
-				history = append(history, span{time.Now(), name})
-				n.mu.Unlock()
-				sleep(ctx, time.Duration(20+r.IntN(70))*time.Second)
-			}
-		}()
-		// No network to search in: the plug stays at its address.
-		p := &Plug{Address: "192.0.2.1", Client: Client{Dial: n.dial}, Search: nowhere, Log: quiet()}
-		m := poll(t, 2*time.Hour, &Poller{Source: p})
-		cancel()
-		live := m.on("sensor/live")
-		at := func(t time.Time) string {
-			name := ""
-			for _, h := range history {
-				if !h.from.After(t) {
-					name = h.name
-				}
-			}
-			return name
-		}
-		zeros := 0
-		for _, l := range live {
-			got, err := strconv.ParseInt(l.payload, 10, 64)
-			switch {
-			case err != nil:
-				t.Fatalf("published %+v", l)
-			case got == 0 && at(l.at) == "off":
-				zeros++
-			case got != power(l.at):
-				t.Errorf("published %d at %s (%s), want %d", got, l.at.Sub(start), at(l.at), power(l.at))
-			}
-		}
-		if n.most != 1 {
-			t.Errorf("%d connections at once, want 1", n.most)
-		}
-		t.Logf("%d readings published, %d of them 0 W while off, %d faults, %d connections", len(live), zeros, len(history), len(n.dials))
-		if len(live) < 4000 || len(history) < 80 {
-			t.Errorf("got %d readings and %d faults: it never recovered", len(live), len(history))
-		}
-	})
+func quiet() logrus.FieldLogger {
+	l, _ := logtest.NewNullLogger()
+	return l
+}
+
+func statusOf(t *testing.T, p published) Status {
+	t.Helper()
+	var s Status
+	if err := json.Unmarshal([]byte(p.payload), &s); err != nil {
+		t.Fatalf("status %s: %v", p.payload, err)
+	}
+	return s
 }

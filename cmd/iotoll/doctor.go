@@ -18,7 +18,6 @@ import (
 	"github.com/iotoll/iotoll/acl/mongostore"
 	"github.com/iotoll/iotoll/tangle"
 	"github.com/iotoll/iotoll/tangle/legacy"
-	"github.com/iotoll/iotoll/wemo"
 )
 
 // examineTimeout bounds each thing that doctor tries.
@@ -290,12 +289,11 @@ func (e *examination) broker(ctx context.Context) {
 	if b.URL == "" {
 		return
 	}
-	pw, err := b.password()
+	broker, err := b.broker()
 	if err != nil {
 		e.say(fail, "broker: %v", err)
 		return
 	}
-	broker := &wemo.Broker{URL: b.URL, Username: b.Username, Password: []byte(pw.reveal())}
 	if err := broker.Try(ctx); err != nil {
 		e.say(fail, "broker as %q: %v", b.Username, err)
 	} else {
@@ -305,13 +303,13 @@ func (e *examination) broker(ctx context.Context) {
 
 // plugs reads each plug once.
 func (e *examination) plugs(ctx context.Context) {
-	pw, err := e.cfg.Broker.password()
+	broker, err := e.cfg.Broker.broker()
 	if err != nil {
 		return // the broker's check told
 	}
 	for _, p := range e.cfg.Plugs {
 		readCtx, cancel := context.WithTimeout(ctx, examineTimeout)
-		r, err := p.source(&e.cfg.Broker, pw, silence()).Read(readCtx)
+		r, err := p.source(broker, silence()).Read(readCtx)
 		cancel()
 		if errors.Is(err, context.DeadlineExceeded) {
 			err = fmt.Errorf("no reading in %s", examineTimeout)

@@ -8,7 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/iotoll/iotoll/tangle"
-	"github.com/iotoll/iotoll/wemo"
+	"github.com/iotoll/iotoll/wemo/mqtt"
 )
 
 // offerJSON is an offer as a buyer's program reads it.
@@ -75,7 +75,7 @@ func (d *daemon) offersPublisher() (func(context.Context) error, error) {
 	if b.OffersTopic == "" {
 		return nil, nil
 	}
-	pw, err := b.password()
+	at, err := b.broker()
 	if err != nil {
 		return nil, err
 	}
@@ -83,7 +83,7 @@ func (d *daemon) offersPublisher() (func(context.Context) error, error) {
 	if err != nil {
 		return nil, err
 	}
-	broker := &wemo.Broker{URL: b.URL, Username: b.Username, Password: []byte(pw.reveal()), Log: d.log.WithField("topic", b.OffersTopic)}
+	broker := &mqtt.Publisher{Broker: at, Log: d.log.WithField("topic", b.OffersTopic)}
 	d.meters.offers = broker
 	return func(ctx context.Context) error {
 		return broker.Run(ctx, func(ctx context.Context) error {

@@ -7,20 +7,23 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/iotoll/iotoll/wemo"
+	"github.com/iotoll/iotoll/wemo/insight"
+	"github.com/iotoll/iotoll/wemo/mqtt"
+	"github.com/iotoll/iotoll/wemo/shelly"
 )
 
-// polled is a plug with its connection to the broker.
+// polled is a plug that is read and published.
 type polled struct {
 	poller *wemo.Poller
-	broker *wemo.Broker
+	broker *mqtt.Publisher
 }
 
-// pollers returns what reads and publishes each plug.
+// pollers returns what reads and publishes each plug of the configuration.
 func (d *daemon) pollers() ([]polled, error) {
 	if len(d.cfg.Plugs) == 0 {
 		return nil, nil
 	}
-	pw, err := d.cfg.Broker.password()
+	broker, err := d.cfg.Broker.broker()
 	if err != nil {
 		return nil, err
 	}
@@ -32,11 +35,9 @@ func (d *daemon) pollers() ([]polled, error) {
 				Live: p.Live, Average: p.Average, Status: p.Status,
 				Window: p.Window, Hold: p.Hold, Format: p.Format, Log: log,
 			},
-			broker: &wemo.Broker{
-				URL: d.cfg.Broker.URL, Username: d.cfg.Broker.Username, Password: []byte(pw.reveal()), Status: p.Status, Log: log,
-			},
+			broker: &mqtt.Publisher{Broker: broker, Status: p.Status, Log: log},
 		}
-		meter := &plugMeter{source: p.source(&d.cfg.Broker, pw, log), broker: one.broker, live: p.Live, status: p.Status}
+		meter := &plugMeter{source: p.source(broker, log), broker: one.broker, live: p.Live, status: p.Status}
 		d.meters.plugs = append(d.meters.plugs, meter)
 		one.poller.Source, one.poller.Publisher = meter, meter
 		if err := errors.Join(one.poller.Validate(), one.broker.Validate()); err != nil {
@@ -47,8 +48,17 @@ func (d *daemon) pollers() ([]polled, error) {
 	return all, nil
 }
 
-// password returns the password of the account that publishes; none if there
-// is no account.
+// broker returns how to connect to the broker.
+func (c *BrokerConfig) broker() (mqtt.Broker, error) {
+	pw, err := c.password()
+	if err != nil {
+		return mqtt.Broker{}, err
+	}
+	return mqtt.Broker{URL: c.URL, Username: c.Username, Password: []byte(pw.reveal())}, nil
+}
+
+// password returns the password of the publisher's account; empty if there is no
+// account.
 func (c *BrokerConfig) password() (secret, error) {
 	if c.PasswordFile == "" {
 		return secret{}, nil
@@ -60,16 +70,13 @@ func (c *BrokerConfig) password() (secret, error) {
 	return s, nil
 }
 
-// source returns where the readings of a plug come from.
-func (c *PlugConfig) source(b *BrokerConfig, pw secret, log logrus.FieldLogger) wemo.Source {
+// source returns the source of a plug's readings.
+func (c *PlugConfig) source(broker mqtt.Broker, log logrus.FieldLogger) wemo.Source {
 	switch {
 	case c.Topic != "":
-		return &wemo.Topic{
-			URL: b.URL, Username: b.Username, Password: []byte(pw.reveal()),
-			Topic: c.Topic, Pointer: c.Pointer, Scale: c.Scale,
-		}
+		return &mqtt.Source{Broker: broker, Topic: c.Topic, Pointer: c.Pointer, Scale: c.Scale}
 	case c.Shelly != "":
-		return &wemo.Shelly{Address: c.Shelly, Switch: c.Switch}
+		return &shelly.Switch{Address: c.Shelly, ID: c.Switch}
 	}
-	return &wemo.Plug{Address: c.Address, UDN: c.UDN, Events: c.Events, Log: log}
+	return &insight.Plug{Address: c.Address, UDN: c.UDN, Eventing: c.Events, Log: log}
 }

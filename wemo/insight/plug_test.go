@@ -1,4 +1,4 @@
-package wemo
+package insight
 
 import (
 	"context"
@@ -14,7 +14,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/iotoll/iotoll/wemo"
 	"github.com/iotoll/iotoll/wemo/simulator"
+
 	"github.com/sirupsen/logrus"
 	logtest "github.com/sirupsen/logrus/hooks/test"
 )
@@ -24,8 +26,8 @@ func quiet() logrus.FieldLogger {
 	return l
 }
 
-// readUntil reads until want reads succeeded in a row, and returns the errors
-// on the way.
+// readUntil reads until want reads have succeeded in a row, and returns the errors
+// before that.
 func readUntil(t *testing.T, p *Plug, want int) []error {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 25*time.Second)
@@ -46,7 +48,7 @@ func readUntil(t *testing.T, p *Plug, want int) []error {
 func TestPlugIsFoundAgainWhenItMoves(t *testing.T) {
 	t.Parallel()
 	s := simulate(t, simulator.Config{Search: "127.0.0.1:0"})
-	p := &Plug{Search: Search{Group: s.SearchAddr()}, Address: s.Addr().String(), Log: quiet()}
+	p := &Plug{Search: Search{Group: s.SearchAddr()}, Address: s.Addr().String(), Client: Client{timeout: 300 * time.Millisecond}, Log: quiet()}
 	readUntil(t, p, 2)
 	old := s.Addr()
 	if err := s.Restart(true); err != nil {
@@ -78,7 +80,7 @@ func TestPlugSurvivesFaults(t *testing.T) {
 		t.Run(fault, func(t *testing.T) {
 			t.Parallel()
 			s := simulate(t, simulator.Config{Load: func(time.Time) float64 { return 60_000 }})
-			p := &Plug{Address: s.Addr().String(), Log: quiet()}
+			p := &Plug{Address: s.Addr().String(), Client: Client{timeout: time.Second}, Log: quiet()}
 			readUntil(t, p, 1)
 			if err := s.Command(fault); err != nil {
 				t.Fatal(err)
@@ -102,7 +104,7 @@ func TestPlugSurvivesFaults(t *testing.T) {
 	}
 }
 
-// Another plug at the address of ours must not be taken for it.
+// Another plug at our plug's address is not read.
 func TestPlugIsNoOther(t *testing.T) {
 	t.Parallel()
 	ours := simulate(t, simulator.Config{Serial: "OURS"})
@@ -113,7 +115,7 @@ func TestPlugIsNoOther(t *testing.T) {
 	}
 }
 
-// network is a network in memory: what an address answers.
+// network is an in-memory network; answers says how each address answers.
 type network struct {
 	mu      sync.Mutex
 	answers map[string]func(net.Conn) // nil: silence; no entry: refused
@@ -124,6 +126,9 @@ type network struct {
 }
 
 func (n *network) dial(ctx context.Context, _, address string) (net.Conn, error) {
+	if n.open.Load() > 0 {
+		time.Sleep(time.Nanosecond) // http closes the connection of a finished request in the background
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.dials = append(n.dials, address)
@@ -155,7 +160,7 @@ func (n *network) dial(ctx context.Context, _, address string) (net.Conn, error)
 	return &counted{Conn: client, open: &n.open}, nil
 }
 
-// counted is a connection that counts as open until the client closes it.
+// counted counts as open until the client closes it.
 type counted struct {
 	net.Conn
 	open *atomic.Int32
@@ -192,18 +197,18 @@ func TestLocateProbesPorts(t *testing.T) {
 			"192.0.2.2:49153": func(c net.Conn) { readRequest(c); fmt.Fprint(c, plugAnswer("500 Internal Server Error", "")) },
 		}, gone: map[netip.Addr]bool{netip.MustParseAddr("192.0.2.3"): true}}
 		c := &Client{Dial: n.dial}
-		d, err := c.Locate(t.Context(), netip.MustParseAddrPort("192.0.2.1:49158"), "")
+		d, err := c.Locate(t.Context(), netip.MustParseAddrPort("192.0.2.1:49158"), "uuid:Insight-1_0-A")
 		want := "192.0.2.1:49158 192.0.2.1:49153 192.0.2.1:49152 192.0.2.1:49154 192.0.2.1:49151 192.0.2.1:49155"
 		if got := strings.Join(n.dials, " "); err != nil || d.Addr.Port() != 49155 || got != want {
 			t.Errorf("Locate: got %+v, %v, probed %s, want %s", d, err, got, want)
 		}
-		// An HTTP error is a plug that is not well: no other port is tried.
+		// After an HTTP error no other port is probed.
 		n.dials = nil
 		var status *StatusError
 		if _, err := c.Locate(t.Context(), netip.MustParseAddrPort("192.0.2.2:0"), ""); !errors.As(err, &status) || len(n.dials) != 1 {
 			t.Errorf("Locate with HTTP 500: got %v after %v, want a StatusError after one", err, n.dials)
 		}
-		// A host that is gone is not asked nine times.
+		// A host that does not answer is probed once.
 		n.dials = nil
 		start := time.Now()
 		if _, err := c.Locate(t.Context(), netip.MustParseAddrPort("192.0.2.3:0"), ""); !errors.Is(err, ErrUnreachable) || len(n.dials) != 1 || time.Since(start) != connectTimeout {
@@ -213,6 +218,14 @@ func TestLocateProbesPorts(t *testing.T) {
 		if _, err := c.Locate(t.Context(), netip.MustParseAddrPort("192.0.2.4:0"), ""); err == nil || len(n.dials) != 9 {
 			t.Errorf("Locate with nothing there: got %v after %v, want an error after nine", err, n.dials)
 		}
+		// A host that accepts on every port and never answers is given up in time.
+		for port := 49151; port <= 49159; port++ {
+			n.answers[fmt.Sprint("192.0.2.5:", port)] = nil
+		}
+		start = time.Now()
+		if _, err := c.Locate(t.Context(), netip.MustParseAddrPort("192.0.2.5:0"), ""); err == nil || time.Since(start) != hostTimeout {
+			t.Errorf("Locate on a host that hangs: got %v after %s, want an error after %s", err, time.Since(start), hostTimeout)
+		}
 		synctest.Wait()
 		if n.most != 1 {
 			t.Errorf("Locate: %d connections at once, want 1", n.most)
@@ -220,11 +233,58 @@ func TestLocateProbesPorts(t *testing.T) {
 	})
 }
 
-// nowhere is a search in a bubble, where there is no network.
+// Another plug on the same host is never read in place of the configured one, however
+// that fails.
+func TestPlugIsNoNeighbour(t *testing.T) {
+	description := func(doc string) func(net.Conn) {
+		return func(c net.Conn) { readRequest(c); fmt.Fprint(c, plugAnswer("200 OK", doc)) }
+	}
+	well := func() string { return "1|0|0|0|0|0|0|5000" }
+	for name, configured := range map[string]func(net.Conn){
+		"silent":             nil,
+		"resets":             func(net.Conn) {},
+		"truncated":          description("<root><device><deviceType>urn:Belkin:device:insight:1</deviceType><UDN>uuid:Insight-1_0-OU"),
+		"something else":     description("<html></html>"),
+		"500":                func(c net.Conn) { readRequest(c); fmt.Fprint(c, plugAnswer("500 Internal Server Error", "")) },
+		"no params":          insight("OURS", func() string { return "" }),
+		"nothing listens":    nil,
+		"well, then refuses": insight("OURS", well),
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			n := &network{answers: map[string]func(net.Conn){"192.0.2.1:49154": configured, "192.0.2.1:49153": insight("NEIGHBOUR", func() string { return "1|0|0|0|0|0|0|666000" })}}
+			if name == "nothing listens" {
+				delete(n.answers, "192.0.2.1:49154")
+			}
+			p := &Plug{Address: "192.0.2.1:49154", Client: Client{Dial: n.dial}, Search: nowhere, Log: quiet()}
+			for i := range 5 {
+				r, err := p.Read(t.Context())
+				if name == "well, then refuses" && i == 0 {
+					delete(n.answers, "192.0.2.1:49154")
+				} else if err == nil {
+					t.Errorf("%s: Read %d: got %+v, want an error", name, i, r)
+				}
+				if r.MilliWatts == 666_000 {
+					t.Fatalf("%s: read the neighbour", name)
+				}
+			}
+			// The configured plug is read when it is back, also on another port.
+			n.answers["192.0.2.1:49154"] = insight("OURS", well)
+			if name == "well, then refuses" {
+				delete(n.answers, "192.0.2.1:49154")
+				n.answers["192.0.2.1:49157"] = insight("OURS", well)
+			}
+			if r, err := p.Read(t.Context()); err != nil || r.MilliWatts != 5000 {
+				t.Errorf("%s: Read when the plug is back: got %+v, %v, want 5000 mW", name, r, err)
+			}
+		})
+	}
+}
+
+// nowhere is a search without a network, for synctest.
 var nowhere = Search{listener: func() ([]*net.UDPConn, error) { return nil, errors.New("no network") }}
 
-// A plug that answers 500 is asked ever more seldom, and looked for anew after
-// its second failure. Then all is as before.
+// A plug that answers 500 is asked ever less often, and located again after its second
+// failure.
 func TestPlugBacksOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const addr = "192.0.2.1:49153"
@@ -241,38 +301,39 @@ func TestPlugBacksOff(t *testing.T) {
 			if err != nil {
 				return
 			}
-			asked = append(asked, fmt.Sprintf("%s after %s", req.Method, time.Since(start)))
+			asked = append(asked, fmt.Sprintf("%s after %s", req.Method, time.Since(start).Round(time.Millisecond)))
 			fmt.Fprint(c, plugAnswer("500 Internal Server Error", ""))
 		}
 		for range 7 {
 			var status *StatusError
-			if r, err := p.Read(t.Context()); !errors.As(err, &status) || r != (Reading{}) {
+			if r, err := p.Read(t.Context()); !errors.As(err, &status) || r != (wemo.Reading{}) {
 				t.Errorf("Read: got %+v, %v, want HTTP status 500", r, err)
 			}
 		}
-		// GET asks who is there, POST what it measures.
+		// GET asks for the description, POST for the power.
 		const want = "POST after 0s, POST after 1s, GET after 3s, GET after 8s, GET after 23s, GET after 1m23s, GET after 2m23s"
 		if got := strings.Join(asked, ", "); got != want {
 			t.Errorf("requests: got %s, want %s", got, want)
 		}
-		// Canceled while it waits: at once, and it is not counted.
+		// Read returns at once when canceled, which does not count as a failure.
 		ctx, cancel := context.WithCancel(t.Context())
 		time.AfterFunc(100*time.Millisecond, cancel)
 		start = time.Now()
-		if _, err := p.Read(ctx); !errors.Is(err, context.Canceled) || time.Since(start) != 100*time.Millisecond || p.backoff.failures != 7 {
-			t.Errorf("canceled Read: got %v after %s, %d failures, want 7", err, time.Since(start), p.backoff.failures)
+		if _, err := p.Read(ctx); !errors.Is(err, context.Canceled) || time.Since(start) != 100*time.Millisecond || p.backoff.Failures != 7 {
+			t.Errorf("canceled Read: got %v after %s, %d failures, want 7", err, time.Since(start), p.backoff.Failures)
 		}
 		n.answers[addr] = well
 		for _, want := range []time.Duration{time.Minute, time.Minute} {
-			if r, err := p.Read(t.Context()); err != nil || r.MilliWatts != 5000 || time.Since(start) != want {
+			if r, err := p.Read(t.Context()); err != nil || r.MilliWatts != 5000 || time.Since(start).Round(time.Millisecond) != want {
 				t.Errorf("Read afterwards: got %+v, %v after %s, want 5000 mW after %s", r, err, time.Since(start), want)
 			}
 		}
 	})
 }
 
-// While its name cannot be looked up, a plug is looked for where it was.
+// While its name cannot be looked up, a plug is read at its last address.
 func TestPlugSurvivesNameService(t *testing.T) {
+	ResolveAddress(t.Context(), "localhost") // package net's state must not belong to the bubble
 	synctest.Test(t, func(t *testing.T) {
 		well := insight("A", func() string { return "1|0|0|0|0|0|0|5000" })
 		n := &network{answers: map[string]func(net.Conn){"192.0.2.1:49153": well}}
@@ -286,27 +347,6 @@ func TestPlugSurvivesNameService(t *testing.T) {
 		p.device = Device{}
 		if _, err := p.Read(t.Context()); err == nil || !strings.Contains(err.Error(), "look up plug address") {
 			t.Errorf("Read of a plug never seen: got %v, want what is wrong with its name", err)
-		}
-	})
-}
-
-func TestBackoff(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var b backoff
-		var waits []time.Duration
-		for range 7 {
-			start := time.Now()
-			b.wait(t.Context(), start, nil)
-			waits = append(waits, time.Since(start))
-			b.done(errors.New("no"), time.Now())
-		}
-		if got := fmt.Sprint(waits); got != "[0s 1s 2s 5s 15s 1m0s 1m0s]" {
-			t.Errorf("waits: got %s, want [0s 1s 2s 5s 15s 1m0s 1m0s]", got)
-		}
-		b.done(nil, time.Now())
-		start := time.Now()
-		if b.wait(t.Context(), start, nil); time.Since(start) != 0 {
-			t.Errorf("wait after a success: got %s, want 0s", time.Since(start))
 		}
 	})
 }
