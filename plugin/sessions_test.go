@@ -292,7 +292,26 @@ func TestBrokerEndedMemberStarvesNobody(t *testing.T) {
 				member.wantClosed("revoked member")
 				end = time.Now()
 			}
-			time.Sleep(time.Until(end.Add(5 * time.Millisecond)))
+			time.Sleep(time.Until(end))
+			// Two members take turns. Three messages in a row for one of them mean that
+			// the other has gone.
+			swallowed, inRow := 0, 0
+			for inRow < 3 && time.Since(end) < 5*time.Second {
+				for len(other.inbox) > 0 {
+					<-other.inbox
+				}
+				jane.publish(topic, "probe", 1, false)
+				if other.sync(); len(other.inbox) > 0 {
+					inRow++
+				} else {
+					swallowed, inRow = swallowed+1, 0
+				}
+			}
+			took := time.Since(end)
+			t.Logf("%d messages were lost before the other member was alone, %v after the end", swallowed, took)
+			if took > 2*time.Second {
+				t.Errorf("the ended member was removed %v after its end, want at most 2 s", took)
+			}
 			for len(other.inbox) > 0 {
 				<-other.inbox
 			}
