@@ -160,6 +160,9 @@ func (s *Settler) known(ctx context.Context, subject, offer string) error {
 // match finds out from its message and address whose a payment is; reason says
 // why that cannot be told.
 func (s *Settler) match(ctx context.Context, p Payment) (a Assignment, reason string, err error) {
+	if p.Unreadable != "" {
+		return Assignment{}, p.Unreadable, nil
+	}
 	m, err := ParseMessage(p.Message)
 	if err != nil {
 		return Assignment{}, err.Error(), nil

@@ -38,9 +38,9 @@ type Watcher struct {
 	// Recheck asks to look at the held payments again, because a user was
 	// created or an assignment made. Nil means once a minute only.
 	Recheck <-chan struct{}
-	// Wake asks to look at the ledger before the Interval is over, because it may
-	// have confirmed something. Nil means at every Interval only.
-	Wake <-chan struct{}
+	// Booked, if set, returns what the book has received at each deposit address,
+	// in base units. If the ledger is an Inspector, balances are compared with it.
+	Booked func(ctx context.Context) (map[string]int64, error)
 	// Observe, if set, is told what became of a payment, and again if that
 	// changes. took is the time from when it was seen confirmed until its grant
 	// was written; 0 if it got none, or had to wait for something else than us.
@@ -72,6 +72,8 @@ type Watcher struct {
 
 	mu     sync.Mutex
 	health Health
+
+	reconciler reconciler
 }
 
 // waiting is a payment on its way into the store.
@@ -96,6 +98,10 @@ type Health struct {
 	StoreFails  int64     // passes on which it failed since Run began
 	Waiting     int       // payments seen and not yet in the store, because it fails
 	Held        int       // payments that wait for the seller or for a user to be created
+	// Unbooked is what each address received beyond the book, in base units: payments
+	// that are hidden or were lost to pruning. Addresses without a difference are
+	// left out.
+	Unbooked map[string]int64
 }
 
 // Health returns a snapshot. It may be called at any time, also while Run runs.
@@ -119,10 +125,12 @@ func (w *Watcher) Run(ctx context.Context) error {
 	w.stored, w.read = nil, make(map[string]Mark)
 	w.complete = make(map[string]bool)
 	w.held = make(map[string]string)
+	w.reconciler = reconciler{at: time.Now().Add(reconcileFirst)}
+	defer w.reconciler.reading.Wait()
 	w.ledger = trouble{base: w.Interval}
 	w.store = trouble{base: w.Interval}
 	w.recheckAt = time.Now()
-	recheck, wake := w.Recheck, w.Wake
+	recheck := w.Recheck
 	tick := time.NewTimer(0)
 	defer tick.Stop()
 	for {
@@ -134,10 +142,6 @@ func (w *Watcher) Run(ctx context.Context) error {
 				recheck = nil
 			}
 			w.recheckAt = time.Now()
-		case _, ok := <-wake:
-			if !ok {
-				wake = nil
-			}
 		case <-tick.C:
 		}
 		w.poll(ctx)
@@ -161,6 +165,7 @@ func (w *Watcher) poll(ctx context.Context) {
 		more, err = w.settleOld(ctx)
 		tried = tried || more
 	}
+	w.reconcile(ctx)
 	if ctx.Err() != nil {
 		return
 	}
@@ -245,7 +250,7 @@ func (w *Watcher) settleFresh(ctx context.Context) (tried bool, err error) {
 		done, itsErr := w.settleOne(ctx, f)
 		if itsErr != nil {
 			err = itsErr
-			f.at = time.Now().Add(backOff(w.Interval, f.fails))
+			f.at = time.Now().Add(BackOff(w.Interval, maxBackOff, f.fails))
 			f.fails++
 			failures++
 		} else {
@@ -442,7 +447,7 @@ func (w *Watcher) readUnsettled(ctx context.Context) error {
 
 // recheckSoon looks at the unsettled payments again before the minute is over.
 func (w *Watcher) recheckSoon() {
-	if at := time.Now().Add(backOff(w.Interval, w.store.fails)); at.Before(w.recheckAt) {
+	if at := time.Now().Add(BackOff(w.Interval, maxBackOff, w.store.fails)); at.Before(w.recheckAt) {
 		w.recheckAt = at
 	}
 }
@@ -518,22 +523,11 @@ func (w *Watcher) report(t *trouble, err error, failed, recovered string) {
 	if t.err == nil {
 		t.since = now
 	}
-	in := backOff(t.base, t.fails)
+	in := BackOff(t.base, maxBackOff, t.fails)
 	t.err, t.until = err, now.Add(in)
 	t.fails++
 	if t.logged.IsZero() || now.Sub(t.logged) >= logEvery {
 		t.logged = now
 		w.Log.WithError(err).WithFields(logrus.Fields{"since": t.since.UTC().Format(time.RFC3339), "attempts": t.fails, "retry_in": in}).Warn(failed)
 	}
-}
-
-// backOff is how long to wait after a number of failures in a row.
-func backOff(base time.Duration, fails int) time.Duration {
-	for range fails {
-		base *= 2
-		if base >= maxBackOff {
-			return maxBackOff
-		}
-	}
-	return min(base, maxBackOff)
 }

@@ -62,9 +62,6 @@ type LedgerConfig struct {
 	// Agree is how many nodes have to say that a payment is confirmed; 1 if
 	// left out.
 	Agree int `yaml:"agree"`
-	// Events is the URL of a node's MQTT broker, such as tcp://127.0.0.1:1883,
-	// whose events have the ledger read before the next poll. May be left out.
-	Events string `yaml:"events"`
 	// FromStart also settles what is on an address when it is first read.
 	FromStart bool `yaml:"from_start"`
 }

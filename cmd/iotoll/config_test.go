@@ -116,8 +116,6 @@ func TestConfigFaults(t *testing.T) {
 		{"same status", "plugs:\n", "plugs:\n  - {live: sensor/l2, average: sensor/a2}\n", `plugs[1].status: "sensor/status": must be another topic than that of plugs[0].status`},
 		{"format", ", average:", ", format: kW, average:", `plugs[0].format: "kW": must be mW, W or json`},
 		{"agree", "  poll: 250ms", "  agree: 2", "ledger.agree: 2: must be a number from 1 to that of the nodes"},
-		{"events", "  poll: 250ms", "  events: http://127.0.0.1:1883", `ledger.events: "http://127.0.0.1:1883": must be a URL such as tcp://127.0.0.1:1883`},
-		{"events with a path", "  poll: 250ms", "  events: tcp://127.0.0.1:1883/mqtt", `ledger.events: "tcp://127.0.0.1:1883/mqtt": must be a URL such as tcp://127.0.0.1:1883`},
 		{"metrics", "store:", "metrics: {listen: 127.0.0.1}\nstore:", `metrics.listen: "127.0.0.1": must be an address with a port, such as 127.0.0.1:9464`},
 		{"offers topic", "username: iotoll,", "offers_topic: iotoll/+, username: iotoll,", `broker.offers_topic: topic "iotoll/+": contains + or #, which only a filter may`},
 		{"secret offers", "username: iotoll,", "offers_topic: iotoll/offers, username: iotoll,", `broker.offers_topic: "iotoll/offers": must be a topic that a public filter opens, for buyers to read`},

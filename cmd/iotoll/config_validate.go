@@ -113,9 +113,6 @@ func (c *LedgerConfig) validate(f *faults, needed bool) {
 	if c.Agree < 0 || c.Agree > max(1, len(c.Nodes)) {
 		f.add("ledger.agree", c.Agree, "a number from 1 to that of the nodes")
 	}
-	if c.Events != "" {
-		checkURL(f, "ledger.events", c.Events, "tcp://127.0.0.1:1883", "tcp", "mqtt", "mqtts")
-	}
 	if c.Poll < 50*time.Millisecond || c.Poll > time.Hour {
 		f.add("ledger.poll", c.Poll, "a duration from 50ms to 1h")
 	}

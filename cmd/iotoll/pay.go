@@ -38,6 +38,7 @@ payment. Do not pay twice at the same time from one seed.`,
 			w.Seed = seed.reveal()
 			if _, err := tangle.ParseMessage([]byte(message)); err != nil {
 				fmt.Fprintf(c.err, "warning: the seller will have to assign this payment by hand: %v\n", err)
+				w.Force = true
 			}
 			ctx := cmd.Context()
 			receipt, err := w.Pay(ctx, to, amount, message)

@@ -206,19 +206,7 @@ func (d *daemon) settle(ctx context.Context, w *tangle.Watcher) error {
 	g.Go(func() error { return d.trim(ctx) })
 	if w != nil {
 		w.Store, w.Recheck = d.store, recheck
-		if d.cfg.Ledger.Events != "" {
-			wake := make(chan struct{}, 1)
-			w.Wake = wake
-			events := &legacy.Events{URL: d.cfg.Ledger.Events, Addresses: w.Offers.Addresses(), Log: d.log}
-			g.Go(func() error {
-				return events.Run(ctx, func() {
-					select {
-					case wake <- struct{}{}:
-					default: // it is asked for anyway
-					}
-				})
-			})
-		}
+		w.Booked = func(ctx context.Context) (map[string]int64, error) { return received(ctx, d.store) }
 		g.Go(func() error { return w.Run(ctx) })
 	}
 	return g.Wait()

@@ -19,14 +19,14 @@ import (
 	"github.com/iotaledger/iota.go/consts"
 	"github.com/iotaledger/iota.go/trinary"
 	"github.com/iotoll/iotoll/tangle"
-	"github.com/iotoll/iotoll/tangle/devnet"
+	devlegacy "github.com/iotoll/iotoll/tangle/devnet/legacy"
 	"github.com/sirupsen/logrus"
 	logtest "github.com/sirupsen/logrus/hooks/test"
 )
 
 var janeSeed = strings.Repeat("JANE99999", 9)
 
-// bank owns what payments are made from: each address of its seed a million.
+// bankSeed owns the funds that payments are made from: a million at each address.
 const bankSeed = "BANK9FOR9TESTS9OF9THE9LEGACY9LEDGER999999999999999999999999999999999999999999999A"
 
 func addressOf(t testing.TB, seed trinary.Trytes, index uint64) trinary.Hash {
@@ -38,8 +38,7 @@ func addressOf(t testing.TB, seed trinary.Trytes, index uint64) trinary.Hash {
 	return a
 }
 
-// watched is a node's HTTP API that counts requests and can be made to answer
-// anything.
+// watched is a node's HTTP API that records requests and can be given faults.
 type watched struct {
 	*httptest.Server
 	next http.Handler
@@ -106,10 +105,10 @@ func (s *watched) asked() []string {
 	return commands
 }
 
-// world is a simulated tangle, what it is seen through, and who reads it.
+// world is a simulated tangle, a node, and a ledger that reads it.
 type world struct {
 	t      *testing.T
-	net    *devnet.Node
+	net    *devlegacy.Node
 	node   *watched
 	ledger *Ledger
 	log    *logtest.Hook
@@ -117,7 +116,7 @@ type world struct {
 	next   uint64 // of the bank's addresses
 }
 
-const bankAddresses = 12
+const bankAddresses = 25
 
 var bank = sync.OnceValue(func() map[trinary.Hash]uint64 {
 	genesis := make(map[trinary.Hash]uint64)
@@ -133,7 +132,7 @@ var bank = sync.OnceValue(func() map[trinary.Hash]uint64 {
 
 func newWorld(t *testing.T, deposits ...trinary.Hash) *world {
 	t.Helper()
-	net, err := devnet.New(devnet.Config{Genesis: bank()})
+	net, err := devlegacy.New(devlegacy.Config{Genesis: bank()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -164,7 +163,7 @@ func (w *world) quiet() logrus.FieldLogger {
 }
 
 // spend signs a transfer from the bank's next address.
-func (w *world) spend(s devnet.Spend) []trinary.Trytes {
+func (w *world) spend(s devlegacy.Spend) []trinary.Trytes {
 	w.t.Helper()
 	if s.Seed == "" {
 		if w.next == bankAddresses {
@@ -191,7 +190,7 @@ func (w *world) send(signed []trinary.Trytes) trinary.Hash {
 
 func (w *world) transfer(to trinary.Hash, value uint64, message string) bundle.Transfer {
 	w.t.Helper()
-	text, err := devnet.Message(message)
+	text, err := devlegacy.Message(message)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -201,7 +200,7 @@ func (w *world) transfer(to trinary.Hash, value uint64, message string) bundle.T
 // pay sends value to Jane and leaves the rest to a new address of the bank's.
 func (w *world) pay(value uint64, message string) trinary.Hash {
 	w.t.Helper()
-	return w.send(w.spend(devnet.Spend{
+	return w.send(w.spend(devlegacy.Spend{
 		To: bundle.Transfers{w.transfer(w.jane, value, message)}, Take: 1_000_000, Remainder: addressOf(w.t, bankSeed, 100+w.next),
 	}))
 }
@@ -213,7 +212,7 @@ func (w *world) milestone() {
 	}
 }
 
-// everything calls Confirmed once; complete tells that nothing is left.
+// everything calls Confirmed once. complete tells that no address is partial.
 func everything(ctx context.Context, l *Ledger) (payments []tangle.Payment, complete bool, err error) {
 	payments, partial, err := confirmed(l, ctx)
 	return payments, err == nil && len(partial) == 0, err
@@ -236,8 +235,8 @@ func (w *world) sweep() []tangle.Payment {
 	return w.confirmed()
 }
 
-// settledNow makes a look due that waits because an earlier one found nothing.
-func (w *world) settledNow() { w.ledger.lookAt = time.Time{} }
+// retryNow makes a scan due that waits because an earlier one found nothing.
+func (w *world) retryNow() { w.ledger.retryAt = time.Time{} }
 
 func (w *world) logged(text string) bool {
 	for _, e := range w.log.AllEntries() {
@@ -270,14 +269,14 @@ const fromJohn = `{"username": "john"}`
 func TestPayment(t *testing.T) {
 	w := newWorld(t)
 	if payments, complete, err := everything(t.Context(), w.ledger); err != nil || !complete || len(payments) != 0 {
-		t.Fatalf("first look: got %v, %t, %v", payments, complete, err)
+		t.Fatalf("first scan: got %v, %t, %v", payments, complete, err)
 	}
 	// Iota.go's own client pays.
 	a, err := api.ComposeAPI(api.HTTPClientSettings{URI: w.node.URL, Client: &http.Client{Timeout: 10 * time.Second}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	message, err := devnet.Message(fromJohn)
+	message, err := devlegacy.Message(fromJohn)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -328,7 +327,7 @@ func TestIdle(t *testing.T) {
 	w := newWorld(t)
 	w.pay(500, fromJohn)
 	w.milestone()
-	if err := w.net.Flood(w.jane, 300, devnet.Unconfirmable); err != nil {
+	if err := w.net.Flood(w.jane, 300, devlegacy.Unconfirmable); err != nil {
 		t.Fatal(err)
 	}
 	if got := w.confirmed(); len(got) != 1 {
@@ -349,7 +348,7 @@ func TestIdle(t *testing.T) {
 	}
 }
 
-// confirmed is what one look returns: the legacy tangle has no marks.
+// confirmed calls Confirmed without marks.
 func confirmed(l *Ledger, ctx context.Context) ([]tangle.Payment, []string, error) {
 	batch, err := l.Confirmed(ctx, nil)
 	return batch.Payments, batch.Partial, err
