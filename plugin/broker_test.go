@@ -206,20 +206,30 @@ func startBroker(t testing.TB, conf string) *broker {
 // connect connects over TCP and fails the test unless the broker accepts it.
 func (b *broker) connect(o connect) *client {
 	b.t.Helper()
-	c, code := b.tryConnect(o)
-	for range 50 { // 2.0 may defer a login
-		if code != -1 {
-			break
-		}
-		time.Sleep(100 * time.Millisecond)
-		c, code = b.tryConnect(o)
-	}
+	c, code := b.retryConnect(o)
 	if code != 0 {
 		b.t.Fatalf("connect as %q: got code %d, want 0", o.user, code)
 	}
 	return c
 }
 
+// retryConnect connects, again and again while the broker closes the connection
+// without a CONNACK, as Mosquitto 2.0 does when the plugin defers a login. It returns
+// the code of the CONNACK.
+func (b *broker) retryConnect(o connect) (*client, int) {
+	b.t.Helper()
+	c, code := b.tryConnect(o)
+	for range 100 {
+		if code != -1 {
+			break
+		}
+		time.Sleep(100 * time.Millisecond)
+		c, code = b.tryConnect(o)
+	}
+	return c, code
+}
+
+// tryConnect connects once. It returns the code of the CONNACK, -1 if there is none.
 func (b *broker) tryConnect(o connect) (*client, int) {
 	b.t.Helper()
 	conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", b.Port))

@@ -28,7 +28,7 @@ func TestBrokerStaticRights(t *testing.T) {
 	mounted := mosquitto.FreePort(t)
 	b := startBroker(t, conf(s.uri, fmt.Sprintf("listener %d 127.0.0.1\nmount_point mnt/", mounted)))
 	b.waitLog("following the store")
-	if _, code := b.tryConnect(connect{user: "off", pass: "secret", id: "off"}); code != 5 {
+	if _, code := b.retryConnect(connect{user: "off", pass: "secret", id: "off"}); code != 5 {
 		t.Errorf("connect as a disabled user: got %d, want 5", code)
 	}
 	root := b.connect(connect{user: "root", pass: "secret", id: "root", version: 5})
@@ -190,7 +190,7 @@ func TestBrokerPerListenerSettings(t *testing.T) {
 		fmt.Sprintf("listener %d 127.0.0.1\nallow_anonymous true\nplugin PLUGIN\nplugin_opt_store_uri %s\nplugin_opt_public other\n", other, second.uri)+
 		"") // launch replaces PLUGIN in all of it
 	john := b.connect(connect{user: "john", pass: "secret", id: "john"})
-	if _, code := b.tryConnect(connect{user: "jane", pass: "secret", id: "jane"}); code != 5 {
+	if _, code := b.retryConnect(connect{user: "jane", pass: "secret", id: "jane"}); code != 5 {
 		t.Errorf("jane at john's listener: got %d, want 5", code)
 	}
 	for topic, want := range map[string]int{"a": 0, "b": 0x80, "sensor/1m": 0, "other": 0x80} {
@@ -250,10 +250,10 @@ func TestBrokerLivesWithDynamicSecurity(t *testing.T) {
 		b := startBroker(t, "listener PORT 127.0.0.1\nallow_anonymous true\n"+plugins)
 		b.waitLog("following the store")
 		for user, want := range map[string]int{"john": 0, "carl": 0, "nobody": 5} {
-			if _, code := b.tryConnect(connect{user: user, pass: "secret", id: "try" + user}); code != want {
+			if _, code := b.retryConnect(connect{user: user, pass: "secret", id: "try" + user}); code != want {
 				t.Errorf("%s: connect as %s: got %d, want %d", order, user, code, want)
 			}
-			if _, code := b.tryConnect(connect{user: user, pass: "wrong", id: "wrong" + user}); code != 5 {
+			if _, code := b.retryConnect(connect{user: user, pass: "wrong", id: "wrong" + user}); code != 5 {
 				t.Errorf("%s: connect as %s with a wrong password: got %d, want 5", order, user, code)
 			}
 		}
