@@ -15,6 +15,9 @@ import (
 	"time"
 
 	"github.com/sirupsen/logrus"
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"github.com/iotoll/iotoll/acl"
 	"github.com/iotoll/iotoll/acl/embedded"
@@ -125,6 +128,20 @@ func (s *testStore) user(u acl.User) {
 	u.Password = hash()
 	if err := s.AddUser(context.Background(), u); err != nil {
 		s.t.Fatalf("add user %s: %v", u.Name, err)
+	}
+}
+
+// written adds a user as another program may have written it, whatever its name.
+func (s *testStore) written(name string, topics bson.A) {
+	s.t.Helper()
+	ctx := context.Background()
+	client, err := mongo.Connect(options.Client().ApplyURI(s.uri))
+	if err == nil {
+		defer client.Disconnect(ctx)
+		_, err = client.Database("mosquitto").Collection("users").InsertOne(ctx, bson.M{"username": name, "password": hash(), "topics": topics})
+	}
+	if err != nil {
+		s.t.Fatalf("write user %q: %v", name, err)
 	}
 }
 
