@@ -27,6 +27,9 @@ type Source interface {
 	// Load returns all users and grants, and the position in the log of changes
 	// from which Changes continues without a gap.
 	Load(ctx context.Context) ([]acl.User, []acl.Grant, mongostore.ResumeToken, error)
+	// ForSale returns what is for sale. Call it after Load: Changes continues from
+	// the position that Load returned.
+	ForSale(ctx context.Context) ([]acl.Offer, error)
 	// Changes returns the changes since a position, or the first of them. It is
 	// cheap if there are none. An error wrapping mongostore.ErrReload means that
 	// only a new Load can tell what changed.
@@ -91,7 +94,7 @@ func New(c Config, s Source, h Host, g *guard.Guard, log logrus.FieldLogger) (*G
 		news:     make(chan struct{}, 1),
 		first:    make(chan error, 1),
 	}
-	gate.snapshot.Store(acl.NewSnapshot(settings.public, settings.maxAge))
+	gate.snapshot.Store(acl.NewSnapshot(settings.public, settings.maxAge).RefuseUnpaid(settings.refuseUnpaid))
 	gate.settings.Store(&settings)
 	gate.health.Store(&health{err: errors.New("not reached yet"), since: gate.now()})
 	return gate, nil
