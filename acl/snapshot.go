@@ -82,6 +82,9 @@ type Change struct {
 	RemovedUser string   // the name of a removed user
 	Grant       *Grant   // a new or changed grant
 	Offers      *[]Offer // all that is for sale from now on
+	// Signup is what is announced to those who want to sign up from now on; nil
+	// bytes if sign-up is off. A snapshot does not hold it.
+	Signup *[]byte
 }
 
 // NewSnapshot returns a snapshot without users. It permits everyone to read the

@@ -190,6 +190,12 @@ func (s *Store) resolve(ctx context.Context, changes []acl.Change, c *change) ([
 			return changes, err
 		}
 		changes = append(changes, acl.Change{Offers: &offers})
+	case signupChanged:
+		announcement, err := s.SignupAnnouncement(ctx)
+		if err != nil {
+			return changes, err
+		}
+		changes = append(changes, acl.Change{Signup: &announcement})
 	default:
 		// An unknown entry must not stop the others.
 		s.Log.WithField("kind", c.Kind).Warn("change of unknown kind in the store")

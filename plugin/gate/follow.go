@@ -112,6 +112,7 @@ type image struct {
 	users  []acl.User
 	grants []acl.Grant
 	offers []acl.Offer
+	signup []byte
 	at     mongostore.ResumeToken // from which Changes continues
 	err    error
 }
@@ -161,6 +162,11 @@ func (f *follower) refresh(ctx context.Context) error {
 		return err
 	}
 	g.publish(g.snapshot.Load().With(asOf, changes...), len(changes) > 0)
+	for _, c := range changes {
+		if c.Signup != nil {
+			g.announceSignup(*c.Signup)
+		}
+	}
 	if at.Seq != f.at.Seq {
 		g.ask() // there may be more
 	}
@@ -208,10 +214,16 @@ func (f *follower) adopt(ctx context.Context, all image) error {
 			return err
 		}
 		s = s.With(all.asOf, changes...)
+		for _, c := range changes {
+			if c.Signup != nil {
+				all.signup = *c.Signup
+			}
+		}
 		more, at = next.Seq != at.Seq, next
 		f.at = at
 	}
 	f.gate.publish(s, true)
+	f.gate.announceSignup(all.signup)
 	f.loaded = true
 	return nil
 }
@@ -243,6 +255,10 @@ func (g *Gate) load(ctx context.Context) (all image) {
 	}
 	if all.offers, all.err = g.source.ForSale(ctx); all.err != nil {
 		all.err = fmt.Errorf("load offers: %w", all.err)
+		return all
+	}
+	if all.signup, all.err = g.source.SignupAnnouncement(ctx); all.err != nil {
+		all.err = fmt.Errorf("load announcement of sign-up: %w", all.err)
 	}
 	return all
 }

@@ -28,6 +28,7 @@ type fakeStore struct {
 	users   []acl.User
 	grants  []acl.Grant
 	offers  []acl.Offer
+	signup  []byte
 	log     []acl.Change
 	err     error // of every call
 	version error
@@ -70,6 +71,12 @@ func (f *fakeStore) ForSale(context.Context) ([]acl.Offer, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.offers, f.err
+}
+
+func (f *fakeStore) SignupAnnouncement(context.Context) ([]byte, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.signup, f.err
 }
 
 func (f *fakeStore) Changes(_ context.Context, since mongostore.ResumeToken) ([]acl.Change, mongostore.ResumeToken, error) {
