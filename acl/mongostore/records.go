@@ -26,9 +26,6 @@ type PaymentRecord struct {
 	Settled    time.Time       // when that was finished, or it was dismissed or refunded; zero if it was not
 }
 
-// Open reports whether the payment waits for the seller.
-func (r PaymentRecord) Open() bool { return r.Outcome == tangle.Unmatched }
-
 // PaymentRecord returns a payment; the error wraps [ErrNotFound] if it was never seen.
 func (s *Store) PaymentRecord(ctx context.Context, payment string) (PaymentRecord, error) {
 	p, err := get[paymentDocument](ctx, s.payments, payment)
