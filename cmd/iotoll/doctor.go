@@ -275,15 +275,7 @@ func (e *examination) ledger(ctx context.Context, store *mongostore.Store) error
 
 // received returns what was paid to each address, by the book.
 func received(ctx context.Context, store *mongostore.Store) (map[string]int64, error) {
-	book, err := store.PaymentRecords(ctx)
-	if err != nil {
-		return nil, err
-	}
-	sums := make(map[string]int64)
-	for _, b := range book {
-		sums[b.Address] += b.Amount
-	}
-	return sums, nil
+	return store.Received(ctx)
 }
 
 // broker logs in to the broker as serve does.
