@@ -24,10 +24,9 @@ require (
 	golang.org/x/sync v0.25.0
 	golang.org/x/sys v0.49.0
 	golang.org/x/term v0.47.0
+	golang.org/x/text v0.44.0
 	modernc.org/sqlite v1.62.0 // under FerretDB; modernc.org/libc must be the version that its go.mod requires
 )
-
-require golang.org/x/text v0.44.0
 
 require (
 	filippo.io/edwards25519 v1.2.0 // indirect

@@ -84,7 +84,7 @@ func (s *Store) LoadGrants(ctx context.Context) ([]acl.Grant, error) {
 			grant, _ := raw.Lookup("grant").StringValueOK()
 			at, _ := raw.Lookup("at").TimeOK() // if it is not readable, the grant was never in force
 			if end, ok := ends[grant]; !ok || at.Before(end) {
-				ends[grant] = at
+				ends[grant] = at.UTC()
 			}
 			return nil
 		}

@@ -59,7 +59,7 @@ func check(ctx context.Context, c console, cfg *Config, store *mongostore.Store,
 		return err
 	}
 	now := time.Now()
-	users, grants, _, err := store.Load(ctx)
+	users, grants, err := store.LoadUser(ctx, r.Subject)
 	if err != nil {
 		return err
 	}
