@@ -36,6 +36,7 @@ type initValues struct {
 	Plug    string // address of the plug; empty: discovered
 	Plugin  string // path of iotoll.so
 	Broker  string // URL that readings are published to
+	Dir     string // where the files are
 	Port    string // of the broker
 	URIFile string // holds the URI of a MongoDB server; empty: the embedded store
 
@@ -110,6 +111,7 @@ func initialize(c console, dir string, v initValues) error {
 		}
 	}
 	v.StoreURI = embedded.URI(filepath.Join(dir, "run", "store.sock"))
+	v.Dir = dir
 	v.Port = "1883"
 	if u, err := url.Parse(v.Broker); err == nil && u.Scheme == "mqtt" && u.Port() != "" {
 		v.Port = u.Port()
@@ -155,6 +157,9 @@ func initialize(c console, dir string, v initValues) error {
 		}
 	}
 	if err := os.Chmod(stage, 0o755); err != nil {
+		return err
+	}
+	if err := os.Mkdir(filepath.Join(stage, "mosquitto"), 0o700); err != nil { // the broker's memory of retained messages
 		return err
 	}
 	// Remove takes only an empty directory, and Rename none that exists.

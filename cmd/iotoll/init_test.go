@@ -46,7 +46,7 @@ func TestInit(t *testing.T) {
 	}
 	directives := func(conf []byte) (lines []string) {
 		for line := range strings.Lines(string(conf)) {
-			if line = strings.TrimSpace(line); line != "" && line[0] != '#' && !strings.HasPrefix(line, "plugin /") && !strings.HasPrefix(line, "plugin_opt_store_uri ") {
+			if line = strings.TrimSpace(line); line != "" && line[0] != '#' && !strings.HasPrefix(line, "plugin /") && !strings.HasPrefix(line, "plugin_opt_store_uri ") && !strings.HasPrefix(line, "persistence_location ") {
 				lines = append(lines, line)
 			}
 		}

@@ -201,7 +201,7 @@ func TestStory(t *testing.T) {
 	if out := s.must("", "payment", "assign", held.Payment[:10], "john"); !strings.HasPrefix(out, "john has live from ") {
 		t.Errorf("payment assign: got %q", out)
 	}
-	s.refuses(1, "assigned to somebody else", "", "payment", "assign", held.Payment, "jane")
+	s.refuses(1, "assigned to another user", "", "payment", "assign", held.Payment, "jane")
 	if p := s.await(502, "credited"); p.User != "john" || p.By != operator() || p.Message != "for my friend" {
 		t.Errorf("assigned payment: got %+v", p)
 	}
