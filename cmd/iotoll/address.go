@@ -10,6 +10,8 @@ import (
 	"github.com/iotaledger/iota.go/address"
 	"github.com/iotaledger/iota.go/consts"
 	"github.com/iotaledger/iota.go/guards"
+	"github.com/iotoll/iotoll/cmd/internal/hint"
+	"github.com/iotoll/iotoll/cmd/internal/secret"
 	"github.com/spf13/cobra"
 )
 
@@ -31,7 +33,7 @@ signature gives half of the key away.`,
 		RunE: func(*cobra.Command, []string) error {
 			if fresh {
 				if err := writeSeed(file); errors.Is(err, fs.ErrExist) {
-					return hint(err, "without --new the address is that of the seed in this file")
+					return hint.Add(err, "without --new the address is that of the seed in this file")
 				} else if err != nil {
 					return err
 				}
@@ -40,7 +42,7 @@ signature gives half of the key away.`,
 			if err != nil {
 				return err
 			}
-			a, err := address.GenerateAddress(seed.reveal(), index, consts.SecurityLevelMedium, true)
+			a, err := address.GenerateAddress(seed.Reveal(), index, consts.SecurityLevelMedium, true)
 			if err != nil {
 				return fmt.Errorf("derive address %d from %s: %w", index, file, err)
 			}
@@ -57,13 +59,13 @@ signature gives half of the key away.`,
 }
 
 // readSeed reads a seed of the legacy tangle.
-func readSeed(path string) (secret, error) {
-	s, err := readSecretFile(path)
+func readSeed(path string) (secret.Text, error) {
+	s, err := secret.ReadFile(path)
 	if err != nil {
-		return secret{}, fmt.Errorf("read seed: %w", err)
+		return secret.Text{}, fmt.Errorf("read seed: %w", err)
 	}
-	if !guards.IsTrytesOfExactLength(s.reveal(), 81) {
-		return secret{}, fmt.Errorf("read seed: %s: must hold 81 trytes (A-Z and 9)", path)
+	if !guards.IsTrytesOfExactLength(s.Reveal(), 81) {
+		return secret.Text{}, fmt.Errorf("read seed: %s: must hold 81 trytes (A-Z and 9)", path)
 	}
 	return s, nil
 }

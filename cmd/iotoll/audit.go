@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/iotoll/iotoll/acl/mongostore"
+	"github.com/iotoll/iotoll/cmd/internal/config"
 )
 
 // operator is who runs this command, for the book.
@@ -38,7 +39,7 @@ func newAudit(c console, load loader) *cobra.Command {
 		Use:   "audit",
 		Short: "List what was done by hand, by whom and why",
 		Args:  exactly(),
-		RunE: stored(c, load, func(ctx context.Context, _ *Config, store *mongostore.Store, _ []string) error {
+		RunE: stored(c, load, func(ctx context.Context, _ *config.Config, store *mongostore.Store, _ []string) error {
 			acts, err := store.Acts(ctx)
 			if err != nil {
 				return err

@@ -16,8 +16,10 @@ import (
 
 	"github.com/iotoll/iotoll/acl"
 	"github.com/iotoll/iotoll/acl/mongostore"
+	"github.com/iotoll/iotoll/cmd/internal/config"
+	"github.com/iotoll/iotoll/cmd/internal/daemon"
+	"github.com/iotoll/iotoll/cmd/internal/ledgers"
 	"github.com/iotoll/iotoll/tangle"
-	"github.com/iotoll/iotoll/tangle/legacy"
 	"github.com/iotoll/iotoll/wemo"
 )
 
@@ -42,7 +44,7 @@ Each line begins with ok, warn or FAIL. The exit code is 1 if anything failed.`,
 				return err
 			}
 			e := &examination{cfg: cfg, out: c.out}
-			e.say(ok, "configuration %s", cfg.path)
+			e.say(ok, "configuration %s", cfg.Path)
 			e.secret("store.uri_file", cfg.Store.URIFile)
 			e.secret("broker.password_file", cfg.Broker.PasswordFile)
 			if brokerConf != "" {
@@ -63,7 +65,7 @@ Each line begins with ok, warn or FAIL. The exit code is 1 if anything failed.`,
 
 // examination tries one thing after another and tells of each.
 type examination struct {
-	cfg    *Config
+	cfg    *config.Config
 	out    io.Writer
 	failed int
 }
@@ -157,7 +159,7 @@ func (e *examination) store(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 4*examineTimeout)
 	defer cancel()
-	err := withStore(ctx, e.cfg, silence(), func(ctx context.Context, store *mongostore.Store) error {
+	err := daemon.WithStore(ctx, e.cfg, silence(), func(ctx context.Context, store *mongostore.Store) error {
 		users, err := store.Users(ctx)
 		if err != nil {
 			return err
@@ -166,7 +168,7 @@ func (e *examination) store(ctx context.Context) {
 		if err != nil {
 			return err
 		}
-		e.say(ok, "store at %s: %d users, %d payments", e.cfg.Store.where(), len(users), len(book))
+		e.say(ok, "store at %s: %d users, %d payments", e.cfg.Store.Where(), len(users), len(book))
 		e.publisher(users)
 		held := 0
 		for _, b := range book {
@@ -180,14 +182,14 @@ func (e *examination) store(ctx context.Context) {
 		return e.ledger(ctx, store)
 	})
 	if err != nil {
-		e.say(fail, "store at %s: %v", e.cfg.Store.where(), err)
+		e.say(fail, "store at %s: %v", e.cfg.Store.Where(), err)
 	}
 }
 
 // publisher looks whether the broker will let serve publish: MQTT 3.1.1 has no
 // way to say that it does not.
 func (e *examination) publisher(users []acl.User) {
-	name, topics := e.cfg.Broker.Username, e.cfg.published()
+	name, topics := e.cfg.Broker.Username, e.cfg.Published()
 	if name == "" || len(topics) == 0 {
 		return
 	}
@@ -213,11 +215,11 @@ func (e *examination) ledger(ctx context.Context, store *mongostore.Store) error
 		e.say(warn, "nothing is for sale: the configuration has no offers")
 		return nil
 	}
-	offers, err := e.cfg.offers()
+	offers, err := e.cfg.ForSale()
 	if err != nil {
 		return err
 	}
-	ledger, err := legacy.New(legacy.Config{Nodes: e.cfg.Ledger.Nodes, Addresses: offers.Addresses(), Log: silence()})
+	ledger, err := ledgers.Open(e.cfg.Ledger.Nodes, offers.Addresses(), 1, silence())
 	if err != nil {
 		return err
 	}
@@ -244,8 +246,10 @@ func (e *examination) ledger(ctx context.Context, store *mongostore.Store) error
 	}
 	if slices.ContainsFunc(balances, func(b tangle.Balance) bool { return b.Amount > booked[b.Address] }) {
 		// What was confirmed a moment ago is on its way into the book.
-		if err := wait(ctx, e.cfg.Ledger.Poll+2*time.Second); err != nil {
-			return err
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(e.cfg.Ledger.Poll + 2*time.Second):
 		}
 		if booked, err = received(ctx, store); err != nil {
 			return err
@@ -290,12 +294,12 @@ func (e *examination) broker(ctx context.Context) {
 	if b.URL == "" {
 		return
 	}
-	pw, err := b.password()
+	pw, err := b.ReadPassword()
 	if err != nil {
 		e.say(fail, "broker: %v", err)
 		return
 	}
-	broker := &wemo.Broker{URL: b.URL, Username: b.Username, Password: []byte(pw.reveal())}
+	broker := &wemo.Broker{URL: b.URL, Username: b.Username, Password: []byte(pw.Reveal())}
 	if err := broker.Try(ctx); err != nil {
 		e.say(fail, "broker as %q: %v", b.Username, err)
 	} else {
@@ -305,13 +309,13 @@ func (e *examination) broker(ctx context.Context) {
 
 // plugs reads each plug once.
 func (e *examination) plugs(ctx context.Context) {
-	pw, err := e.cfg.Broker.password()
+	pw, err := e.cfg.Broker.ReadPassword()
 	if err != nil {
 		return // the broker's check told
 	}
 	for _, p := range e.cfg.Plugs {
 		readCtx, cancel := context.WithTimeout(ctx, examineTimeout)
-		r, err := p.source(&e.cfg.Broker, pw, silence()).Read(readCtx)
+		r, err := p.Source(&e.cfg.Broker, pw, silence()).Read(readCtx)
 		cancel()
 		if errors.Is(err, context.DeadlineExceeded) {
 			err = fmt.Errorf("no reading in %s", examineTimeout)

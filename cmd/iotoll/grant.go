@@ -11,6 +11,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/iotoll/iotoll/acl/mongostore"
+	"github.com/iotoll/iotoll/cmd/internal/config"
+	"github.com/iotoll/iotoll/cmd/internal/hint"
 	"github.com/iotoll/iotoll/tangle"
 )
 
@@ -32,7 +34,7 @@ func newGrantList(c console, load loader) *cobra.Command {
 entry is what a payment or a manual act did; those that only brought credit open
 nothing.`,
 		Args: exactly(),
-		RunE: stored(c, load, func(ctx context.Context, _ *Config, store *mongostore.Store, _ []string) error {
+		RunE: stored(c, load, func(ctx context.Context, _ *config.Config, store *mongostore.Store, _ []string) error {
 			read := store.Entries
 			if live {
 				read = store.ActiveEntries
@@ -169,8 +171,8 @@ func instant(t time.Time) *time.Time {
 }
 
 // settler returns what makes entries in accounts by hand.
-func settler(cfg *Config, store *mongostore.Store) (*tangle.Settler, error) {
-	offers, err := cfg.offers()
+func settler(cfg *config.Config, store *mongostore.Store) (*tangle.Settler, error) {
+	offers, err := cfg.ForSale()
 	if err != nil {
 		return nil, err
 	}
@@ -193,7 +195,7 @@ func newGrantAdd(c console, load loader) *cobra.Command {
 			if err := checkReason(reason); err != nil {
 				return err
 			}
-			return stored(c, load, func(ctx context.Context, cfg *Config, store *mongostore.Store, args []string) error {
+			return stored(c, load, func(ctx context.Context, cfg *config.Config, store *mongostore.Store, args []string) error {
 				s, err := settler(cfg, store)
 				if err != nil {
 					return err
@@ -201,13 +203,13 @@ func newGrantAdd(c console, load loader) *cobra.Command {
 				g, err := s.Grant(ctx, args[0], args[1], d, reason, tangle.NewCause())
 				switch {
 				case errors.Is(err, tangle.ErrNoUser):
-					return hint(err, `"iotoll user add %s" makes one`, args[0])
+					return hint.Add(err, `"iotoll user add %s" makes one`, args[0])
 				case errors.Is(err, tangle.ErrNoOffer):
-					return hint(err, `"iotoll offer list" shows the offers`)
+					return hint.Add(err, `"iotoll offer list" shows the offers`)
 				case errors.Is(err, tangle.ErrTooMuch):
 					return err
 				case err != nil: // again is another act, with a cause of its own
-					return hint(err, `the time may be given all the same: "iotoll grant list --user %s" tells, before you give it again`, args[0])
+					return hint.Add(err, `the time may be given all the same: "iotoll grant list --user %s" tells, before you give it again`, args[0])
 				}
 				return done(ctx, c, store, mongostore.Act{Act: "grant add " + args[2], Object: g.Subject + " " + g.Offer, Reason: reason}, "%s has %s from %s until %s\n", g.Subject, g.Offer, clock(g.NotBefore), clock(g.NotAfter))
 			})(cmd, args)
@@ -238,7 +240,7 @@ receive nothing more. Credit stays, and so does all in the book.`,
 			if err := checkReason(reason); err != nil {
 				return err
 			}
-			return stored(c, load, func(ctx context.Context, _ *Config, store *mongostore.Store, args []string) error {
+			return stored(c, load, func(ctx context.Context, _ *config.Config, store *mongostore.Store, args []string) error {
 				// An offer that is sold no more can be revoked too.
 				s := &tangle.Settler{Store: store}
 				g, err := s.Revoke(ctx, args[0], args[1], reason, tangle.NewCause())

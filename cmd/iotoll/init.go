@@ -16,6 +16,8 @@ import (
 
 	"github.com/iotoll/iotoll/acl/mongostore"
 	"github.com/iotoll/iotoll/acl/password"
+	"github.com/iotoll/iotoll/cmd/internal/config"
+	"github.com/iotoll/iotoll/cmd/internal/secret"
 )
 
 var (
@@ -98,9 +100,9 @@ func initialize(c console, dir string, v initValues) error {
 		if v.URIFile, err = filepath.Abs(v.URIFile); err != nil {
 			return err
 		}
-		uri, err := readSecretFile(v.URIFile)
+		uri, err := secret.ReadFile(v.URIFile)
 		if err == nil {
-			err = mongostore.CheckURI(uri.reveal())
+			err = mongostore.CheckURI(uri.Reveal())
 		}
 		if err != nil {
 			return fmt.Errorf("--store-uri-file: %w", err)
@@ -110,15 +112,15 @@ func initialize(c console, dir string, v initValues) error {
 	if u, err := url.Parse(v.Broker); err == nil && u.Scheme == "mqtt" && u.Port() != "" {
 		v.Port = u.Port()
 	}
-	var config, broker strings.Builder
-	if err := initConfig.Execute(&config, v); err != nil {
+	var settings, broker strings.Builder
+	if err := initConfig.Execute(&settings, v); err != nil {
 		return err
 	}
 	if err := initBroker.Execute(&broker, v); err != nil {
 		return err
 	}
 	// The flags came unchecked: what would be refused later is refused now.
-	parsed, err := parseConfig([]byte(config.String()))
+	parsed, err := config.Parse([]byte(settings.String()))
 	if err == nil {
 		err = parsed.Validate()
 	}
@@ -139,7 +141,7 @@ func initialize(c console, dir string, v initValues) error {
 		name, text string
 		mode       fs.FileMode
 	}{
-		{"iotoll.yaml", config.String(), 0o644},
+		{"iotoll.yaml", settings.String(), 0o644},
 		{"mosquitto.conf", broker.String(), 0o644},
 		{"broker-password", password.Generate() + "\n", 0o600},
 	} {

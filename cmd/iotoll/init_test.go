@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/iotoll/iotoll/acl/password"
+	"github.com/iotoll/iotoll/cmd/internal/config"
+	"github.com/iotoll/iotoll/cmd/internal/secret"
 )
 
 func TestInit(t *testing.T) {
@@ -17,7 +19,7 @@ func TestInit(t *testing.T) {
 	if !strings.Contains(out, "next: iotoll serve --config "+dir+"/iotoll.yaml") {
 		t.Errorf("init: got %q, want it to say what comes next", out)
 	}
-	c, err := LoadConfig(filepath.Join(dir, "iotoll.yaml"))
+	c, err := config.Load(filepath.Join(dir, "iotoll.yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,14 +65,14 @@ func TestInit(t *testing.T) {
 	if info.Mode().Perm() != 0o600 {
 		t.Errorf("%s: got mode %v, want 0600", path, info.Mode())
 	}
-	first, err := readSecretFile(path)
-	if err != nil || len(first.reveal()) < 20 {
-		t.Errorf("password: got %d characters, %v, want at least 20", len(first.reveal()), err)
+	first, err := secret.ReadFile(path)
+	if err != nil || len(first.Reveal()) < 20 {
+		t.Errorf("password: got %d characters, %v, want at least 20", len(first.Reveal()), err)
 	}
-	if h, err := password.Hash(first.reveal()); err != nil || !password.Cheap(h) {
+	if h, err := password.Hash(first.Reveal()); err != nil || !password.Cheap(h) {
 		t.Errorf("password: got one with a slow hash (%v), want one that iotoll recognises as random", err)
 	}
-	if strings.Contains(out, first.reveal()) {
+	if strings.Contains(out, first.Reveal()) {
 		t.Error("init printed the password")
 	}
 
@@ -80,11 +82,11 @@ func TestInit(t *testing.T) {
 	}
 	empty := t.TempDir()
 	mustRun(t, "init", empty)
-	second, err := readSecretFile(filepath.Join(empty, "broker-password"))
+	second, err := secret.ReadFile(filepath.Join(empty, "broker-password"))
 	if err != nil || second == first {
 		t.Errorf("two calls wrote the same password, or none: %v", err)
 	}
-	if _, err := LoadConfig(filepath.Join(empty, "iotoll.yaml")); err != nil {
+	if _, err := config.Load(filepath.Join(empty, "iotoll.yaml")); err != nil {
 		t.Errorf("without an address: %v", err)
 	}
 }
@@ -128,7 +130,7 @@ func TestInitExamples(t *testing.T) {
 	if err := os.WriteFile(path, []byte(uncommented), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c, err := LoadConfig(path)
+	c, err := config.Load(path)
 	if err != nil {
 		t.Fatal(err)
 	}

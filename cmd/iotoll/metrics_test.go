@@ -22,6 +22,7 @@ import (
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 
+	"github.com/iotoll/iotoll/cmd/internal/daemon"
 	"github.com/iotoll/iotoll/tangle"
 )
 
@@ -113,7 +114,7 @@ func value(families map[string]*dto.MetricFamily, name, label string) float64 {
 }
 
 // ready returns the answer of /readyz.
-func ready(t *testing.T, url string) (code int, r readiness) {
+func ready(t *testing.T, url string) (code int, r daemon.Readiness) {
 	t.Helper()
 	code, body := get(t, url+"/readyz")
 	if err := json.Unmarshal(body, &r); err != nil {
@@ -235,7 +236,7 @@ plugs:
 				closed := false
 				switch l.GetName() {
 				case "outcome":
-					closed = slices.Contains(outcomes, tangle.Outcome(l.GetValue()))
+					closed = slices.Contains(daemon.Outcomes, tangle.Outcome(l.GetValue()))
 				case "node", "plug":
 					closed = place == nil
 				}
@@ -292,7 +293,7 @@ func TestReadiness(t *testing.T) {
 		s.edit("poll: 50ms", "poll: 50ms, agree: "+strconv.Itoa(test.agree))
 		background(t, "", "--config", s.config, "serve")
 		url := "http://" + listen
-		var r readiness
+		var r daemon.Readiness
 		eventually(t, "the readiness to be "+strconv.Itoa(test.code), func() bool {
 			var code int
 			code, r = ready(t, url)

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/iotoll/iotoll/cmd/internal/daemon"
 )
 
 // TestOffersTopic: a buyer's program reads from the broker what there is to buy.
@@ -28,7 +30,7 @@ func TestOffersTopic(t *testing.T) {
 		document, err = exec.Command("mosquitto_sub", "-h", "127.0.0.1", "-p", port, "-t", "iotoll/offers", "--retained-only", "-C", "1", "-W", "5").Output()
 		return err == nil
 	})
-	var offers []offerJSON
+	var offers []daemon.Listing
 	if err := json.Unmarshal(document, &offers); err != nil || len(offers) != 1 {
 		t.Fatalf("iotoll/offers: got %s, %v", document, err)
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/iotoll/iotoll/cmd/internal/hint"
 	"github.com/iotoll/iotoll/tangle"
 	"github.com/iotoll/iotoll/tangle/wallet"
 )
@@ -35,7 +36,7 @@ payment. Do not pay twice at the same time from one seed.`,
 			if err != nil {
 				return err
 			}
-			w.Seed = seed.reveal()
+			w.Seed = seed.Reveal()
 			if _, err := tangle.ParseMessage([]byte(message)); err != nil {
 				fmt.Fprintf(c.err, "warning: the seller will have to assign this payment by hand: %v\n", err)
 			}
@@ -43,15 +44,15 @@ payment. Do not pay twice at the same time from one seed.`,
 			receipt, err := w.Pay(ctx, to, amount, message)
 			switch {
 			case errors.Is(err, wallet.ErrInsufficient):
-				return hint(err, "what is on its way to the seed counts once it is confirmed")
+				return hint.Add(err, "what is on its way to the seed counts once it is confirmed")
 			case err != nil && receipt.Tail != "":
 				fmt.Fprintf(c.out, "may have sent %d iotas\ntransaction %s\nbundle %s\n", amount, receipt.Tail, receipt.Bundle)
 				if strings.Contains(err.Error(), "Invalid trytes") { // what IRI says of too little work
-					return hint(err, "the network may want more work: try a higher --mwm, such as 14, once you have made sure that nobody knows that transaction")
+					return hint.Add(err, "the network may want more work: try a higher --mwm, such as 14, once you have made sure that nobody knows that transaction")
 				}
-				return hint(err, "wait a few minutes and look whether the seller or the node knows that transaction before you pay again")
+				return hint.Add(err, "wait a few minutes and look whether the seller or the node knows that transaction before you pay again")
 			case err != nil && strings.Contains(err.Error(), "MinWeightMagnitude"):
-				return hint(err, "leave out --mwm: the node knows what its network wants")
+				return hint.Add(err, "leave out --mwm: the node knows what its network wants")
 			case err != nil:
 				return err
 			}

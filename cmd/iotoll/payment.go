@@ -17,6 +17,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/iotoll/iotoll/acl/mongostore"
+	"github.com/iotoll/iotoll/cmd/internal/config"
+	"github.com/iotoll/iotoll/cmd/internal/hint"
 	"github.com/iotoll/iotoll/tangle"
 )
 
@@ -65,7 +67,7 @@ as this program prints it, or how long ago.`,
 			if err != nil {
 				return err
 			}
-			return stored(c, load, func(ctx context.Context, _ *Config, store *mongostore.Store, _ []string) error {
+			return stored(c, load, func(ctx context.Context, _ *config.Config, store *mongostore.Store, _ []string) error {
 				bookings, err := store.PaymentRecords(ctx)
 				if err != nil {
 					return err
@@ -261,11 +263,11 @@ func booking(ctx context.Context, store *mongostore.Store, id string) (mongostor
 	all = slices.DeleteFunc(all, func(b mongostore.PaymentRecord) bool { return !strings.HasPrefix(b.ID, id) })
 	switch len(all) {
 	case 0:
-		return b, hint(err, `"iotoll payment list" shows the payments`)
+		return b, hint.Add(err, `"iotoll payment list" shows the payments`)
 	case 1:
 		return all[0], nil
 	}
-	return b, hint(fmt.Errorf("payment %q: %d payments begin like that", id, len(all)), `"iotoll payment list --json" shows all of their names`)
+	return b, hint.Add(fmt.Errorf("payment %q: %d payments begin like that", id, len(all)), `"iotoll payment list --json" shows all of their names`)
 }
 
 func newPaymentShow(c console, load loader) *cobra.Command {
@@ -273,7 +275,7 @@ func newPaymentShow(c console, load loader) *cobra.Command {
 		Use:   "show PAYMENT",
 		Short: "Print all that is known of a payment",
 		Args:  exactly("PAYMENT"),
-		RunE: stored(c, load, func(ctx context.Context, _ *Config, store *mongostore.Store, args []string) error {
+		RunE: stored(c, load, func(ctx context.Context, _ *config.Config, store *mongostore.Store, args []string) error {
 			b, err := booking(ctx, store, args[0])
 			if err != nil {
 				return err
@@ -327,7 +329,7 @@ is assigned stays so.`,
 			}
 			return exactly("PAYMENT", "USER")(cmd, args)
 		},
-		RunE: stored(c, load, func(ctx context.Context, cfg *Config, store *mongostore.Store, args []string) error {
+		RunE: stored(c, load, func(ctx context.Context, cfg *config.Config, store *mongostore.Store, args []string) error {
 			b, err := booking(ctx, store, args[0])
 			if err != nil {
 				return err
@@ -345,7 +347,7 @@ is assigned stays so.`,
 			r, err := s.Assign(ctx, b.Payment, args[1], offer, operator())
 			switch {
 			case errors.Is(err, tangle.ErrNoUser):
-				return hint(err, `"iotoll user add %s" makes one`, args[1])
+				return hint.Add(err, `"iotoll user add %s" makes one`, args[1])
 			case err != nil:
 				return err
 			case r.Outcome == tangle.Unmatched:

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/iotoll/iotoll/cmd/internal/hint"
 	"github.com/iotoll/iotoll/wemo"
 )
 
@@ -31,7 +32,7 @@ func newPlugDiscover(c console) *cobra.Command {
 				return err
 			}
 			if len(devices) == 0 {
-				return hint(wemo.ErrNotFound, `some plugs answer no search: "iotoll plug read ADDRESS" asks one directly`)
+				return hint.Add(wemo.ErrNotFound, `some plugs answer no search: "iotoll plug read ADDRESS" asks one directly`)
 			}
 			return printDevices(c.out, devices)
 		},
@@ -66,7 +67,7 @@ port: without one, or if the plug has moved, the usual ports are tried.`,
 			}
 			d, err := client.Locate(ctx, addr, "")
 			if errors.Is(err, wemo.ErrUnreachable) {
-				return hint(err, `"iotoll plug discover" looks for plugs`)
+				return hint.Add(err, `"iotoll plug discover" looks for plugs`)
 			} else if err != nil {
 				return err
 			}
@@ -143,6 +144,8 @@ each reading: the time and milliwatts.`,
 // watch shows readings of a source, and why there is none, until ctx ends. The
 // source itself waits when it fails.
 func watch(ctx context.Context, source wemo.Source, interval time.Duration, show func(wemo.Reading, error) error) error {
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
 	for {
 		r, err := source.Read(ctx)
 		if ctx.Err() != nil {
@@ -151,8 +154,10 @@ func watch(ctx context.Context, source wemo.Source, interval time.Duration, show
 		if err := show(r, err); err != nil {
 			return err
 		}
-		if wait(ctx, interval) != nil {
+		select {
+		case <-ctx.Done():
 			return nil
+		case <-tick.C:
 		}
 	}
 }

@@ -2,18 +2,18 @@ package main
 
 import (
 	"bufio"
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"net"
-	"net/http"
 	"os"
 	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/iotoll/iotoll/cmd/internal/config"
+	"github.com/iotoll/iotoll/cmd/internal/daemon"
 	"github.com/iotoll/iotoll/tangle/devnet"
 	"github.com/iotoll/iotoll/wemo/simulator"
 )
@@ -83,7 +83,7 @@ The package documentation of tangle/devnet lists all of them.`,
   iotoll pay --node http://127.0.0.1:14265 --seed-file john.seed ...`,
 		Args: exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if host, _, err := net.SplitHostPort(control); control != "" && (err != nil || !loopback(host)) {
+			if host, _, err := net.SplitHostPort(control); control != "" && (err != nil || !config.Loopback(host)) {
 				return &usageError{err: fmt.Errorf("--control %q: must be a loopback address with a port, such as 127.0.0.1:14266", control)}
 			}
 			if cfg.Milestone <= 0 {
@@ -98,7 +98,7 @@ The package documentation of tangle/devnet lists all of them.`,
 			if err != nil {
 				return err
 			}
-			if cfg.Genesis, err = devnet.SeedGenesis(seed.reveal(), supply); err != nil {
+			if cfg.Genesis, err = devnet.SeedGenesis(seed.Reveal(), supply); err != nil {
 				return fmt.Errorf("give %d iotas to the seed in %s: %w", supply, seedFile, err)
 			}
 			cfg.Log = newLog(c.err)
@@ -119,11 +119,11 @@ The package documentation of tangle/devnet lists all of them.`,
 					return err
 				}
 				fmt.Fprintf(c.out, "control http://%s\n", commands.Addr())
-				g.Go(func() error { return serveHTTP(ctx, commands, node.Control()) })
+				g.Go(func() error { return daemon.ServeHTTP(ctx, commands, node.Control()) })
 			}
 			fmt.Fprintln(c.out, "ready")
 			g.Go(func() error { return node.Run(ctx) })
-			g.Go(func() error { return serveHTTP(ctx, l, node) })
+			g.Go(func() error { return daemon.ServeHTTP(ctx, l, node) })
 			return g.Wait()
 		},
 	}
@@ -136,24 +136,4 @@ The package documentation of tangle/devnet lists all of them.`,
 	f.Uint64Var(&supply, "iotas", 1_000_000_000, "how many iotas the seed owns")
 	cmd.MarkFlagRequired("seed-file")
 	return cmd
-}
-
-// serveHTTP answers on l until ctx ends, and then gives requests that are
-// under way a second to finish.
-func serveHTTP(ctx context.Context, l net.Listener, h http.Handler) error {
-	server := &http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: time.Minute}
-	g := new(errgroup.Group)
-	g.Go(func() error {
-		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-			return err
-		}
-		return nil
-	})
-	<-ctx.Done()
-	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-	defer cancel()
-	if err := server.Shutdown(stop); err != nil {
-		server.Close()
-	}
-	return g.Wait()
 }

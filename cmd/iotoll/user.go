@@ -14,6 +14,10 @@ import (
 	"github.com/iotoll/iotoll/acl"
 	"github.com/iotoll/iotoll/acl/mongostore"
 	"github.com/iotoll/iotoll/acl/password"
+	"github.com/iotoll/iotoll/cmd/internal/config"
+	"github.com/iotoll/iotoll/cmd/internal/daemon"
+	"github.com/iotoll/iotoll/cmd/internal/hint"
+	"github.com/iotoll/iotoll/cmd/internal/secret"
 )
 
 func newUser(c console, load loader) *cobra.Command {
@@ -29,13 +33,13 @@ func newUser(c console, load loader) *cobra.Command {
 
 // stored is the body of a command that needs the store: it reads the
 // configuration, opens the store and logs to stderr.
-func stored(c console, load loader, do func(context.Context, *Config, *mongostore.Store, []string) error) func(*cobra.Command, []string) error {
+func stored(c console, load loader, do func(context.Context, *config.Config, *mongostore.Store, []string) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
 		cfg, err := load()
 		if err != nil {
 			return err
 		}
-		return withStore(cmd.Context(), cfg, newLog(c.err), func(ctx context.Context, store *mongostore.Store) error {
+		return daemon.WithStore(cmd.Context(), cfg, newLog(c.err), func(ctx context.Context, store *mongostore.Store) error {
 			return do(ctx, cfg, store, args)
 		})
 	}
@@ -59,20 +63,20 @@ func passwordFlags(c console, cmd *cobra.Command) func(context.Context) (newPass
 	generate := cmd.Flags().Bool("generate", false, "make a random password and print it")
 	cmd.MarkFlagsMutuallyExclusive("password-file", "generate")
 	return func(ctx context.Context) (p newPassword, err error) {
-		var pw secret
+		var pw secret.Text
 		switch {
 		case *generate:
-			pw = secret{password.Generate()}
-			p.shown = "password: " + pw.reveal() + "\n"
+			pw = secret.New(password.Generate())
+			p.shown = "password: " + pw.Reveal() + "\n"
 		case *file != "":
-			pw, err = readSecretFile(*file)
+			pw, err = secret.ReadFile(*file)
 		default:
 			pw, err = c.askSecret(ctx, "password")
 		}
 		if err != nil {
 			return newPassword{}, err
 		}
-		p.hash, err = password.Hash(pw.reveal())
+		p.hash, err = password.Hash(pw.Reveal())
 		return p, err
 	}
 }
@@ -106,9 +110,9 @@ give them.
 				return err
 			}
 			u.Password = pw.hash
-			return stored(c, load, func(ctx context.Context, _ *Config, store *mongostore.Store, _ []string) error {
+			return stored(c, load, func(ctx context.Context, _ *config.Config, store *mongostore.Store, _ []string) error {
 				if err := store.AddUser(ctx, u); errors.Is(err, mongostore.ErrExists) {
-					return hint(err, `"iotoll user passwd %s" changes the password`, u.Name)
+					return hint.Add(err, `"iotoll user passwd %s" changes the password`, u.Name)
 				} else if err != nil {
 					return err
 				}
@@ -160,7 +164,7 @@ func newUserList(c console, load loader) *cobra.Command {
 		Use:   "list",
 		Short: "List the users",
 		Args:  exactly(),
-		RunE: stored(c, load, func(ctx context.Context, _ *Config, store *mongostore.Store, _ []string) error {
+		RunE: stored(c, load, func(ctx context.Context, _ *config.Config, store *mongostore.Store, _ []string) error {
 			users, err := store.Users(ctx)
 			if err != nil {
 				return err
@@ -228,7 +232,7 @@ func newUserPasswd(c console, load loader) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return stored(c, load, func(ctx context.Context, _ *Config, store *mongostore.Store, _ []string) error {
+			return stored(c, load, func(ctx context.Context, _ *config.Config, store *mongostore.Store, _ []string) error {
 				if err := store.SetPassword(ctx, args[0], pw.hash); err != nil {
 					return err
 				}
@@ -245,7 +249,7 @@ func newUserDisabled(c console, load loader, use, short string, disabled bool) *
 		Use:   use + " NAME",
 		Short: short,
 		Args:  exactly("NAME"),
-		RunE: stored(c, load, func(ctx context.Context, _ *Config, store *mongostore.Store, args []string) error {
+		RunE: stored(c, load, func(ctx context.Context, _ *config.Config, store *mongostore.Store, args []string) error {
 			if err := store.SetDisabled(ctx, args[0], disabled); err != nil {
 				return err
 			}
@@ -261,7 +265,7 @@ func newUserRemove(c console, load loader) *cobra.Command {
 		Long: `remove removes a user. What was sold to that name stays in the book, and counts
 for whoever is given the name later.`,
 		Args: exactly("NAME"),
-		RunE: stored(c, load, func(ctx context.Context, _ *Config, store *mongostore.Store, args []string) error {
+		RunE: stored(c, load, func(ctx context.Context, _ *config.Config, store *mongostore.Store, args []string) error {
 			if err := store.RemoveUser(ctx, args[0]); err != nil {
 				return err
 			}

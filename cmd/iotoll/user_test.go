@@ -8,6 +8,8 @@ import (
 
 	"github.com/iotoll/iotoll/acl/mongostore"
 	"github.com/iotoll/iotoll/acl/password"
+	"github.com/iotoll/iotoll/cmd/internal/config"
+	"github.com/iotoll/iotoll/cmd/internal/daemon"
 )
 
 func TestUser(t *testing.T) {
@@ -65,11 +67,11 @@ func TestUserGenerate(t *testing.T) {
 	if !ok || !ok2 || first == second {
 		t.Fatalf("user add and user passwd: got %q and %q, want two passwords", added, changed)
 	}
-	cfg, err := LoadConfig(s.config)
+	cfg, err := config.Load(s.config)
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = withStore(t.Context(), cfg, newLog(io.Discard), func(ctx context.Context, store *mongostore.Store) error {
+	err = daemon.WithStore(t.Context(), cfg, newLog(io.Discard), func(ctx context.Context, store *mongostore.Store) error {
 		u, err := store.User(ctx, "meter")
 		if err != nil {
 			return err

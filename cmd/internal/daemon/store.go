@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"context"
@@ -12,16 +12,19 @@ import (
 
 	"github.com/iotoll/iotoll/acl/embedded"
 	"github.com/iotoll/iotoll/acl/mongostore"
+	"github.com/iotoll/iotoll/cmd/internal/config"
+	"github.com/iotoll/iotoll/cmd/internal/hint"
+	"github.com/iotoll/iotoll/cmd/internal/secret"
 )
 
 // storeTimeout is how long a command waits for a store that another process is
 // about to open or to close.
 const storeTimeout = 10 * time.Second
 
-// withStore calls do with the store of the configuration. The embedded store is
+// WithStore calls do with the store of the configuration. The embedded store is
 // that of the running "iotoll serve"; if none runs, it is opened in this
 // process for the time that do takes.
-func withStore(ctx context.Context, cfg *Config, log logrus.FieldLogger, do func(context.Context, *mongostore.Store) error) (err error) {
+func WithStore(ctx context.Context, cfg *config.Config, log logrus.FieldLogger, do func(context.Context, *mongostore.Store) error) (err error) {
 	uri, server, err := locateStore(ctx, cfg, log)
 	if err != nil {
 		return err
@@ -42,28 +45,20 @@ func withStore(ctx context.Context, cfg *Config, log logrus.FieldLogger, do func
 	store.Log = log
 	defer func() { err = errors.Join(err, store.Close(context.WithoutCancel(ctx))) }()
 	if err := store.Migrate(ctx); err != nil {
-		return hint(err, "the store is at %s", cfg.Store.where())
+		return hint.Add(err, "the store is at %s", cfg.Store.Where())
 	}
 	return do(ctx, store)
 }
 
-// where says for people which store is meant, without secrets.
-func (c *StoreConfig) where() string {
-	if c.URIFile != "" {
-		return "the URI in " + c.URIFile
-	}
-	return c.Embedded.Listen
-}
-
 // locateStore returns the URI of the store, and the embedded store if this
 // process had to open it, which must then be run.
-func locateStore(ctx context.Context, cfg *Config, log logrus.FieldLogger) (uri string, server *embedded.Server, err error) {
+func locateStore(ctx context.Context, cfg *config.Config, log logrus.FieldLogger) (uri string, server *embedded.Server, err error) {
 	if cfg.Store.URIFile != "" {
-		s, err := readSecretFile(cfg.Store.URIFile)
+		s, err := secret.ReadFile(cfg.Store.URIFile)
 		if err != nil {
 			return "", nil, fmt.Errorf("read URI of the store: %w", err)
 		}
-		return s.reveal(), nil, nil
+		return s.Reveal(), nil, nil
 	}
 	e := cfg.Store.Embedded
 	// "serve" or another command may hold the directory without listening yet,

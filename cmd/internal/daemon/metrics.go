@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"context"
@@ -10,8 +10,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"github.com/iotoll/iotoll/cmd/internal/config"
 	"github.com/iotoll/iotoll/tangle"
-	"github.com/iotoll/iotoll/tangle/legacy"
 	"github.com/iotoll/iotoll/wemo"
 )
 
@@ -27,15 +27,15 @@ type meters struct {
 	settling prometheus.Histogram
 
 	store   heartbeat
-	watcher *tangle.Watcher // nil if nothing is for sale
-	ledger  *legacy.Ledger  // that of watcher
-	reading LedgerConfig    // how that reads
+	watcher *tangle.Watcher  // nil if nothing is for sale
+	ledger  tangle.Inspector // that of watcher
+	reading config.Ledger    // how that reads
 	plugs   []*plugMeter
 	offers  *wemo.Broker // which publishes the offers; nil if none does
 }
 
-// outcomes are the values of the label of that name.
-var outcomes = []tangle.Outcome{tangle.Credited, tangle.Underpaid, tangle.Replayed, tangle.Unmatched, tangle.Historic}
+// Outcomes are the values of the label of that name.
+var Outcomes = []tangle.Outcome{tangle.Credited, tangle.Underpaid, tangle.Replayed, tangle.Unmatched, tangle.Historic}
 
 func newMeters() *meters {
 	m := &meters{
@@ -50,7 +50,7 @@ func newMeters() *meters {
 			Buckets: []float64{.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60},
 		}),
 	}
-	for _, o := range outcomes {
+	for _, o := range Outcomes {
 		m.payments.WithLabelValues(string(o))
 	}
 	m.registry.MustRegister(m, m.payments, m.settling,

@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"context"
@@ -8,15 +8,8 @@ import (
 	"github.com/iotoll/iotoll/wemo"
 )
 
-func TestPlugEvents(t *testing.T) {
-	for _, events := range []bool{false, true} {
-		c := PlugConfig{Address: "192.0.2.1", Events: events}
-		p, ok := c.source(&BrokerConfig{}, secret{}, silence()).(*wemo.Plug)
-		if !ok || p.Events != events {
-			t.Errorf("source with events: %t: got %+v", events, p)
-		}
-	}
-	// What counts the readings lets the source run beside them.
+// TestMeterRuns: what counts the readings runs the source beside them.
+func TestMeterRuns(t *testing.T) {
 	errRan := errors.New("it ran")
 	m := &plugMeter{source: running{err: errRan}}
 	if err := m.Run(t.Context()); !errors.Is(err, errRan) {

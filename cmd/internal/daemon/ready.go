@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"encoding/json"
@@ -35,14 +35,14 @@ func (m *meters) handler() http.Handler {
 	return mux
 }
 
-// readiness is the answer of /readyz.
-type readiness struct {
+// Readiness is the answer of /readyz.
+type Readiness struct {
 	Ready        bool         `json:"ready"` // everything that is needed is
-	Dependencies []dependency `json:"dependencies"`
+	Dependencies []Dependency `json:"dependencies"`
 }
 
-// dependency is something that serve works with.
-type dependency struct {
+// Dependency is something that serve works with.
+type Dependency struct {
 	Name  string   `json:"name"`
 	Ready bool     `json:"ready"`
 	Spare bool     `json:"spare,omitempty"` // one of several, not all of which are needed
@@ -50,8 +50,8 @@ type dependency struct {
 	Error string   `json:"error,omitempty"`
 }
 
-func newDependency(name string, ready bool, last, now time.Time, err error) dependency {
-	d := dependency{Name: name, Ready: ready}
+func newDependency(name string, ready bool, last, now time.Time, err error) Dependency {
+	d := Dependency{Name: name, Ready: ready}
 	if !last.IsZero() {
 		age := max(0, now.Sub(last).Round(time.Millisecond).Seconds())
 		d.Age = &age
@@ -62,16 +62,16 @@ func newDependency(name string, ready bool, last, now time.Time, err error) depe
 	return d
 }
 
-// readiness asks every part how it fares. None of them is waited for.
-func (m *meters) readiness(now time.Time) readiness {
-	r := readiness{Ready: true}
-	add := func(d dependency) {
+// Readiness asks every part how it fares. None of them is waited for.
+func (m *meters) readiness(now time.Time) Readiness {
+	r := Readiness{Ready: true}
+	add := func(d Dependency) {
 		r.Dependencies = append(r.Dependencies, d)
 		r.Ready = r.Ready && (d.Ready || d.Spare)
 	}
 	add(m.storeHealth(now))
 	if m.watcher != nil {
-		var nodes []dependency
+		var nodes []Dependency
 		usable := 0
 		for _, n := range m.ledger.Health() {
 			err := n.Err
@@ -109,7 +109,7 @@ func (m *meters) readiness(now time.Time) readiness {
 	return r
 }
 
-func (m *meters) storeHealth(now time.Time) dependency {
+func (m *meters) storeHealth(now time.Time) Dependency {
 	last, err := m.store.read()
 	return newDependency("store", err == nil && now.Sub(last) <= storeStale, last, now, err)
 }

@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"errors"
@@ -69,7 +69,7 @@ func (c *Config) Validate() error {
 	return errors.Join(f...)
 }
 
-func (c *StoreConfig) validate(f *faults) {
+func (c *Store) validate(f *faults) {
 	if c.Database == "" || len(c.Database) > 63 || strings.ContainsAny(c.Database, "/\\. \"$*<>:|?\x00") {
 		f.add("store.database", c.Database, "a name of 1 to 63 letters, digits, _ and -")
 	}
@@ -80,7 +80,7 @@ func (c *StoreConfig) validate(f *faults) {
 		*f = append(*f, errors.New("store.embedded: must be left out when store.uri_file says which server to use"))
 		return
 	}
-	if host, port, err := net.SplitHostPort(c.Embedded.Listen); err != nil || !validPort(port) || !loopback(host) {
+	if host, port, err := net.SplitHostPort(c.Embedded.Listen); err != nil || !validPort(port) || !Loopback(host) {
 		f.add("store.embedded.listen", c.Embedded.Listen, "a loopback address with a port, such as 127.0.0.1:27117")
 	}
 }
@@ -91,13 +91,13 @@ func validPort(text string) bool {
 	return err == nil
 }
 
-// loopback reports whether only this machine can connect to a host.
-func loopback(host string) bool {
+// Loopback reports whether only this machine can connect to a host.
+func Loopback(host string) bool {
 	ip := net.ParseIP(host)
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
-func (c *LedgerConfig) validate(f *faults, needed bool) {
+func (c *Ledger) validate(f *faults, needed bool) {
 	if needed && len(c.Nodes) == 0 {
 		*f = append(*f, errors.New("ledger.nodes: is missing: must list the URL of at least one node, such as http://127.0.0.1:14265"))
 	}
@@ -111,9 +111,6 @@ func (c *LedgerConfig) validate(f *faults, needed bool) {
 	}
 	if c.Agree < 0 || c.Agree > max(1, len(c.Nodes)) {
 		f.add("ledger.agree", c.Agree, "a number from 1 to that of the nodes")
-	}
-	if c.Events != "" {
-		checkURL(f, "ledger.events", c.Events, "tcp://127.0.0.1:1883", "tcp", "mqtt", "mqtts")
 	}
 	if c.Poll < 50*time.Millisecond || c.Poll > time.Hour {
 		f.add("ledger.poll", c.Poll, "a duration from 50ms to 1h")
@@ -155,7 +152,7 @@ const maxPrice = 2_779_530_283_277_761
 
 var offerID = regexp.MustCompile(`^[a-z0-9-]{1,64}$`)
 
-func (c *OfferConfig) validate(f *faults, field string, public []acl.Filter) {
+func (c *Offer) validate(f *faults, field string, public []acl.Filter) {
 	if !offerID.MatchString(c.ID) {
 		f.add(field+".id", c.ID, "1 to 64 characters of a-z, 0-9 and -")
 	}
@@ -193,7 +190,7 @@ func checkAddress(f *faults, field, a string) {
 	}
 }
 
-func (c *BrokerConfig) validate(f *faults, needed bool, public []acl.Filter) {
+func (c *Broker) validate(f *faults, needed bool, public []acl.Filter) {
 	if c.OffersTopic != "" {
 		if err := acl.CheckTopic(c.OffersTopic); err != nil {
 			f.addErr("broker.offers_topic", err)
@@ -222,7 +219,7 @@ func (c *BrokerConfig) validate(f *faults, needed bool, public []acl.Filter) {
 	}
 }
 
-func (c *MetricsConfig) validate(f *faults) {
+func (c *Metrics) validate(f *faults) {
 	if c.Listen == "" {
 		return
 	}
@@ -231,7 +228,7 @@ func (c *MetricsConfig) validate(f *faults) {
 	}
 }
 
-func (c *PlugConfig) validate(f *faults, field string, topics map[string]string) {
+func (c *Plug) validate(f *faults, field string, topics map[string]string) {
 	if err := (&wemo.Plug{Address: c.Address}).Validate(); err != nil {
 		f.add(field+".address", c.Address, "an IP address or a host name, with or without a port, such as 192.168.1.20, or left out for discovery")
 	}

@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"bytes"
@@ -14,47 +14,52 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/iotoll/iotoll/acl/mongostore"
+	"github.com/iotoll/iotoll/cmd/internal/hint"
+	"github.com/iotoll/iotoll/cmd/internal/secret"
 	"github.com/iotoll/iotoll/wemo"
 )
 
-// systemConfigPath is where the configuration is unless --config or
+// SystemPath is where the configuration is unless --config or
 // $IOTOLL_CONFIG says otherwise.
-const systemConfigPath = "/etc/iotoll/iotoll.yaml"
+const SystemPath = "/etc/iotoll/iotoll.yaml"
 
-func defaultConfigPath() string {
+// DefaultPath returns where the configuration is unless --config says otherwise:
+// $IOTOLL_CONFIG, else SystemPath.
+func DefaultPath() string {
 	if path := os.Getenv("IOTOLL_CONFIG"); path != "" {
 		return path
 	}
-	return systemConfigPath
+	return SystemPath
 }
 
-// LoadConfig reads and checks a configuration file. Its error names every
+// Load reads and checks a configuration file. Its error names every
 // fault that was found.
-func LoadConfig(path string) (*Config, error) {
+func Load(path string) (*Config, error) {
 	text, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {
-		return nil, hint(fmt.Errorf("read configuration: %w", err),
+		return nil, hint.Add(fmt.Errorf("read configuration: %w", err),
 			`"iotoll init DIR" writes one; --config or $IOTOLL_CONFIG says where it is`)
 	} else if err != nil {
 		return nil, fmt.Errorf("read configuration: %w", err)
 	}
-	c, err := parseConfig(text)
+	c, err := Parse(text)
 	if err == nil {
 		err = c.Validate()
 	}
 	if err != nil {
 		return nil, fmt.Errorf("configuration %s:\n%w", path, err)
 	}
-	c.path = path
+	c.Path = path
 	c.resolve(filepath.Dir(path))
 	return c, nil
 }
 
-// parseConfig reads YAML, strictly, over the defaults.
-func parseConfig(text []byte) (*Config, error) {
+// Parse reads YAML, strictly, over the defaults.
+func Parse(text []byte) (*Config, error) {
 	c := &Config{
-		Store:  StoreConfig{Database: "mosquitto"},
-		Ledger: LedgerConfig{Poll: 250 * time.Millisecond},
+		Store:  Store{Database: "mosquitto"},
+		Ledger: Ledger{Poll: 250 * time.Millisecond},
 	}
 	d := yaml.NewDecoder(bytes.NewReader(text))
 	d.KnownFields(true)
@@ -68,7 +73,7 @@ func parseConfig(text []byte) (*Config, error) {
 	}
 	if c.Store.URIFile == "" {
 		if c.Store.Embedded == nil {
-			c.Store.Embedded = new(EmbeddedConfig)
+			c.Store.Embedded = new(Embedded)
 		}
 		e := c.Store.Embedded
 		if e.Directory == "" {
@@ -149,5 +154,26 @@ func (i *iotas) UnmarshalYAML(n *yaml.Node) error {
 		return &yaml.TypeError{Errors: []string{fmt.Sprintf("line %d: %.40q: must be a whole number of iotas", n.Line, n.Value)}}
 	}
 	*i = iotas(v)
+	return nil
+}
+
+// CheckFiles reads the files that the configuration names. Its error names every
+// one that cannot be used.
+func (c *Config) CheckFiles() error {
+	var f faults
+	if name := c.Store.URIFile; name != "" {
+		uri, err := secret.ReadFile(name)
+		if err == nil {
+			err = mongostore.CheckURI(uri.Reveal())
+		}
+		f.addErr("store.uri_file", err)
+	}
+	if name := c.Broker.PasswordFile; name != "" {
+		_, err := secret.ReadFile(name)
+		f.addErr("broker.password_file", err)
+	}
+	if len(f) > 0 {
+		return fmt.Errorf("configuration %s:\n%w", c.Path, errors.Join(f...))
+	}
 	return nil
 }

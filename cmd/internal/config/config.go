@@ -1,0 +1,201 @@
+// Package config reads the configuration file: its shape, its defaults and what
+// is wrong with it.
+package config
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/iotoll/iotoll/acl"
+	"github.com/iotoll/iotoll/tangle"
+	"github.com/iotoll/iotoll/wemo"
+)
+
+// Config is the configuration file. File names in it that are not absolute
+// are relative to the directory of the configuration file.
+type Config struct {
+	Store  Store  `yaml:"store"`
+	Ledger Ledger `yaml:"ledger"`
+	// Public lists the topic filters that everybody may read, anonymous
+	// clients too. The broker's plugin does not read this file: its
+	// plugin_opt_public lines must say the same.
+	Public []string `yaml:"public"`
+	Offers []Offer  `yaml:"offers"`
+	Broker Broker   `yaml:"broker"`
+	Plugs  []Plug   `yaml:"plugs"`
+	// Metrics is for those who watch "iotoll serve".
+	Metrics Metrics `yaml:"metrics"`
+
+	Path string `yaml:"-"` // of the file
+}
+
+// Store says where users, payments and grants are kept.
+type Store struct {
+	// URIFile is a file that holds the mongodb:// URI of a MongoDB server,
+	// which may contain a password. Without it, the embedded store is used.
+	URIFile string `yaml:"uri_file"`
+	// Database is the name of the database; "mosquitto" if left out.
+	Database string `yaml:"database"`
+	// Embedded is the store that "iotoll serve" runs itself.
+	Embedded *Embedded `yaml:"embedded"`
+}
+
+// Embedded describes the store that "iotoll serve" runs itself.
+type Embedded struct {
+	// Directory holds its files; /var/lib/iotoll/store if left out.
+	Directory string `yaml:"directory"`
+	// Listen is the address on which it serves the broker's plugin and the
+	// other commands; 127.0.0.1:27117 if left out. It has to be a loopback
+	// address, since the embedded store asks for no password.
+	Listen string `yaml:"listen"`
+}
+
+// Ledger says how the ledger is read.
+type Ledger struct {
+	// Nodes are the http:// or https:// URLs of nodes. The next is tried when
+	// one fails.
+	Nodes []string `yaml:"nodes"`
+	// Poll is how often the ledger is read; 250ms if left out.
+	Poll time.Duration `yaml:"poll"`
+	// Agree is how many nodes have to say that a payment is confirmed; 1 if
+	// left out.
+	Agree int `yaml:"agree"`
+	// FromStart also settles what is on an address when it is first read.
+	FromStart bool `yaml:"from_start"`
+}
+
+// Offer is one thing for sale.
+type Offer struct {
+	// ID names the offer in messages and in the book: a-z, 0-9 and -.
+	ID string `yaml:"id"`
+	// Topics are the topic filters that it opens.
+	Topics []string `yaml:"topics"`
+	// Price is what one period costs, in iotas.
+	Price iotas `yaml:"price"`
+	// Period is what one price buys, such as 1h.
+	Period time.Duration `yaml:"period"`
+	// Address is the deposit address with its checksum, 90 trytes.
+	Address string `yaml:"address"`
+	// Former are deposit addresses used before: payments to them
+	// still count.
+	Former []string `yaml:"former"`
+}
+
+// iotas is an amount of money.
+type iotas int64
+
+// Broker says where readings are published.
+type Broker struct {
+	// URL is the broker's, such as mqtt://127.0.0.1:1883, or mqtts:// for TLS.
+	URL string `yaml:"url"`
+	// Username is the account that publishes.
+	Username string `yaml:"username"`
+	// PasswordFile is a file that holds its password.
+	PasswordFile string `yaml:"password_file"`
+	// OffersTopic is where the offers are published, retained, for buyers'
+	// programs: a JSON array of what "iotoll offer list" prints. They are not
+	// published if it is left out.
+	OffersTopic string `yaml:"offers_topic"`
+}
+
+// Metrics says whether /metrics, /healthz and /readyz are served.
+type Metrics struct {
+	// Listen is the address of the HTTP server, such as 127.0.0.1:9464; there
+	// is none if left out. It asks for no password, and tells what plugs
+	// measure and what the configuration names.
+	Listen string `yaml:"listen"`
+}
+
+// Plug is one smart plug, or another source of readings.
+type Plug struct {
+	// Address is the IP address or host name of a WeMo Insight, with or without
+	// a port. Without it, Shelly and Topic, the plug is discovered.
+	Address string `yaml:"address"`
+	// UDN identifies one of several WeMo plugs that are discovered; see
+	// "iotoll plug discover".
+	UDN string `yaml:"udn"`
+	// Events asks a WeMo plug to push its readings, which spares it most
+	// requests. It must be able to connect to this host.
+	Events bool `yaml:"events"`
+
+	// Shelly is the IP address or host name of a Shelly of the second
+	// generation or later, in place of a WeMo Insight.
+	Shelly string `yaml:"shelly"`
+	// Switch is which switch of the Shelly; the first, 0, if left out.
+	Switch int `yaml:"switch"`
+
+	// Topic is one of the broker's on which something else publishes readings,
+	// in place of a plug.
+	Topic string `yaml:"topic"`
+	// Pointer says where in its JSON messages the power is, such as
+	// /ENERGY/Power; if left out, the message is the number.
+	Pointer string `yaml:"pointer"`
+	// Scale is how many milliwatts 1 of that number is; 1000 if left out: it
+	// is in watts.
+	Scale float64 `yaml:"scale"`
+
+	// Hold is how long a reading stands when no other follows; 5s if left out.
+	// What reports seldom needs more.
+	Hold time.Duration `yaml:"hold"`
+
+	// Live is the topic of its live readings.
+	Live string `yaml:"live"`
+	// Average is the topic of its averages.
+	Average string `yaml:"average"`
+	// Status is the topic of its status; "status" beside the live topic if
+	// left out, such as sensor/status.
+	Status string `yaml:"status"`
+	// Window is the time that an average is taken of, in whole seconds; 1m if
+	// left out.
+	Window time.Duration `yaml:"window"`
+	// Format is that of readings and averages: mW, W or json; mW if left out.
+	Format wemo.Format `yaml:"format"`
+}
+
+// ForSale returns the offers, of which there must be one at least.
+func (c *Config) ForSale() (*tangle.Offers, error) {
+	offers := make([]tangle.Offer, 0, len(c.Offers))
+	for _, o := range c.Offers {
+		filters, err := ParseFilters(o.Topics)
+		if err != nil {
+			return nil, fmt.Errorf("offer %s: %w", o.ID, err)
+		}
+		offers = append(offers, tangle.Offer{
+			ID: o.ID, Filters: filters, Price: int64(o.Price), Period: o.Period, Address: o.Address, Former: o.Former,
+		})
+	}
+	return tangle.NewOffers(offers...)
+}
+
+// ParseFilters parses topic filters. The error names the first that is not one.
+func ParseFilters(texts []string) ([]acl.Filter, error) {
+	filters := make([]acl.Filter, 0, len(texts))
+	for _, text := range texts {
+		filter, err := acl.ParseFilter(text)
+		if err != nil {
+			return nil, err
+		}
+		filters = append(filters, filter)
+	}
+	return filters, nil
+}
+
+// Where says for people which store is meant, without secrets.
+func (c *Store) Where() string {
+	if c.URIFile != "" {
+		return "the URI in " + c.URIFile
+	}
+	return c.Embedded.Listen
+}
+
+// Published returns the topics that serve publishes to.
+func (c *Config) Published() []string {
+	var topics []string
+	if c.Broker.OffersTopic != "" {
+		topics = append(topics, c.Broker.OffersTopic)
+	}
+	for _, p := range c.Plugs {
+		topics = append(topics, p.Live, p.Average, p.Status)
+	}
+	return topics
+}

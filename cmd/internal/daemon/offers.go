@@ -1,0 +1,84 @@
+package daemon
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/iotoll/iotoll/cmd/internal/config"
+	"github.com/iotoll/iotoll/tangle"
+	"github.com/iotoll/iotoll/wemo"
+)
+
+// Listing is an offer as a buyer's program reads it.
+type Listing struct {
+	ID      string   `json:"id"`
+	Topics  []string `json:"topics"`
+	Price   int64    `json:"price"`
+	Unit    string   `json:"unit"`
+	Seconds float64  `json:"period_seconds"`
+	Ledger  string   `json:"ledger"`
+	Address string   `json:"address"`
+	Message string   `json:"message"`
+	Public  []string `json:"free_topics"`
+}
+
+// Listings returns the offers as they are published and printed for buyers.
+func Listings(c *config.Config) ([]Listing, error) {
+	all := []Listing{}
+	if len(c.Offers) == 0 {
+		return all, nil
+	}
+	offers, err := c.ForSale()
+	if err != nil {
+		return nil, err
+	}
+	for _, o := range offers.All() {
+		all = append(all, newListing(o, c.Public))
+	}
+	return all, nil
+}
+
+// offersPublisher returns what keeps the offers on their topic, retained, until
+// its context ends; nil if they are not to be published.
+func (d *daemon) offersPublisher() (func(context.Context) error, error) {
+	b := &d.cfg.Broker
+	if b.OffersTopic == "" {
+		return nil, nil
+	}
+	pw, err := b.ReadPassword()
+	if err != nil {
+		return nil, err
+	}
+	all, err := Listings(d.cfg)
+	if err != nil {
+		return nil, err
+	}
+	document, err := json.Marshal(all)
+	if err != nil {
+		return nil, err
+	}
+	broker := &wemo.Broker{URL: b.URL, Username: b.Username, Password: []byte(pw.Reveal()), Log: d.log.WithField("topic", b.OffersTopic)}
+	d.meters.offers = broker
+	return func(ctx context.Context) error {
+		return broker.Run(ctx, func(ctx context.Context) error {
+			// Retained: it goes out with each connection that there will be.
+			if err := broker.Publish(b.OffersTopic, document, true); err != nil {
+				return fmt.Errorf("publish offers: %w", err)
+			}
+			<-ctx.Done()
+			return nil
+		})
+	}, nil
+}
+
+func newListing(o tangle.Offer, public []string) Listing {
+	j := Listing{
+		ID: o.ID, Price: o.Price, Unit: "iota", Seconds: o.Period.Seconds(), Ledger: "legacy", Address: o.Address,
+		Message: `{"username": "YOUR NAME", "offer": "` + o.ID + `"}`, Public: append([]string{}, public...),
+	}
+	for _, f := range o.Filters {
+		j.Topics = append(j.Topics, f.String())
+	}
+	return j
+}
