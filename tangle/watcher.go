@@ -38,9 +38,6 @@ type Watcher struct {
 	// Recheck asks to look at the held payments again, because a user was
 	// created or an assignment made. Nil means once a minute only.
 	Recheck <-chan struct{}
-	// Wake asks to look at the ledger before the Interval is over, because it may
-	// have confirmed something. Nil means at every Interval only.
-	Wake <-chan struct{}
 	// Observe, if set, is told what became of a payment, and again if that
 	// changes. took is the time from when it was seen confirmed until its grant
 	// was written; 0 if it got none, or had to wait for something else than us.
@@ -122,7 +119,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 	w.ledger = trouble{base: w.Interval}
 	w.store = trouble{base: w.Interval}
 	w.recheckAt = time.Now()
-	recheck, wake := w.Recheck, w.Wake
+	recheck := w.Recheck
 	tick := time.NewTimer(0)
 	defer tick.Stop()
 	for {
@@ -134,10 +131,6 @@ func (w *Watcher) Run(ctx context.Context) error {
 				recheck = nil
 			}
 			w.recheckAt = time.Now()
-		case _, ok := <-wake:
-			if !ok {
-				wake = nil
-			}
 		case <-tick.C:
 		}
 		w.poll(ctx)

@@ -311,34 +311,6 @@ func TestWatcherRecheck(t *testing.T) {
 	})
 }
 
-// TestWatcherWake: who is woken looks at once, and otherwise at the Interval.
-func TestWatcherWake(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newShop(t)
-		wake := make(chan struct{}, 1)
-		s.Wake, s.Interval = wake, time.Hour
-		s.open(t)
-		time.Sleep(time.Second)
-		s.ledger.Confirm(payment("p1", fromJohn, 500))
-		time.Sleep(time.Minute)
-		s.want(t, "p1", "")
-		wake <- struct{}{}
-		time.Sleep(time.Millisecond)
-		s.want(t, "p1", tangle.Credited)
-		s.ledger.Confirm(payment("p2", fromJohn, 500))
-		time.Sleep(time.Hour)
-		s.want(t, "p2", tangle.Credited) // and nobody told
-		close(wake)
-		time.Sleep(time.Minute)
-		before := s.ledger.Requests()
-		time.Sleep(10 * time.Hour)
-		if got := s.ledger.Requests() - before; got != 10 {
-			t.Errorf("after Wake was closed: got %d looks in 10 hours, want 10", got)
-		}
-		s.close(t)
-	})
-}
-
 // TestWatcherTwin: what another watcher recorded, and did not settle since it
 // died, is settled soon.
 func TestWatcherTwin(t *testing.T) {

@@ -14,7 +14,7 @@ import (
 
 	"github.com/iotoll/iotoll/acl"
 	"github.com/iotoll/iotoll/tangle"
-	"github.com/iotoll/iotoll/tangle/devnet"
+	devlegacy "github.com/iotoll/iotoll/tangle/devnet/legacy"
 	"github.com/iotoll/iotoll/tangle/legacy"
 )
 
@@ -186,7 +186,7 @@ func BenchmarkAnnounce(b *testing.B) {
 // poll is one look at the ledger, over HTTP at a simulated node, when nothing is
 // new, and what the watcher then asks of the store.
 func poll(b *testing.B, s *Store) {
-	node, err := devnet.New(devnet.Config{})
+	node, err := devlegacy.New(devlegacy.Config{})
 	if err != nil {
 		b.Fatal(err)
 	}

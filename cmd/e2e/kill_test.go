@@ -26,7 +26,7 @@ import (
 	"github.com/iotoll/iotoll/acl/mongostore"
 	"github.com/iotoll/iotoll/cmd/internal/rig"
 	"github.com/iotoll/iotoll/tangle"
-	"github.com/iotoll/iotoll/tangle/devnet"
+	devlegacy "github.com/iotoll/iotoll/tangle/devnet/legacy"
 )
 
 // What the till sells.
@@ -56,14 +56,13 @@ var injected = sync.OnceValues(func() (string, error) {
 type till struct {
 	t      *testing.T
 	dir    string
-	net    *devnet.Node
+	net    *devlegacy.Node
 	node   string // the URL of the tangle's API
 	where  string // which store it is, as in the configuration
 	store  string // the store's URI
 	client *mongostore.Store
-	event  func(topic string, payload []byte) // what the tangle's node publishes; may be nil
-	seed   string                             // of who pays
-	shop   string                             // the deposit address
+	seed   string // of who pays
+	shop   string // the deposit address
 	config string
 
 	paid map[string]int64       // amounts by payment
@@ -75,15 +74,11 @@ type till struct {
 func newTill(t *testing.T, uri string) *till {
 	t.Helper()
 	tl := &till{t: t, dir: t.TempDir(), store: uri, seed: strings.Repeat("JOHN9", 16) + "9", paid: make(map[string]int64), told: make(map[string]bool)}
-	genesis, err := devnet.SeedGenesis(tl.seed, 1_000_000_000)
+	genesis, err := devlegacy.SeedGenesis(tl.seed, 1_000_000_000)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if tl.net, err = devnet.New(devnet.Config{Genesis: genesis, Event: func(topic string, payload []byte) {
-		if tl.event != nil {
-			tl.event(topic, payload)
-		}
-	}}); err != nil {
+	if tl.net, err = devlegacy.New(devlegacy.Config{Genesis: genesis}); err != nil {
 		t.Fatal(err)
 	}
 	server := httptest.NewServer(tl.net)
@@ -132,12 +127,12 @@ offers:
 func (tl *till) pay(user string, amounts ...int64) (ids []string) {
 	tl.t.Helper()
 	tl.net.Prune(tl.net.Index() - 3)
-	message, err := devnet.Message(fmt.Sprintf(`{"username": %q}`, user))
+	message, err := devlegacy.Message(fmt.Sprintf(`{"username": %q}`, user))
 	if err != nil {
 		tl.t.Fatal(err)
 	}
 	for _, amount := range amounts {
-		signed, err := devnet.Spend{
+		signed, err := devlegacy.Spend{
 			Seed: tl.seed, To: bundle.Transfers{{Address: tl.shop, Value: uint64(amount), Message: message}},
 			Time: time.Now().Add(time.Duration(len(tl.paid)) * time.Second), // else the same bundle with another message
 		}.Sign()

@@ -12,7 +12,7 @@ import (
 	"github.com/iotaledger/iota.go/bundle"
 
 	"github.com/iotoll/iotoll/tangle"
-	"github.com/iotoll/iotoll/tangle/devnet"
+	devlegacy "github.com/iotoll/iotoll/tangle/devnet/legacy"
 )
 
 // trytes writes any bytes as wallets write ASCII: two trytes each, the lower one
@@ -32,11 +32,11 @@ func trytes(text string) string {
 // the next good one is credited.
 func TestBadPayments(t *testing.T) {
 	t.Parallel()
-	genesis, err := devnet.SeedGenesis(devnet.DemoSeed, 1_000_000)
+	genesis, err := devlegacy.SeedGenesis(devlegacy.DemoSeed, 1_000_000)
 	if err != nil {
 		t.Fatal(err)
 	}
-	node, err := devnet.New(devnet.Config{Genesis: genesis})
+	node, err := devlegacy.New(devlegacy.Config{Genesis: genesis})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,7 +44,7 @@ func TestBadPayments(t *testing.T) {
 	t.Cleanup(server.Close) // after those that ask it have ended
 	send := func(iotas uint64, message string) {
 		t.Helper()
-		signed, err := devnet.Spend{Seed: devnet.DemoSeed, To: bundle.Transfers{{Address: depositAddress, Value: iotas, Message: message}}}.Sign()
+		signed, err := devlegacy.Spend{Seed: devlegacy.DemoSeed, To: bundle.Transfers{{Address: depositAddress, Value: iotas, Message: message}}}.Sign()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -123,7 +123,7 @@ func TestBadPayments(t *testing.T) {
 
 	// The node turns into a proxy's error page, as if all were well, and what
 	// is paid meanwhile is credited when it is a node again.
-	if err := node.Break("", devnet.HTML200); err != nil {
+	if err := node.Break("", devlegacy.HTML200); err != nil {
 		t.Fatal(err)
 	}
 	send(500, trytes(`{"username": "john", "note": {"any": ["thing"]}}`))

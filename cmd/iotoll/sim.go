@@ -14,7 +14,7 @@ import (
 
 	"github.com/iotoll/iotoll/cmd/internal/config"
 	"github.com/iotoll/iotoll/cmd/internal/daemon"
-	"github.com/iotoll/iotoll/tangle/devnet"
+	devlegacy "github.com/iotoll/iotoll/tangle/devnet/legacy"
 	"github.com/iotoll/iotoll/wemo/simulator"
 )
 
@@ -60,7 +60,7 @@ household. It takes commands on its standard input, one a line:
 
 func newSimTangle(c console) *cobra.Command {
 	var listen, control, seedFile string
-	var cfg devnet.Config
+	var cfg devlegacy.Config
 	var supply uint64
 	cmd := &cobra.Command{
 		Use:   "tangle",
@@ -78,7 +78,7 @@ With --control it can be told to misbehave as real nodes do, each command a POST
   curl -X POST 'http://127.0.0.1:14266/break?fault=html'        a page for an answer
   curl -X POST 'http://127.0.0.1:14266/break?fault='            all is well again
 
-The package documentation of tangle/devnet lists all of them.`,
+The package documentation of tangle/devnet/legacy lists all of them.`,
 		Example: `  iotoll sim tangle --seed-file john.seed &
   iotoll pay --node http://127.0.0.1:14265 --seed-file john.seed ...`,
 		Args: exactly(),
@@ -98,11 +98,11 @@ The package documentation of tangle/devnet lists all of them.`,
 			if err != nil {
 				return err
 			}
-			if cfg.Genesis, err = devnet.SeedGenesis(seed.Reveal(), supply); err != nil {
+			if cfg.Genesis, err = devlegacy.SeedGenesis(seed.Reveal(), supply); err != nil {
 				return fmt.Errorf("give %d iotas to the seed in %s: %w", supply, seedFile, err)
 			}
 			cfg.Log = newLog(c.err)
-			node, err := devnet.New(cfg)
+			node, err := devlegacy.New(cfg)
 			if err != nil {
 				return err
 			}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"path/filepath"
 	"slices"
-	"sync"
 	"testing"
 	"time"
 
@@ -14,24 +13,24 @@ import (
 	"github.com/iotoll/iotoll/acl/embedded"
 	"github.com/iotoll/iotoll/acl/mongostore"
 	"github.com/iotoll/iotoll/tangle"
-	"github.com/iotoll/iotoll/tangle/devnet"
+	devlegacy "github.com/iotoll/iotoll/tangle/devnet/legacy"
 	logtest "github.com/sirupsen/logrus/hooks/test"
 )
 
 // replayed serves a tangle on which one bundle paid 1 iota count times, and
 // returns a ledger of the address.
-func replayed(t testing.TB, count int) (*devnet.Node, *watched, *Ledger) {
+func replayed(t testing.TB, count int) (*devlegacy.Node, *watched, *Ledger) {
 	t.Helper()
-	net, err := devnet.New(devnet.Config{Genesis: bank()})
+	net, err := devlegacy.New(devlegacy.Config{Genesis: bank()})
 	if err != nil {
 		t.Fatal(err)
 	}
 	jane := addressOf(t, janeSeed, 0)
-	message, err := devnet.Message(fromJohn)
+	message, err := devlegacy.Message(fromJohn)
 	if err != nil {
 		t.Fatal(err)
 	}
-	signed, err := devnet.Spend{Seed: bankSeed, To: bundle.Transfers{{Address: jane, Value: 1, Message: message}}}.Sign()
+	signed, err := devlegacy.Spend{Seed: bankSeed, To: bundle.Transfers{{Address: jane, Value: 1, Message: message}}}.Sign()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,33 +118,21 @@ func BenchmarkPayment(b *testing.B) {
 // that reads it over HTTP, a watcher with a poll every 250 ms, and the embedded
 // store, all in this process.
 type till struct {
-	net  *devnet.Node
+	net  *devlegacy.Node
 	jane string
 	paid int
 
-	confirmed chan time.Time // when a node's answers first showed a milestone
-	settled   chan time.Time // when a payment was settled, its grant being told of
+	settled chan time.Time // when a payment was settled, its grant being told of
 }
 
-func newTill(b *testing.B, events bool) *till {
+func newTill(b *testing.B) *till {
 	b.Helper()
 	logger, _ := logtest.NewNullLogger()
-	tl := &till{jane: addressOf(b, janeSeed, 0), confirmed: make(chan time.Time, 1), settled: make(chan time.Time, 1000)}
-	publish := func(string, []byte) {}
-	cfg := devnet.Config{Genesis: bank(), Event: func(topic string, payload []byte) {
-		if topic == "lmi" {
-			select {
-			case tl.confirmed <- time.Now():
-			default:
-			}
-		}
-		publish(topic, payload)
-	}}
+	tl := &till{jane: addressOf(b, janeSeed, 0), settled: make(chan time.Time, 1000)}
 	var err error
-	if tl.net, err = devnet.New(cfg); err != nil {
+	if tl.net, err = devlegacy.New(devlegacy.Config{Genesis: bank()}); err != nil {
 		b.Fatal(err)
 	}
-	<-tl.confirmed
 	l, err := New(Config{Nodes: []string{serve(b, tl.net).URL}, Addresses: []string{tl.jane}, Log: logger})
 	if err != nil {
 		b.Fatal(err)
@@ -183,33 +170,15 @@ func newTill(b *testing.B, events bool) *till {
 		b.Fatal(err)
 	}
 
-	wake := make(chan struct{}, 1)
 	w := &tangle.Watcher{
 		Ledger: l, Store: store, Offers: offers, Interval: 250 * time.Millisecond, Timeout: time.Minute, FromStart: true,
-		Wake: wake, Log: logger,
+		Log: logger,
 		Observe: func(_ tangle.Payment, o tangle.Outcome, _ time.Duration) {
 			if o != tangle.Credited {
 				b.Errorf("a payment is %s", o)
 			}
 			tl.settled <- time.Now()
 		},
-	}
-	if events {
-		m := startMosquitto(b)
-		publish = m.publisher()
-		heard := make(chan struct{})
-		var once sync.Once
-		go func() {
-			e := &Events{URL: "tcp://" + m.addr, Addresses: []string{tl.jane}, Log: logger}
-			e.Run(ctx, func() {
-				once.Do(func() { close(heard) })
-				select {
-				case wake <- struct{}{}:
-				default:
-				}
-			})
-		}()
-		<-heard
 	}
 	watched, stop := context.WithCancel(ctx)
 	ended := make(chan error)
@@ -226,13 +195,13 @@ func newTill(b *testing.B, events bool) *till {
 // pay sends payments, each a bundle of its own; no milestone confirms them yet.
 func (tl *till) pay(b *testing.B, count int) {
 	b.Helper()
-	message, err := devnet.Message(fromJohn)
+	message, err := devlegacy.Message(fromJohn)
 	if err != nil {
 		b.Fatal(err)
 	}
 	for range count {
 		tl.paid++
-		signed, err := devnet.Spend{
+		signed, err := devlegacy.Spend{
 			Seed: bankSeed, To: bundle.Transfers{{Address: tl.jane, Value: 500, Message: message}},
 			Time: time.Now().Add(time.Duration(tl.paid) * time.Second),
 		}.Sign()
@@ -249,10 +218,10 @@ func (tl *till) pay(b *testing.B, count int) {
 // payments are settled.
 func (tl *till) settle(b *testing.B, count int) time.Duration {
 	b.Helper()
+	at := time.Now()
 	if _, err := tl.net.Milestone(); err != nil {
 		b.Fatal(err)
 	}
-	at := <-tl.confirmed
 	var last time.Time
 	for range count {
 		select {
@@ -265,33 +234,29 @@ func (tl *till) settle(b *testing.B, count int) time.Duration {
 }
 
 // BenchmarkGranted is the time from the confirmation of a payment at the node
-// until its grant is in the embedded store and told to those who follow it:
-// polled every 250 ms, and woken by the node's events. Of 20 payments each.
+// until its grant is in the embedded store and told to those who follow it,
+// polled every 250 ms. Of 20 payments each.
 func BenchmarkGranted(b *testing.B) {
-	for _, events := range []bool{false, true} {
-		b.Run(map[bool]string{false: "events=off", true: "events=on"}[events], func(b *testing.B) {
-			tl := newTill(b, events)
-			var took []time.Duration
-			for b.Loop() {
-				for i := range 20 {
-					tl.pay(b, 1)
-					time.Sleep(time.Duration(i*67%250) * time.Millisecond) // anywhere between two polls
-					took = append(took, tl.settle(b, 1))
-				}
-			}
-			slices.Sort(took)
-			b.ReportMetric(took[len(took)/2].Seconds()*1000, "median-ms")
-			b.ReportMetric(took[len(took)-1].Seconds()*1000, "max-ms")
-			b.ReportMetric(0, "ns/op") // of 20 payments with pauses: means nothing
-		})
+	tl := newTill(b)
+	var took []time.Duration
+	for b.Loop() {
+		for i := range 20 {
+			tl.pay(b, 1)
+			time.Sleep(time.Duration(i*67%250) * time.Millisecond) // anywhere between two polls
+			took = append(took, tl.settle(b, 1))
+		}
 	}
+	slices.Sort(took)
+	b.ReportMetric(took[len(took)/2].Seconds()*1000, "median-ms")
+	b.ReportMetric(took[len(took)-1].Seconds()*1000, "max-ms")
+	b.ReportMetric(0, "ns/op") // of 20 payments with pauses: means nothing
 }
 
 // BenchmarkSettled is how many payments a second go from the node to grants in
 // the embedded store: 100 bundles, each with its signatures checked, that one
 // milestone confirms, all of one account.
 func BenchmarkSettled(b *testing.B) {
-	tl := newTill(b, false)
+	tl := newTill(b)
 	const count = 100
 	var took time.Duration
 	for b.Loop() {

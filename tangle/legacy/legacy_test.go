@@ -19,7 +19,7 @@ import (
 	"github.com/iotaledger/iota.go/consts"
 	"github.com/iotaledger/iota.go/trinary"
 	"github.com/iotoll/iotoll/tangle"
-	"github.com/iotoll/iotoll/tangle/devnet"
+	devlegacy "github.com/iotoll/iotoll/tangle/devnet/legacy"
 	"github.com/sirupsen/logrus"
 	logtest "github.com/sirupsen/logrus/hooks/test"
 )
@@ -109,7 +109,7 @@ func (s *watched) asked() []string {
 // world is a simulated tangle, what it is seen through, and who reads it.
 type world struct {
 	t      *testing.T
-	net    *devnet.Node
+	net    *devlegacy.Node
 	node   *watched
 	ledger *Ledger
 	log    *logtest.Hook
@@ -133,7 +133,7 @@ var bank = sync.OnceValue(func() map[trinary.Hash]uint64 {
 
 func newWorld(t *testing.T, deposits ...trinary.Hash) *world {
 	t.Helper()
-	net, err := devnet.New(devnet.Config{Genesis: bank()})
+	net, err := devlegacy.New(devlegacy.Config{Genesis: bank()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -164,7 +164,7 @@ func (w *world) quiet() logrus.FieldLogger {
 }
 
 // spend signs a transfer from the bank's next address.
-func (w *world) spend(s devnet.Spend) []trinary.Trytes {
+func (w *world) spend(s devlegacy.Spend) []trinary.Trytes {
 	w.t.Helper()
 	if s.Seed == "" {
 		if w.next == bankAddresses {
@@ -191,7 +191,7 @@ func (w *world) send(signed []trinary.Trytes) trinary.Hash {
 
 func (w *world) transfer(to trinary.Hash, value uint64, message string) bundle.Transfer {
 	w.t.Helper()
-	text, err := devnet.Message(message)
+	text, err := devlegacy.Message(message)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -201,7 +201,7 @@ func (w *world) transfer(to trinary.Hash, value uint64, message string) bundle.T
 // pay sends value to Jane and leaves the rest to a new address of the bank's.
 func (w *world) pay(value uint64, message string) trinary.Hash {
 	w.t.Helper()
-	return w.send(w.spend(devnet.Spend{
+	return w.send(w.spend(devlegacy.Spend{
 		To: bundle.Transfers{w.transfer(w.jane, value, message)}, Take: 1_000_000, Remainder: addressOf(w.t, bankSeed, 100+w.next),
 	}))
 }
@@ -277,7 +277,7 @@ func TestPayment(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	message, err := devnet.Message(fromJohn)
+	message, err := devlegacy.Message(fromJohn)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -328,7 +328,7 @@ func TestIdle(t *testing.T) {
 	w := newWorld(t)
 	w.pay(500, fromJohn)
 	w.milestone()
-	if err := w.net.Flood(w.jane, 300, devnet.Unconfirmable); err != nil {
+	if err := w.net.Flood(w.jane, 300, devlegacy.Unconfirmable); err != nil {
 		t.Fatal(err)
 	}
 	if got := w.confirmed(); len(got) != 1 {

@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"github.com/iotaledger/iota.go/checksum"
-	"github.com/iotoll/iotoll/tangle/devnet"
+	devlegacy "github.com/iotoll/iotoll/tangle/devnet/legacy"
 )
 
 // recording is one request to a real node, and its answer.
@@ -444,7 +444,7 @@ func TestFrozenNode(t *testing.T) {
 
 func TestOtherNetwork(t *testing.T) {
 	w := newWorld(t)
-	other, err := devnet.New(devnet.Config{Genesis: bank(), Coordinator: strings.Repeat("OTHER9NET", 9)})
+	other, err := devlegacy.New(devlegacy.Config{Genesis: bank(), Coordinator: strings.Repeat("OTHER9NET", 9)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -538,7 +538,7 @@ func TestAgreeOnHistory(t *testing.T) {
 func TestAgreeTwoOfThree(t *testing.T) {
 	for out := range 2 { // the one that is asked second, or third, does not know
 		w := newWorld(t)
-		peers := []*devnet.Node{w.net.Peer(), w.net.Peer()}
+		peers := []*devlegacy.Node{w.net.Peer(), w.net.Peer()}
 		l := w.read(Config{Nodes: []string{w.node.URL, serve(t, peers[0]).URL, serve(t, peers[1]).URL}, Addresses: []string{w.jane}, Agree: 2})
 		w.ledger = l
 		w.confirmed()

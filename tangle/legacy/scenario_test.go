@@ -16,7 +16,7 @@ import (
 	"github.com/iotaledger/iota.go/bundle"
 	"github.com/iotaledger/iota.go/curl"
 	"github.com/iotaledger/iota.go/trinary"
-	"github.com/iotoll/iotoll/tangle/devnet"
+	devlegacy "github.com/iotoll/iotoll/tangle/devnet/legacy"
 	"github.com/sirupsen/logrus"
 )
 
@@ -25,7 +25,7 @@ func TestOutputs(t *testing.T) {
 	w := newWorld(t)
 	w.confirmed()
 	elsewhere := addressOf(t, janeSeed, 50)
-	tail := w.send(w.spend(devnet.Spend{To: bundle.Transfers{
+	tail := w.send(w.spend(devlegacy.Spend{To: bundle.Transfers{
 		w.transfer(w.jane, 20, fromJohn), w.transfer(elsewhere, 7000, "not for Jane"), w.transfer(w.jane, 30, ""), w.transfer(w.jane, 50, ""),
 	}, Take: 1_000_000, Remainder: addressOf(t, bankSeed, 100)}))
 	w.milestone()
@@ -46,7 +46,7 @@ func TestTwoMessages(t *testing.T) {
 		{"", fromJohn, fromJohn},
 		{fromJohn, "", fromJohn},
 	} {
-		w.send(w.spend(devnet.Spend{To: bundle.Transfers{w.transfer(w.jane, 20, test.first), w.transfer(w.jane, 30, test.second)}}))
+		w.send(w.spend(devlegacy.Spend{To: bundle.Transfers{w.transfer(w.jane, 20, test.first), w.transfer(w.jane, 30, test.second)}}))
 		w.milestone()
 		if got := w.confirmed(); len(got) != 1 || string(got[0].Message) != test.want {
 			t.Errorf("%q and %q: got %+v, want the message %q", test.first, test.second, got, test.want)
@@ -85,7 +85,7 @@ func TestReplays(t *testing.T) {
 	if got := w.confirmed(); len(got) != 1 || got[0].ID != whole {
 		t.Errorf("four attachments of a bundle that spends all: got %v, want one payment", got)
 	}
-	part := w.send(w.spend(devnet.Spend{To: bundle.Transfers{w.transfer(w.jane, 1000, fromJohn)}}))
+	part := w.send(w.spend(devlegacy.Spend{To: bundle.Transfers{w.transfer(w.jane, 1000, fromJohn)}}))
 	tails := []string{part}
 	for range 2 {
 		again, err := w.net.Replay(part)
@@ -137,7 +137,7 @@ func TestImpersonated(t *testing.T) {
 		t.Errorf("got message %q, want both", text)
 	}
 	// The same where both pay, one after the other.
-	part := w.send(w.spend(devnet.Spend{To: bundle.Transfers{w.transfer(w.jane, 1000, fromJohn)}}))
+	part := w.send(w.spend(devlegacy.Spend{To: bundle.Transfers{w.transfer(w.jane, 1000, fromJohn)}}))
 	w.milestone()
 	if got := w.confirmed(); len(got) != 1 || string(got[0].Message) != fromJohn {
 		t.Errorf("before the twin: got %v", got)
@@ -219,7 +219,7 @@ func TestBrokenTwin(t *testing.T) {
 func TestInvalidIncluded(t *testing.T) {
 	w := newWorld(t)
 	w.confirmed()
-	forged := w.spend(devnet.Spend{To: bundle.Transfers{w.transfer(w.jane, 600, fromJohn)}})
+	forged := w.spend(devlegacy.Spend{To: bundle.Transfers{w.transfer(w.jane, 600, fromJohn)}})
 	forged[0] = strings.Repeat("A", 2187) + forged[0][2187:] // the second half of the signature
 	bad := w.send(forged)
 	tail := w.pay(500, fromJohn)
@@ -253,20 +253,20 @@ func TestNoPayments(t *testing.T) {
 	w.confirmed()
 	jane := func(value uint64) bundle.Transfers { return bundle.Transfers{w.transfer(w.jane, value, fromJohn)} }
 
-	first := w.spend(devnet.Spend{To: jane(500), Take: 1_000_000, Remainder: addressOf(t, bankSeed, 100)})
-	second := devnet.Spend{Seed: bankSeed, Index: w.next - 1, To: jane(700), Take: 1_000_000, Remainder: addressOf(t, bankSeed, 100)}
+	first := w.spend(devlegacy.Spend{To: jane(500), Take: 1_000_000, Remainder: addressOf(t, bankSeed, 100)})
+	second := devlegacy.Spend{Seed: bankSeed, Index: w.next - 1, To: jane(700), Take: 1_000_000, Remainder: addressOf(t, bankSeed, 100)}
 	winner := w.send(first)
-	w.send(w.spend(second))                            // the same input, to the same address
-	w.send(w.spend(devnet.Spend{To: jane(5_000_000)})) // more than the address holds
-	w.send(w.spend(devnet.Spend{To: jane(0)}))         // nothing
-	broken := w.spend(devnet.Spend{To: jane(600)})     // a signature of something else
+	w.send(w.spend(second))                               // the same input, to the same address
+	w.send(w.spend(devlegacy.Spend{To: jane(5_000_000)})) // more than the address holds
+	w.send(w.spend(devlegacy.Spend{To: jane(0)}))         // nothing
+	broken := w.spend(devlegacy.Spend{To: jane(600)})     // a signature of something else
 	if broken[0][0] == 'A' {
 		broken[0] = "B" + broken[0][1:]
 	} else {
 		broken[0] = "A" + broken[0][1:]
 	}
 	w.send(broken)
-	incomplete, err := w.net.Attach(w.spend(devnet.Spend{To: jane(800)}))
+	incomplete, err := w.net.Attach(w.spend(devlegacy.Spend{To: jane(800)}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -297,7 +297,7 @@ func TestForgedTimes(t *testing.T) {
 	w := newWorld(t)
 	w.confirmed()
 	for _, at := range []int64{1, 1_000_000_000, 4_000_000_000, 253402300799, 999_999_999_999} {
-		w.send(w.spend(devnet.Spend{To: bundle.Transfers{w.transfer(w.jane, 500, fromJohn)}, Time: time.Unix(at, 0)}))
+		w.send(w.spend(devlegacy.Spend{To: bundle.Transfers{w.transfer(w.jane, 500, fromJohn)}, Time: time.Unix(at, 0)}))
 		w.milestone()
 		got := w.confirmed()
 		if len(got) != 1 || got[0].Amount != 500 || time.Since(got[0].Confirmed) > time.Minute {
@@ -319,7 +319,7 @@ func TestOwnSpends(t *testing.T) {
 	if got := w.confirmed(); len(got) != 1 {
 		t.Fatalf("got %v", got)
 	}
-	w.send(w.spend(devnet.Spend{
+	w.send(w.spend(devlegacy.Spend{
 		Seed: janeSeed, To: bundle.Transfers{w.transfer(addressOf(t, janeSeed, 9), 300, fromJohn)}, Take: 1000, Remainder: w.jane,
 	}))
 	w.milestone()
@@ -339,7 +339,7 @@ func TestOwnSpends(t *testing.T) {
 	}
 	// An income and a spend of the same size leave the balance as it was.
 	tail := w.pay(700, fromJohn)
-	w.send(w.spend(devnet.Spend{Seed: janeSeed, To: bundle.Transfers{w.transfer(addressOf(t, janeSeed, 9), 700, "")}}))
+	w.send(w.spend(devlegacy.Spend{Seed: janeSeed, To: bundle.Transfers{w.transfer(addressOf(t, janeSeed, 9), 700, "")}}))
 	w.milestone()
 	if got := w.confirmed(); len(got) != 0 {
 		t.Errorf("with the balance as before: got %v, want nothing until the next sweep", got)
@@ -355,10 +355,10 @@ func TestAddresses(t *testing.T) {
 	second := addressOf(t, janeSeed, 1)
 	w := newWorld(t, addressOf(t, janeSeed, 0), second)
 	w.confirmed()
-	tail := w.send(w.spend(devnet.Spend{To: bundle.Transfers{
+	tail := w.send(w.spend(devlegacy.Spend{To: bundle.Transfers{
 		w.transfer(addressOf(t, janeSeed, 50), 5, ""), w.transfer(second, 20, fromJohn), w.transfer(w.jane, 30, `{"username": "mary"}`),
 	}}))
-	single := w.send(w.spend(devnet.Spend{To: bundle.Transfers{w.transfer(second, 40, fromJohn)}}))
+	single := w.send(w.spend(devlegacy.Spend{To: bundle.Transfers{w.transfer(second, 40, fromJohn)}}))
 	w.milestone()
 	want := []string{tail + "/1", tail + "/2", single}
 	slices.Sort(want)
@@ -436,7 +436,7 @@ func TestFirstLookReadsAllNodes(t *testing.T) {
 func TestRollback(t *testing.T) {
 	w := newWorld(t)
 	w.confirmed()
-	signed := w.spend(devnet.Spend{To: bundle.Transfers{w.transfer(w.jane, 500, fromJohn)}})
+	signed := w.spend(devlegacy.Spend{To: bundle.Transfers{w.transfer(w.jane, 500, fromJohn)}})
 	attached, err := w.net.Attach(signed)
 	if err != nil {
 		t.Fatal(err)
@@ -477,7 +477,7 @@ func TestRollback(t *testing.T) {
 func TestFlood(t *testing.T) {
 	w := newWorld(t)
 	w.confirmed()
-	if err := w.net.Flood(w.jane, 3000, devnet.ZeroValue); err != nil {
+	if err := w.net.Flood(w.jane, 3000, devlegacy.ZeroValue); err != nil {
 		t.Fatal(err)
 	}
 	first := w.pay(500, fromJohn)
@@ -485,7 +485,7 @@ func TestFlood(t *testing.T) {
 	if got := w.confirmed(); len(got) != 1 || got[0].ID != first {
 		t.Errorf("with 3,000 transactions without value: got %v", got)
 	}
-	if err := w.net.Flood(w.jane, 3000, devnet.Unconfirmable); err != nil {
+	if err := w.net.Flood(w.jane, 3000, devlegacy.Unconfirmable); err != nil {
 		t.Fatal(err)
 	}
 	var tails []string
@@ -554,7 +554,7 @@ func TestFlood(t *testing.T) {
 // but from then on nothing is missed if the node tells what milestones change.
 func TestFloodedFromStart(t *testing.T) {
 	w := newWorld(t)
-	if err := w.net.Flood(w.jane, 1000, devnet.Unconfirmable); err != nil {
+	if err := w.net.Flood(w.jane, 1000, devlegacy.Unconfirmable); err != nil {
 		t.Fatal(err)
 	}
 	var refuse atomic.Bool
@@ -609,7 +609,7 @@ func TestFloodedFromStart(t *testing.T) {
 func TestFloodedFormerAddress(t *testing.T) {
 	fresh := addressOf(t, janeSeed, 1)
 	w := newWorld(t, addressOf(t, janeSeed, 0), fresh)
-	if err := w.net.Flood(w.jane, 1000, devnet.Unconfirmable); err != nil {
+	if err := w.net.Flood(w.jane, 1000, devlegacy.Unconfirmable); err != nil {
 		t.Fatal(err)
 	}
 	w.node.setFault(func(command string, _ []byte, a http.ResponseWriter) bool {
@@ -623,7 +623,7 @@ func TestFloodedFormerAddress(t *testing.T) {
 			t.Errorf("got partial %q, %v, want the flooded address alone", partial, err)
 		}
 	}
-	tail := w.send(w.spend(devnet.Spend{To: bundle.Transfers{w.transfer(fresh, 500, fromJohn)}}))
+	tail := w.send(w.spend(devlegacy.Spend{To: bundle.Transfers{w.transfer(fresh, 500, fromJohn)}}))
 	w.milestone()
 	if got := w.confirmed(); !slices.Equal(ids(got), []string{tail}) {
 		t.Errorf("got %v, want the payment to the new address", got)

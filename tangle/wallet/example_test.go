@@ -10,17 +10,17 @@ import (
 
 	"github.com/iotaledger/iota.go/address"
 
-	"github.com/iotoll/iotoll/tangle/devnet"
+	devlegacy "github.com/iotoll/iotoll/tangle/devnet/legacy"
 	"github.com/iotoll/iotoll/tangle/wallet"
 )
 
 // A buyer pays on a simulated tangle, and waits until that is confirmed.
 func Example() {
-	genesis, err := devnet.SeedGenesis(devnet.DemoSeed, 1000000)
+	genesis, err := devlegacy.SeedGenesis(devlegacy.DemoSeed, 1000000)
 	if err != nil {
 		log.Fatal(err)
 	}
-	node, err := devnet.New(devnet.Config{Genesis: genesis, Milestone: 50 * time.Millisecond})
+	node, err := devlegacy.New(devlegacy.Config{Genesis: genesis, Milestone: 50 * time.Millisecond})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -35,7 +35,7 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	w := wallet.Wallet{Node: server.URL, Seed: devnet.DemoSeed, MWM: 1}
+	w := wallet.Wallet{Node: server.URL, Seed: devlegacy.DemoSeed, MWM: 1}
 	receipt, err := w.Pay(ctx, deposit, 500, `{"username": "john"}`)
 	if err != nil {
 		log.Fatal(err)

@@ -15,7 +15,7 @@ import (
 	"github.com/iotaledger/iota.go/transaction"
 	"github.com/iotaledger/iota.go/trinary"
 
-	"github.com/iotoll/iotoll/tangle/devnet"
+	devlegacy "github.com/iotoll/iotoll/tangle/devnet/legacy"
 )
 
 var sellerSeed = strings.Repeat("SELLER999", 9)
@@ -30,22 +30,22 @@ func addressOf(t *testing.T, seed trinary.Trytes, index uint64) trinary.Hash {
 }
 
 // start serves a tangle on which the demo seed owns some iotas.
-func start(t *testing.T, iotas uint64) (*devnet.Node, *Wallet) {
+func start(t *testing.T, iotas uint64) (*devlegacy.Node, *Wallet) {
 	t.Helper()
-	genesis, err := devnet.SeedGenesis(devnet.DemoSeed, iotas)
+	genesis, err := devlegacy.SeedGenesis(devlegacy.DemoSeed, iotas)
 	if err != nil {
 		t.Fatal(err)
 	}
-	n, err := devnet.New(devnet.Config{Genesis: genesis, MWM: 2})
+	n, err := devlegacy.New(devlegacy.Config{Genesis: genesis, MWM: 2})
 	if err != nil {
 		t.Fatal(err)
 	}
 	server := httptest.NewServer(n)
 	t.Cleanup(server.Close)
-	return n, &Wallet{Node: server.URL, Seed: devnet.DemoSeed, MWM: 2}
+	return n, &Wallet{Node: server.URL, Seed: devlegacy.DemoSeed, MWM: 2}
 }
 
-func milestone(t *testing.T, n *devnet.Node) {
+func milestone(t *testing.T, n *devlegacy.Node) {
 	t.Helper()
 	if _, err := n.Milestone(); err != nil {
 		t.Fatal(err)
@@ -69,7 +69,7 @@ func TestPay(t *testing.T) {
 		if err := w.Wait(t.Context(), r); err != nil {
 			t.Fatalf("wait for %d: %v", amount, err)
 		}
-		if got := n.Balance(addressOf(t, devnet.DemoSeed, uint64(i))); got != 0 {
+		if got := n.Balance(addressOf(t, devlegacy.DemoSeed, uint64(i))); got != 0 {
 			t.Errorf("after payment %d: %d iotas stay on the address paid from", i+1, got)
 		}
 	}
@@ -136,15 +136,15 @@ func TestPayLongMessage(t *testing.T) {
 
 // Inputs of several addresses are put together.
 func TestPayFromSeveral(t *testing.T) {
-	one := addressOf(t, devnet.DemoSeed, 0)
-	far := addressOf(t, devnet.DemoSeed, 3)
-	n, err := devnet.New(devnet.Config{Genesis: map[trinary.Hash]uint64{one: 300, far: 300}})
+	one := addressOf(t, devlegacy.DemoSeed, 0)
+	far := addressOf(t, devlegacy.DemoSeed, 3)
+	n, err := devlegacy.New(devlegacy.Config{Genesis: map[trinary.Hash]uint64{one: 300, far: 300}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	server := httptest.NewServer(n)
 	defer server.Close()
-	w := &Wallet{Node: server.URL, Seed: devnet.DemoSeed, MWM: 1}
+	w := &Wallet{Node: server.URL, Seed: devlegacy.DemoSeed, MWM: 1}
 	to := addressOf(t, sellerSeed, 0)
 	if _, err := w.Pay(t.Context(), to, 500, ""); err != nil {
 		t.Fatal(err)
@@ -153,7 +153,7 @@ func TestPayFromSeveral(t *testing.T) {
 	if got := n.Balance(to); got != 500 {
 		t.Errorf("the seller's balance: got %d, want 500", got)
 	}
-	if got := n.Balance(addressOf(t, devnet.DemoSeed, 4)); got != 100 {
+	if got := n.Balance(addressOf(t, devlegacy.DemoSeed, 4)); got != 100 {
 		t.Errorf("the remainder at the address after the last used: got %d, want 100", got)
 	}
 }
@@ -170,7 +170,7 @@ func TestSpentAddress(t *testing.T) {
 		t.Errorf("pay while all is on its way: got %v, want %v", err, ErrInsufficient)
 	}
 	milestone(t, n)
-	if _, err := w.Pay(t.Context(), addressOf(t, devnet.DemoSeed, 0), 100, ""); err != nil { // to the address spent from
+	if _, err := w.Pay(t.Context(), addressOf(t, devlegacy.DemoSeed, 0), 100, ""); err != nil { // to the address spent from
 		t.Fatal(err)
 	}
 	milestone(t, n)
@@ -205,7 +205,7 @@ func TestBadInput(t *testing.T) {
 		"wrong MWM":     {change: func(w *Wallet) { w.MWM = 9 }, to: to, amount: 1, want: "Wrong MinWeightMagnitude"},
 		"no URL":        {change: func(w *Wallet) { w.Node = "localhost" }, to: to, amount: 1, want: "want a URL"},
 		"nobody there":  {change: func(w *Wallet) { w.Node = "http://127.0.0.1:1" }, to: to, amount: 1, want: "refused"},
-		"to ourselves":  {to: addressOf(t, devnet.DemoSeed, 0), amount: 1, want: "own"},
+		"to ourselves":  {to: addressOf(t, devlegacy.DemoSeed, 0), amount: 1, want: "own"},
 		"negativedepth": {change: func(w *Wallet) { w.Depth = -1 }, to: to, amount: 1, want: "depth -1"},
 	} {
 		w := *good
@@ -238,7 +238,7 @@ func TestNonsense(t *testing.T) {
 		"too much":     `{"balances":["99999999999999999"` + strings.Repeat(`,"0"`, gap-1) + `],"states":[false` + strings.Repeat(",false", gap-1) + `],"hashes":[]}`,
 	} {
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.Write([]byte(answer)) }))
-		w := &Wallet{Node: server.URL, Seed: devnet.DemoSeed, MWM: 1}
+		w := &Wallet{Node: server.URL, Seed: devlegacy.DemoSeed, MWM: 1}
 		if _, err := w.Pay(t.Context(), addressOf(t, sellerSeed, 0), 1, ""); err == nil {
 			t.Errorf("%s: got no error", name)
 		} else {
@@ -259,7 +259,7 @@ func TestSilence(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-release }))
 	defer server.Close()
 	defer close(release)
-	w := &Wallet{Node: server.URL, Seed: devnet.DemoSeed, MWM: 1, Timeout: 50 * time.Millisecond}
+	w := &Wallet{Node: server.URL, Seed: devlegacy.DemoSeed, MWM: 1, Timeout: 50 * time.Millisecond}
 	if _, err := w.Pay(t.Context(), addressOf(t, sellerSeed, 0), 1, ""); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("pay: got %v, want a deadline", err)
 	}
@@ -281,16 +281,16 @@ func TestFaults(t *testing.T) {
 	milestone(t, n)
 	for _, c := range []struct {
 		command string
-		faults  []devnet.Fault
+		faults  []devlegacy.Fault
 	}{
-		{"", []devnet.Fault{devnet.Hang, devnet.Endless, devnet.Reset, devnet.Error403}},
-		{"getBalances", []devnet.Fault{devnet.WrongTypes}},
-		{"wereAddressesSpentFrom", []devnet.Fault{devnet.AllTrue, devnet.ShortLists}},
-		{"findTransactions", []devnet.Fault{devnet.Nines}},
-		{"getTransactionsToApprove", []devnet.Fault{devnet.EmptyObject}},
-		{"attachToTangle", []devnet.Fault{devnet.EmptyLists, devnet.LongLists, devnet.Nines, devnet.Forged, devnet.Truncated}},
-		{"storeTransactions", []devnet.Fault{devnet.Error500}},
-		{"broadcastTransactions", []devnet.Fault{devnet.Truncated, devnet.Reset, devnet.EmptyBody}},
+		{"", []devlegacy.Fault{devlegacy.Hang, devlegacy.Endless, devlegacy.Reset, devlegacy.Error403}},
+		{"getBalances", []devlegacy.Fault{devlegacy.WrongTypes}},
+		{"wereAddressesSpentFrom", []devlegacy.Fault{devlegacy.AllTrue, devlegacy.ShortLists}},
+		{"findTransactions", []devlegacy.Fault{devlegacy.Nines}},
+		{"getTransactionsToApprove", []devlegacy.Fault{devlegacy.EmptyObject}},
+		{"attachToTangle", []devlegacy.Fault{devlegacy.EmptyLists, devlegacy.LongLists, devlegacy.Nines, devlegacy.Forged, devlegacy.Truncated}},
+		{"storeTransactions", []devlegacy.Fault{devlegacy.Error500}},
+		{"broadcastTransactions", []devlegacy.Fault{devlegacy.Truncated, devlegacy.Reset, devlegacy.EmptyBody}},
 	} {
 		for _, fault := range c.faults {
 			command := c.command

@@ -1,4 +1,4 @@
-package devnet
+package legacy
 
 // view is what a node makes of the tangle. The zero view is that of a node that
 // sees all of it. Its methods need tangle.mu.

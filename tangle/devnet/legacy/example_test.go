@@ -1,4 +1,4 @@
-package devnet_test
+package legacy_test
 
 import (
 	"fmt"
@@ -8,25 +8,25 @@ import (
 	"github.com/iotaledger/iota.go/address"
 	"github.com/iotaledger/iota.go/bundle"
 
-	"github.com/iotoll/iotoll/tangle/devnet"
+	devlegacy "github.com/iotoll/iotoll/tangle/devnet/legacy"
 )
 
 // The same signed transfer, attached twice, pays twice: it takes 400 of 1,000
 // iotas and leaves the rest where it is.
 func ExampleNode_Replay() {
-	genesis, err := devnet.SeedGenesis(devnet.DemoSeed, 1000)
+	genesis, err := devlegacy.SeedGenesis(devlegacy.DemoSeed, 1000)
 	if err != nil {
 		log.Fatal(err)
 	}
-	node, err := devnet.New(devnet.Config{Genesis: genesis, Milestone: time.Second})
+	node, err := devlegacy.New(devlegacy.Config{Genesis: genesis, Milestone: time.Second})
 	if err != nil {
 		log.Fatal(err)
 	}
-	deposit, err := address.GenerateAddress(devnet.DemoSeed, 1000, 2, true)
+	deposit, err := address.GenerateAddress(devlegacy.DemoSeed, 1000, 2, true)
 	if err != nil {
 		log.Fatal(err)
 	}
-	signed, err := devnet.Spend{Seed: devnet.DemoSeed, To: bundle.Transfers{{Address: deposit, Value: 400}}}.Sign()
+	signed, err := devlegacy.Spend{Seed: devlegacy.DemoSeed, To: bundle.Transfers{{Address: deposit, Value: 400}}}.Sign()
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package devnet
+package legacy
 
 import (
 	"cmp"
@@ -85,7 +85,6 @@ type tangle struct {
 	coordinator trinary.Hash
 	now         func() time.Time
 	log         logrus.FieldLogger
-	event       func(topic string, payload []byte) // may be nil
 
 	issuing sync.Mutex // held while a milestone is made
 
@@ -119,7 +118,6 @@ func newTangle(cfg Config, balances map[trinary.Hash]int64) *tangle {
 		coordinator: cfg.Coordinator,
 		now:         cfg.Now,
 		log:         cfg.Log,
-		event:       cfg.Event,
 		byHash:      make(map[trinary.Hash]*tx),
 		byTrytes:    make(map[trinary.Trytes]*tx),
 		byAddress:   make(map[trinary.Hash]*list),
@@ -237,17 +235,12 @@ func (t *tangle) add(n *Node, txs []*tx) {
 		only = n
 	}
 	var added []*tx
-	var events []event
-	at := t.now()
 	for _, x := range txs {
 		old := t.byHash[x.hash]
 		switch {
 		case old == nil:
 			t.insert(x)
 			x.only = only
-			if t.event != nil && only == nil {
-				events = append(events, arrived(x, at)...)
-			}
 		case old.only != nil && old.only != only:
 			old.only = nil // sent again, to a node that passes it on
 			x = old
@@ -264,7 +257,6 @@ func (t *tangle) add(n *Node, txs []*tx) {
 	}
 	complete := t.complete(added)
 	t.mu.Unlock()
-	t.publish(events)
 
 	for _, b := range complete { // signatures take long, and need no lock
 		t.check(b)
@@ -362,21 +354,16 @@ func (t *tangle) judge(b []*tx) verdict {
 func (t *tangle) check(b []*tx) {
 	v := t.judge(b)
 	t.mu.Lock()
+	defer t.mu.Unlock()
 	b[0].verdict = v
 	if v == valid && b[0].only == nil {
 		t.tip = b[0]
 	}
-	var events []event
 	for _, x := range b {
 		if v == valid && x.value < 0 {
 			t.spent[x.address] = true
-			if t.event != nil {
-				events = append(events, event{"spent_address", x.address})
-			}
 		}
 	}
-	t.mu.Unlock()
-	t.publish(events)
 }
 
 // fingerprint identifies what the validity of a bundle depends on: what its
@@ -438,14 +425,13 @@ func (t *tangle) milestone() (int, error) {
 		return 0, err
 	}
 
-	events := t.confirm(index, x)
-	t.publish(events)
+	t.confirm(index, x)
 	return index, nil
 }
 
 // confirm applies to the ledger what is pending, by the milestone with that
-// transaction. It returns what is to be published.
-func (t *tangle) confirm(index int, x *tx) []event {
+// transaction.
+func (t *tangle) confirm(index int, x *tx) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	m := &ms{index: index, hash: x.hash, at: t.now(), diff: make(map[trinary.Hash]int64)}
@@ -469,16 +455,6 @@ func (t *tangle) confirm(index int, x *tx) []event {
 	t.log.WithFields(logrus.Fields{
 		"index": index, "included": len(m.included), "conflicting": len(m.decided) - len(m.included), "incomplete": len(wait),
 	}).Debug("milestone")
-	if t.event == nil {
-		return nil
-	}
-	events := append(arrived(x, m.at), issued(m)...)
-	for _, tail := range slices.Concat(m.included, []*tx{x}) {
-		for _, y := range t.bundleOf(tail) {
-			events = append(events, confirmed(y, m.at)...)
-		}
-	}
-	return events
 }
 
 // apply takes a valid tail up into a milestone: it moves the money, or finds

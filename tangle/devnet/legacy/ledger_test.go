@@ -1,4 +1,4 @@
-package devnet
+package legacy
 
 import (
 	"encoding/json"

@@ -1,4 +1,4 @@
-// Package devnet is a simulated trinary tangle that speaks the HTTP API of IRI
+// Package legacy is a simulated trinary tangle that speaks the HTTP API of IRI
 // (https://github.com/iotaledger/iri, as Hornet 0.5.6 answered it), for the
 // demonstration, for tests, and for a buyer to try a payment on.
 //
@@ -13,7 +13,7 @@
 // Three things are simpler than in reality. There is one tangle, of which
 // several nodes may give their view ([Node.Peer]), and no gossip. A milestone
 // confirms all that is pending, whatever it approves. Everything is in memory.
-package devnet
+package legacy
 
 import (
 	"context"
@@ -53,12 +53,6 @@ type Config struct {
 
 	// Now tells the time; time.Now if nil.
 	Now func() time.Time
-
-	// Event is told what a connected node publishes to its subscribers: topics
-	// and payloads as Hornet 0.5.6 has them over MQTT (tx, trytes, spent_address,
-	// lmi, lmhs, lm, lmsi, lsm, conf_trytes, sn), once API answers show what they
-	// tell of. May be nil.
-	Event func(topic string, payload []byte)
 
 	// Log is told of milestones and of what they confirmed; may be nil.
 	Log logrus.FieldLogger
