@@ -46,7 +46,6 @@ test-compose: deps ## docker-compose up, on base images made from Debian package
 
 bench: build ## the measured claims: ratios to other plugins, latencies, costs
 	$(GO) test -run '^$$' -bench . -benchtime 1x ./...
-	$(GO) run ./cmd/bench -seconds 1.5
 
 soak: deps ## random users against a model on the real broker, for SOAK (10m)
 	IOTOLL_SOAK=$(SOAK) $(GO) test -tags soak -count 1 -run '^TestSoak$$' -timeout 0 -v ./plugin

@@ -72,11 +72,10 @@ func freePort(t testing.TB) int {
 // testStore is the embedded store in this process.
 type testStore struct {
 	*mongostore.Store
-	t      testing.TB
-	uri    string
-	listen string
-	dir    string
-	stop   func()
+	t    testing.TB
+	uri  string
+	dir  string
+	stop func()
 
 	mu       sync.Mutex
 	accounts map[string]tangle.Entry // the last entry of each
@@ -91,7 +90,7 @@ func quiet() logrus.FieldLogger {
 // startStore starts an empty store.
 func startStore(t testing.TB) *testStore {
 	t.Helper()
-	s := &testStore{t: t, dir: filepath.Join(t.TempDir(), "store"), listen: fmt.Sprintf("127.0.0.1:%d", freePort(t)), accounts: make(map[string]tangle.Entry)}
+	s := &testStore{t: t, dir: filepath.Join(t.TempDir(), "store"), accounts: make(map[string]tangle.Entry)}
 	s.start()
 	t.Cleanup(func() { s.stop() })
 	var err error
@@ -108,7 +107,7 @@ func startStore(t testing.TB) *testStore {
 // start serves the store; stop ends that until the next start.
 func (s *testStore) start() {
 	s.t.Helper()
-	server, err := embedded.Open(s.dir, s.listen, quiet())
+	server, err := embedded.Open(embedded.Config{Directory: s.dir}, quiet())
 	if err != nil {
 		s.t.Fatalf("open the embedded store: %v", err)
 	}

@@ -63,7 +63,7 @@ func parseOptions(options []option) (config, error) {
 	case seen["store_uri"] && seen["store_uri_file"]:
 		return config{}, errors.New("plugin_opt_store_uri and plugin_opt_store_uri_file are both given; keep one")
 	case c.storeURI == "":
-		return config{}, errors.New("plugin_opt_store_uri or plugin_opt_store_uri_file is missing; for the store of iotoll serve: plugin_opt_store_uri mongodb://127.0.0.1:27117/")
+		return config{}, errors.New("plugin_opt_store_uri or plugin_opt_store_uri_file is missing; for the store of iotoll serve: plugin_opt_store_uri mongodb://%2Frun%2Fiotoll%2Fstore.sock/")
 	}
 	return c, nil
 }

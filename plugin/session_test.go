@@ -23,7 +23,7 @@ func TestBrokerSessionComesBackAfterItsTime(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := startBroker(t, strings.NewReplacer("listener 1883", "set_tcp_nodelay true\nlistener PORT 127.0.0.1", "/usr/lib/iotoll/iotoll.so", "PLUGIN", "mongodb://127.0.0.1:27117/", s.uri).Replace(string(shipped)))
+	b := startBroker(t, strings.NewReplacer("listener 1883", "set_tcp_nodelay true\nlistener PORT 127.0.0.1", "/usr/lib/iotoll/iotoll.so", "PLUGIN", "mongodb://%2Frun%2Fiotoll%2Fstore.sock/", s.uri).Replace(string(shipped)))
 	b.waitLog("following the store")
 	jane := b.connect(connect{user: "jane", pass: "secret", id: "jane"})
 	for _, version := range []byte{4, 5} {

@@ -29,6 +29,7 @@ type Result struct {
 // Refusals of manual acts.
 var (
 	ErrNoUser   = errors.New("there is no user of that name")
+	ErrUser     = errors.New("the user cannot be given anything")
 	ErrNoOffer  = errors.New("there is no offer of that name")
 	ErrAssigned = errors.New("the payment is assigned to somebody else")
 	ErrNothing  = errors.New("the account is empty")
@@ -147,14 +148,17 @@ func (s *Settler) known(ctx context.Context, subject, offer string) error {
 	if _, ok := s.Offers.Get(offer); !ok {
 		return fmt.Errorf("offer %.80q: %w", offer, ErrNoOffer)
 	}
-	ok, err := s.Store.UserExists(ctx, subject)
+	state, err := s.Store.UserState(ctx, subject)
 	if err != nil {
 		return fmt.Errorf("look up user %.80q: %w", subject, err)
 	}
-	if !ok {
+	switch state {
+	case UserReady:
+		return nil
+	case UserUnknown:
 		return fmt.Errorf("user %.80q: %w", subject, ErrNoUser)
 	}
-	return nil
+	return fmt.Errorf("%w: %s", ErrUser, state.refusal(subject))
 }
 
 // match finds out from its message and address whose a payment is; reason says
@@ -168,12 +172,12 @@ func (s *Settler) match(ctx context.Context, p Payment) (a Assignment, reason st
 	if reason != "" {
 		return Assignment{}, reason, nil
 	}
-	ok, err := s.Store.UserExists(ctx, m.Username)
+	state, err := s.Store.UserState(ctx, m.Username)
 	if err != nil {
 		return Assignment{}, "", fmt.Errorf("look up the user of payment %s: %w", p.ID, err)
 	}
-	if !ok {
-		return Assignment{}, fmt.Sprintf("there is no user %.80q", m.Username), nil
+	if reason := state.refusal(m.Username); reason != "" {
+		return Assignment{}, reason, nil
 	}
 	return Assignment{Payment: p.ID, Subject: m.Username, Offer: o.ID, By: "message", At: s.now()}, "", nil
 }
@@ -313,3 +317,6 @@ func (s *Settler) now() time.Time {
 	}
 	return s.Now().UTC().Truncate(time.Millisecond)
 }
+
+// quote writes what others sent into a text for people.
+func quote(s string) string { return fmt.Sprintf("%.80q", s) }

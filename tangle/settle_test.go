@@ -228,7 +228,7 @@ func TestManual(t *testing.T) {
 
 func TestSettleStoreFails(t *testing.T) {
 	away := errors.New("store is away")
-	for _, op := range []string{"Settled", "Assigned", "UserExists", "Assign", "Last", "Append", "Complete"} {
+	for _, op := range []string{"Settled", "Assigned", "UserState", "Assign", "Last", "Append", "Complete"} {
 		s := newTill(t)
 		p := payment("p1", fromJohn, 500)
 		if _, err := s.store.Record(t.Context(), p, tangle.Unmatched); err != nil {

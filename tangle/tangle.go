@@ -139,8 +139,7 @@ type Store interface {
 	// Hold notes why a payment cannot be settled now, for the seller to read.
 	Hold(ctx context.Context, payment, reason string) error
 
-	// UserExists reports whether there is a user of that name.
-	UserExists(ctx context.Context, name string) (bool, error)
+	Users
 	// Assign makes an assignment unless the payment has one, and returns the
 	// one in force.
 	Assign(ctx context.Context, a Assignment) (Assignment, error)

@@ -1,14 +1,14 @@
 // Package embedded runs a document store inside this process, for those who
 // have no MongoDB server: FerretDB 1.24 on SQLite, which speaks MongoDB's wire
-// protocol on a loopback port. Package mongostore uses it as it uses any server.
+// protocol on a Unix socket. Package mongostore uses it like any other server.
 //
-// What the store has acknowledged is on disk: SQLite writes its log, and syncs
-// it, before a write returns (journal_mode WAL, synchronous FULL), so neither a
-// killed process nor a power cut loses it.
+// The store keeps every acknowledged write across a killed process and a power
+// cut: SQLite syncs its log before a write returns (journal_mode WAL,
+// synchronous FULL).
 //
-// The store asks for no password. Whoever can connect to the loopback interface
-// of this machine can read and change it; give it a MongoDB server with users
-// and passwords where strangers may log in.
+// The store asks for no password. The permissions of the socket decide who may
+// read and change everything: the user that runs the store, root, and the members
+// of the socket's group.
 package embedded
 
 import (
@@ -16,8 +16,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
-	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -34,54 +32,92 @@ import (
 // one, has the directory open.
 var ErrInUse = errors.New("in use")
 
+// Config says where a store keeps its files and where it listens.
+type Config struct {
+	// Directory holds the store's files. Nobody but its owner may enter it.
+	Directory string
+	// Socket is the path of the Unix socket, ending in .sock. If it is empty, the
+	// store listens on one in Directory, which only its owner can reach.
+	Socket string
+	// Group is the name or number of the group whose members may connect. If it is
+	// empty, it is the group of this process.
+	Group string
+}
+
 // Server is a store that listens. It answers once it runs.
 type Server struct {
 	ferret    *ferretdb.FerretDB
+	guard     *guard
+	entry     *os.File // the directory
 	lock      *os.File
 	directory string
+	socket    string
 	log       logrus.FieldLogger
 }
 
-// Open takes hold of a directory, which it creates if need be, and of a
-// loopback address with a port; port 0 takes a free one. The caller must call
-// [Server.Run], which also releases them.
+// Open locks a directory, which it creates if it does not exist, and listens on
+// a socket. The caller must call [Server.Run], which also releases them.
 //
 // It returns an error wrapping [ErrInUse] if the directory is open already.
-func Open(directory, listen string, log logrus.FieldLogger) (*Server, error) {
-	listen, err := checkListen(listen)
+func Open(c Config, log logrus.FieldLogger) (_ *Server, err error) {
+	directory, err := makeDirectory(c.Directory)
 	if err != nil {
 		return nil, err
 	}
-	directory, err = makeDirectory(directory)
-	if err != nil {
+	s := &Server{directory: directory, socket: c.Socket, log: log}
+	if s.socket == "" {
+		s.socket = filepath.Join(directory, "private.sock")
+	}
+	if s.lock, err = lockDirectory(directory); err != nil {
 		return nil, err
 	}
-	lock, err := lockDirectory(directory)
-	if err != nil {
-		return nil, err
+	if s.entry, err = os.Open(directory); err != nil {
+		return nil, errors.Join(fmt.Errorf("directory of the embedded store: %w", err), s.lock.Close())
 	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.release())
+		}
+	}()
 	if err := repair(context.Background(), directory); err != nil {
-		return nil, errors.Join(fmt.Errorf("embedded store: %w", err), lock.Close())
+		return nil, fmt.Errorf("embedded store: %w", err)
 	}
-	ferret, err := start(directory, listen, log)
+	listener, err := listenOn(s.socket, c.Group)
 	if err != nil {
-		return nil, errors.Join(err, lock.Close())
+		return nil, fmt.Errorf("listen for the embedded store: %w", err)
 	}
-	return &Server{ferret: ferret, lock: lock, directory: directory, log: log}, nil
+	s.guard = &guard{listener: listener, backend: s.backend(), log: log}
+	if s.ferret, err = start(directory, s.backend(), log); err != nil {
+		return nil, errors.Join(err, listener.Close())
+	}
+	return s, nil
 }
 
+// backend is the path of FerretDB's own socket, which lies in the store's
+// directory. The path leads there through a descriptor, so that it is short
+// however long the directory's path is.
+func (s *Server) backend() string {
+	return fmt.Sprintf("/proc/self/fd/%d/ferretdb.sock", s.entry.Fd())
+}
+
+func (s *Server) release() error { return errors.Join(s.entry.Close(), s.lock.Close()) }
+
 // URI returns the store's address for a MongoDB driver.
-func (s *Server) URI() string { return s.ferret.MongoDBURI() }
+func (s *Server) URI() string { return URI(s.socket) }
 
 // Run answers until ctx ends. Then it waits up to three seconds for clients that
-// are still connected, closes the store and lets go of the directory. If ctx has
+// are still connected, closes the store and releases the directory. If ctx has
 // ended already, it only releases what Open took.
 func (s *Server) Run(ctx context.Context) error {
-	var indexing sync.WaitGroup
-	indexing.Go(func() { s.keepIndexed(ctx) })
+	passing, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	var helpers sync.WaitGroup
+	helpers.Go(func() { s.keepIndexed(ctx) })
+	helpers.Go(func() { s.guard.run(ctx, passing) })
 	err := s.ferret.Run(ctx)
-	indexing.Wait()
-	if err := errors.Join(err, s.lock.Close()); err != nil {
+	stop()
+	helpers.Wait()
+	if err := errors.Join(err, s.release()); err != nil {
 		return fmt.Errorf("run embedded store: %w", err)
 	}
 	return nil
@@ -90,19 +126,15 @@ func (s *Server) Run(ctx context.Context) error {
 // making is held while a store is made. There may be several in one process.
 var making sync.Mutex
 
-func start(directory, listen string, log logrus.FieldLogger) (*ferretdb.FerretDB, error) {
-	// FerretDB leaves its files open if it cannot listen: find that out before.
-	probe, err := net.Listen("tcp", listen)
-	if err != nil {
-		return nil, fmt.Errorf("listen for the embedded store: %w", err)
-	}
-	if err := probe.Close(); err != nil {
-		return nil, fmt.Errorf("listen for the embedded store: %w", err)
+func start(directory, socket string, log logrus.FieldLogger) (*ferretdb.FerretDB, error) {
+	// Only this process, which holds the lock, can have left one behind.
+	if err := os.Remove(socket); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("open embedded store in %s: %w", directory, err)
 	}
 	making.Lock() // New writes to a variable of its package
 	defer making.Unlock()
 	ferret, err := ferretdb.New(&ferretdb.Config{
-		Listener:  ferretdb.ListenerConfig{TCP: listen},
+		Listener:  ferretdb.ListenerConfig{Unix: socket},
 		Logger:    newLogger(log),
 		Handler:   "sqlite",
 		SQLiteURL: "file:" + directory + "/?" + url.Values{"_pragma": {"synchronous(full)"}}.Encode(),
@@ -111,28 +143,6 @@ func start(directory, listen string, log logrus.FieldLogger) (*ferretdb.FerretDB
 		return nil, fmt.Errorf("open embedded store in %s: %w", directory, err)
 	}
 	return ferret, nil
-}
-
-// checkListen refuses an address that other machines can reach.
-func checkListen(listen string) (string, error) {
-	host, port, err := net.SplitHostPort(listen)
-	if err != nil {
-		return "", fmt.Errorf("listen address %q of the embedded store: %w; want for instance 127.0.0.1:27117", listen, err)
-	}
-	if n, err := strconv.ParseUint(port, 10, 16); err != nil {
-		return "", fmt.Errorf("listen address %q of the embedded store: port %q is not a number up to 65535", listen, port)
-	} else {
-		port = strconv.FormatUint(n, 10)
-	}
-	if host == "localhost" {
-		host = "127.0.0.1"
-	}
-	ip, err := netip.ParseAddr(host)
-	if err != nil || !ip.IsLoopback() {
-		return "", fmt.Errorf("listen address %q of the embedded store is not on the loopback interface: "+
-			"it asks for no password; want for instance 127.0.0.1:27117", listen)
-	}
-	return net.JoinHostPort(host, port), nil
 }
 
 // makeDirectory returns the absolute path of a directory that only its owner

@@ -61,9 +61,9 @@ func run(t *testing.T, s *embedded.Server) (stop func()) {
 	return stop
 }
 
-func open(t *testing.T, directory string) *embedded.Server {
+func openStore(t *testing.T, directory string) *embedded.Server {
 	t.Helper()
-	s, err := embedded.Open(directory, "127.0.0.1:0", quiet())
+	s, err := embedded.Open(embedded.Config{Directory: directory}, quiet())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +77,7 @@ func connect(uri string) (*mongo.Client, error) {
 func TestKeepsWhatWasWritten(t *testing.T) {
 	directory := filepath.Join(t.TempDir(), "a", "store")
 	for i := range 2 {
-		s := open(t, directory)
+		s := openStore(t, directory)
 		stop := run(t, s)
 		client, err := connect(s.URI())
 		if err != nil {
@@ -125,7 +125,7 @@ func TestKilled(t *testing.T) {
 	lines := bufio.NewScanner(stdout)
 	for lines.Scan() {
 		if ids = append(ids, lines.Text()); len(ids) == acknowledged {
-			if _, err := embedded.Open(directory, "127.0.0.1:0", quiet()); !errors.Is(err, embedded.ErrInUse) ||
+			if _, err := embedded.Open(embedded.Config{Directory: directory}, quiet()); !errors.Is(err, embedded.ErrInUse) ||
 				!strings.Contains(err.Error(), fmt.Sprintf("process %d", child.Process.Pid)) {
 				t.Errorf("Open of another process's directory: got error %v, want ErrInUse and the process", err)
 			}
@@ -139,7 +139,7 @@ func TestKilled(t *testing.T) {
 	}
 	child.Wait()
 
-	s := open(t, directory)
+	s := openStore(t, directory)
 	run(t, s)
 	client, err := connect(s.URI())
 	if err != nil {
@@ -155,7 +155,7 @@ func TestKilled(t *testing.T) {
 
 // insertForever inserts documents and prints the ID of each that was acknowledged.
 func insertForever(directory string) error {
-	s, err := embedded.Open(directory, "127.0.0.1:0", quiet())
+	s, err := embedded.Open(embedded.Config{Directory: directory}, quiet())
 	if err != nil {
 		return err
 	}
@@ -174,11 +174,24 @@ func insertForever(directory string) error {
 }
 
 func TestOpenRefuses(t *testing.T) {
-	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	sockets := t.TempDir()
+	taken, err := net.Listen("unix", filepath.Join(sockets, "taken.sock"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer taken.Close()
+	document := filepath.Join(sockets, "document.sock")
+	if err := os.WriteFile(document, []byte("mine"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	open := filepath.Join(sockets, "open")
+	if err := os.Mkdir(open, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(open, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	long := filepath.Join(sockets, strings.Repeat("x", 107-len(sockets)-len("/.sock")+1)+".sock")
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -188,38 +201,38 @@ func TestOpenRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, test := range []struct {
-		name, directory, listen, want string
+		name, directory, socket, group, want string
 	}{
-		{"no port", "store", "127.0.0.1", "want for instance 127.0.0.1:27117"},
-		{"bad port", "store", "127.0.0.1:mongo", `port "mongo" is not a number`},
-		{"every interface", "store", ":27117", "not on the loopback interface"},
-		{"zero address", "store", "0.0.0.0:27117", "not on the loopback interface"},
-		{"other address", "store", "192.168.1.2:27117", "not on the loopback interface"},
-		{"host name", "store", "db.example:27117", "not on the loopback interface"},
-		{"port taken", "store", taken.Addr().String(), "address already in use"},
-		{"no directory", "", "127.0.0.1:0", "directory of the embedded store is not set"},
-		{"a file", file, "127.0.0.1:0", "not a directory"},
-		{"below a file", filepath.Join(file, "store"), "127.0.0.1:0", "not a directory"},
-		{"odd name", "store?mode=memory", "127.0.0.1:0", "contains one of ? # %"},
-		{"a pattern", "store[1]", "127.0.0.1:0", "contains one of ? # %"},
-		{"others may read", shared, "127.0.0.1:0", "has mode 0750"},
-		{"not writable", "/proc/self/fd", "127.0.0.1:0", "embedded store"},
+		{"relative socket", "store", "store.sock", "", "not an absolute path"},
+		{"name of a host", "store", "/run/store", "", "does not end in .sock"},
+		{"long socket", "store", long, "", "has 108 bytes, want at most 107"},
+		{"socket in use", "store", taken.Addr().String(), "", "another process listens on"},
+		{"socket is a document", "store", document, "", "exists and is not a socket"},
+		{"socket for everybody to replace", "store", filepath.Join(open, "store.sock"), "", "has mode 0777"},
+		{"no such group", "store", filepath.Join(sockets, "run", "store.sock"), "no-such-group", "no-such-group"},
+		{"no directory", "", "", "", "directory of the embedded store is not set"},
+		{"a file", file, "", "", "not a directory"},
+		{"below a file", filepath.Join(file, "store"), "", "", "not a directory"},
+		{"odd name", "store?mode=memory", "", "", "contains one of ? # %"},
+		{"a pattern", "store[1]", "", "", "contains one of ? # %"},
+		{"others may read", shared, "", "", "has mode 0750"},
+		{"not writable", "/proc/self/fd", "", "", "embedded store"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			directory := test.directory
 			if directory != "" && !filepath.IsAbs(directory) {
 				directory = filepath.Join(t.TempDir(), directory)
 			}
-			s, err := embedded.Open(directory, test.listen, quiet())
+			s, err := embedded.Open(embedded.Config{Directory: directory, Socket: test.socket, Group: test.group}, quiet())
 			if err == nil {
 				run(t, s)
-				t.Fatalf("Open(%q, %q): got no error, want one with %q", directory, test.listen, test.want)
+				t.Fatalf("Open(%q, %q): got no error, want one with %q", directory, test.socket, test.want)
 			}
 			if !strings.Contains(err.Error(), test.want) {
-				t.Errorf("Open(%q, %q): got error %q, want one with %q", directory, test.listen, err, test.want)
+				t.Errorf("Open(%q, %q): got error %q, want one with %q", directory, test.socket, err, test.want)
 			}
 			if directory != test.directory { // what failed must not keep the directory
-				run(t, open(t, filepath.Join(t.TempDir(), "store")))
+				run(t, openStore(t, filepath.Join(t.TempDir(), "store")))
 			}
 		})
 	}
@@ -227,13 +240,13 @@ func TestOpenRefuses(t *testing.T) {
 
 func TestInUseByThisProcess(t *testing.T) {
 	directory := filepath.Join(t.TempDir(), "store")
-	first := open(t, directory)
+	first := openStore(t, directory)
 	stop := run(t, first)
-	if _, err := embedded.Open(directory, "127.0.0.1:0", quiet()); !errors.Is(err, embedded.ErrInUse) {
+	if _, err := embedded.Open(embedded.Config{Directory: directory}, quiet()); !errors.Is(err, embedded.ErrInUse) {
 		t.Errorf("second Open: got error %v, want ErrInUse", err)
 	}
 	stop()
-	run(t, open(t, directory)) // free again
+	run(t, openStore(t, directory)) // free again
 }
 
 // TestReleasedWithoutServing: a caller that fails between Open and Run gives
@@ -243,7 +256,7 @@ func TestReleasedWithoutServing(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	for range 2 {
-		if err := open(t, directory).Run(ctx); err != nil {
+		if err := openStore(t, directory).Run(ctx); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -256,7 +269,7 @@ func TestLogKeepsSecrets(t *testing.T) {
 	log := logrus.New()
 	log.SetOutput(&text)
 	log.SetLevel(logrus.TraceLevel)
-	s, err := embedded.Open(filepath.Join(t.TempDir(), "store"), "127.0.0.1:0", log)
+	s, err := embedded.Open(embedded.Config{Directory: filepath.Join(t.TempDir(), "store")}, log)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -290,7 +303,7 @@ func ExampleOpen() {
 		panic(err)
 	}
 	defer os.RemoveAll(directory)
-	store, err := embedded.Open(directory, "127.0.0.1:0", logrus.StandardLogger())
+	store, err := embedded.Open(embedded.Config{Directory: directory}, logrus.StandardLogger())
 	if err != nil {
 		panic(err)
 	}
@@ -315,7 +328,7 @@ func ExampleOpen() {
 // TestLooksUpByIndex: a document is found by its _id without reading the others,
 // in collections old and new.
 func TestLooksUpByIndex(t *testing.T) {
-	s := open(t, filepath.Join(t.TempDir(), "store"))
+	s := openStore(t, filepath.Join(t.TempDir(), "store"))
 	stop := run(t, s)
 	defer stop()
 	client, err := connect(s.URI())

@@ -23,7 +23,7 @@ func with(t *testing.T, directory string, do func(*mongo.Client)) {
 	t.Helper()
 	log := logrus.New()
 	log.SetOutput(io.Discard)
-	s, err := Open(directory, "127.0.0.1:0", log)
+	s, err := Open(Config{Directory: directory}, log)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -137,7 +137,7 @@ func TestRepairRefuses(t *testing.T) {
 	if err := db.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Open(directory, "127.0.0.1:0", logrus.New()); err == nil || !strings.Contains(err.Error(), "holds 1 documents whose _id nothing keeps unique") {
+	if _, err := Open(Config{Directory: directory}, logrus.New()); err == nil || !strings.Contains(err.Error(), "holds 1 documents whose _id nothing keeps unique") {
 		t.Errorf("Open: got %v, want a refusal", err)
 	}
 }

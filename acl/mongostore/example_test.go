@@ -91,7 +91,7 @@ func startServer() (uri string, stop func()) {
 	}
 	log := logrus.New()
 	log.SetOutput(io.Discard)
-	server, err := embedded.Open(filepath.Join(directory, "store"), "127.0.0.1:0", log)
+	server, err := embedded.Open(embedded.Config{Directory: filepath.Join(directory, "store")}, log)
 	if err != nil {
 		panic(err)
 	}

@@ -30,6 +30,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"regexp"
 	"slices"
 	"strings"
@@ -52,6 +53,9 @@ const (
 	selectTimeout = 3 * time.Second
 	// callTimeout bounds a call whose context has no deadline.
 	callTimeout = 10 * time.Second
+	// keepAlive is how often TCP checks an idle connection, as the driver does by
+	// default.
+	keepAlive = 5 * time.Minute
 	// readAllTimeout bounds those that read whole collections.
 	readAllTimeout = 5 * time.Minute
 )
@@ -87,6 +91,9 @@ var _ tangle.Store = (*Store)(nil)
 
 // Open returns the store in a database. It does not wait for the server: the
 // calls that follow do. Only mongodb+srv URIs are looked up in the DNS at once.
+//
+// Where the URI names a Unix socket, those calls fail if another user than root,
+// this process's and the owner of the socket's directory could have made it.
 func Open(uri, database string) (*Store, error) {
 	if err := checkDatabase(database); err != nil {
 		return nil, err
@@ -99,6 +106,7 @@ func Open(uri, database string) (*Store, error) {
 		// Whatever the URI says: what was acknowledged must stay, and what is
 		// asked for must be the latest.
 		SetWriteConcern(writeconcern.Majority()).SetReadConcern(readconcern.Local()).SetReadPreference(readpref.Primary())
+	opts.SetDialer(&dialer{net.Dialer{KeepAlive: keepAlive}})
 	inject(opts)
 	client, err := mongo.Connect(opts)
 	if err != nil {
@@ -130,14 +138,6 @@ func Open(uri, database string) (*Store, error) {
 func (s *Store) Close(ctx context.Context) error {
 	if err := s.client.Disconnect(ctx); err != nil {
 		return fmt.Errorf("close store: %w", err)
-	}
-	return nil
-}
-
-// Ping reports whether the server answers.
-func (s *Store) Ping(ctx context.Context) error {
-	if err := s.client.Ping(ctx, readpref.Primary()); err != nil {
-		return fmt.Errorf("ping store: %w", err)
 	}
 	return nil
 }

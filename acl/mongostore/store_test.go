@@ -44,7 +44,7 @@ func TestMain(m *testing.M) {
 	}
 	log := logrus.New()
 	log.SetOutput(io.Discard)
-	s, err := embedded.Open(filepath.Join(directory, "store"), "127.0.0.1:0", log)
+	s, err := embedded.Open(embedded.Config{Directory: filepath.Join(directory, "store")}, log)
 	if err != nil {
 		panic(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"io"
 	"net"
+	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -104,6 +105,16 @@ type streams struct {
 	empty   int // answers without an event
 }
 
+// socketOf returns the path of the socket in a URI.
+func socketOf(t *testing.T, uri string) string {
+	t.Helper()
+	path, err := url.PathUnescape(strings.Trim(strings.TrimPrefix(uri, "mongodb://"), "/"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
 func newStreams(t *testing.T, database string) *streams {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -112,7 +123,7 @@ func newStreams(t *testing.T, database string) *streams {
 	}
 	p := &streams{
 		database: database, uri: "mongodb://" + l.Addr().String() + "/",
-		server:  strings.Trim(strings.TrimPrefix(server, "mongodb://"), "/"),
+		server:  socketOf(t, server),
 		changed: make(chan struct{}), seen: make(map[int64]int64),
 	}
 	var wg sync.WaitGroup
@@ -136,7 +147,7 @@ func newStreams(t *testing.T, database string) *streams {
 // serve answers what a client asks on one connection.
 func (p *streams) serve(client net.Conn) {
 	defer client.Close()
-	server, err := net.Dial("tcp", p.server)
+	server, err := net.Dial("unix", p.server)
 	if err != nil {
 		return
 	}

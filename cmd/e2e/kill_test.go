@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -23,6 +22,7 @@ import (
 	"github.com/iotaledger/iota.go/consts"
 
 	"github.com/iotoll/iotoll/acl"
+	"github.com/iotoll/iotoll/acl/embedded"
 	"github.com/iotoll/iotoll/acl/mongostore"
 	"github.com/iotoll/iotoll/cmd/internal/rig"
 	"github.com/iotoll/iotoll/tangle"
@@ -90,13 +90,9 @@ func newTill(t *testing.T, uri string) *till {
 	}
 	tl.where = fmt.Sprintf("uri_file: %q", filepath.Join(tl.dir, "uri"))
 	if uri == "" {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close()
-		tl.store = "mongodb://" + l.Addr().String() + "/"
-		tl.where = fmt.Sprintf("embedded: {directory: %q, listen: %q}", filepath.Join(tl.dir, "store"), l.Addr())
+		socket := filepath.Join(tl.dir, "run", "store.sock")
+		tl.store = embedded.URI(socket)
+		tl.where = fmt.Sprintf("embedded: {directory: %q, socket: %q}", filepath.Join(tl.dir, "store"), socket)
 	} else if err := os.WriteFile(filepath.Join(tl.dir, "uri"), []byte(uri), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"slices"
 	"strings"
@@ -151,10 +150,8 @@ func lineValues(path, name string) ([]string, error) {
 // store looks at the store, and then at the ledger, which is compared with it.
 func (e *examination) store(ctx context.Context) {
 	if s := e.cfg.Store; s.URIFile == "" {
-		if conn, err := net.DialTimeout("tcp", s.Embedded.Listen, time.Second); err != nil {
+		if !daemon.Answers(s.Embedded.Socket) {
 			e.say(warn, "iotoll serve does not run: payments wait until it does")
-		} else {
-			conn.Close()
 		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, 4*examineTimeout)

@@ -5,6 +5,8 @@ import (
 	"context"
 	"io"
 	"net"
+	"net/url"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -16,16 +18,19 @@ import (
 
 // cutStore runs the embedded store behind an address where every connection
 // that writes into a collection ends before the write arrives.
-func cutStore(t *testing.T, listen, collection string) {
+func cutStore(t *testing.T, socket, collection string) {
 	t.Helper()
-	server, err := embedded.Open(filepath.Join(t.TempDir(), "store"), "127.0.0.1:0", logrus.New())
+	server, err := embedded.Open(embedded.Config{Directory: filepath.Join(t.TempDir(), "store")}, logrus.New())
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error)
 	go func() { done <- server.Run(ctx) }()
-	l, err := net.Listen("tcp", listen)
+	if err := os.MkdirAll(filepath.Dir(socket), 0o750); err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("unix", socket)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,7 +41,10 @@ func cutStore(t *testing.T, listen, collection string) {
 			t.Error(err)
 		}
 	})
-	store := strings.Trim(strings.TrimPrefix(server.URI(), "mongodb://"), "/")
+	store, err := url.PathUnescape(strings.Trim(strings.TrimPrefix(server.URI(), "mongodb://"), "/"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	go func() {
 		for {
 			conn, err := l.Accept()
@@ -45,7 +53,7 @@ func cutStore(t *testing.T, listen, collection string) {
 			}
 			go func() {
 				defer conn.Close()
-				to, err := net.Dial("tcp", store)
+				to, err := net.Dial("unix", store)
 				if err != nil {
 					t.Error(err)
 					return
@@ -69,7 +77,7 @@ func cutStore(t *testing.T, listen, collection string) {
 func TestGrantAddHalfDone(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, "http://127.0.0.1:1", "")
-	cutStore(t, s.listen, "settlements")
+	cutStore(t, s.socket, "settlements")
 	s.must("hunter3", "user", "add", "john")
 	s.refuses(1, "hint: the time may be given all the same: \"iotoll grant list --user john\" tells, before you give it again\n", "",
 		"grant", "add", "john", "live", "1h", "--reason", "the plug was away")

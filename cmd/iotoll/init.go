@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/iotoll/iotoll/acl/embedded"
 	"github.com/iotoll/iotoll/acl/mongostore"
 	"github.com/iotoll/iotoll/acl/password"
 	"github.com/iotoll/iotoll/cmd/internal/config"
@@ -39,6 +40,8 @@ type initValues struct {
 	Broker  string // URL that readings are published to
 	Port    string // of the broker
 	URIFile string // holds the URI of a MongoDB server; empty: the embedded store
+
+	StoreURI string // of the embedded store
 }
 
 func newInit(c console) *cobra.Command {
@@ -108,6 +111,7 @@ func initialize(c console, dir string, v initValues) error {
 			return fmt.Errorf("--store-uri-file: %w", err)
 		}
 	}
+	v.StoreURI = embedded.URI(filepath.Join(dir, "run", "store.sock"))
 	v.Port = "1883"
 	if u, err := url.Parse(v.Broker); err == nil && u.Scheme == "mqtt" && u.Port() != "" {
 		v.Port = u.Port()
@@ -120,11 +124,7 @@ func initialize(c console, dir string, v initValues) error {
 		return err
 	}
 	// The flags came unchecked: what would be refused later is refused now.
-	parsed, err := config.Parse([]byte(settings.String()))
-	if err == nil {
-		err = parsed.Validate()
-	}
-	if err != nil {
+	if _, err := config.Parse([]byte(settings.String()), dir); err != nil {
 		return fmt.Errorf("write configuration:\n%w", err)
 	}
 

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/iotoll/iotoll/acl/embedded"
 	"github.com/iotoll/iotoll/acl/password"
 	"github.com/iotoll/iotoll/cmd/internal/config"
 	"github.com/iotoll/iotoll/cmd/internal/secret"
@@ -36,7 +37,7 @@ func TestInit(t *testing.T) {
 			t.Errorf("mosquitto.conf has no plugin_opt_public %s", filter)
 		}
 	}
-	if want := "\nplugin_opt_store_uri mongodb://" + c.Store.Embedded.Listen + "/\n"; !strings.Contains(string(broker), want) {
+	if want := "\nplugin_opt_store_uri " + embedded.URI(c.Store.Embedded.Socket) + "\n"; !strings.Contains(string(broker), want) {
 		t.Errorf("mosquitto.conf has no %q", want)
 	}
 
@@ -47,7 +48,7 @@ func TestInit(t *testing.T) {
 	}
 	directives := func(conf []byte) (lines []string) {
 		for line := range strings.Lines(string(conf)) {
-			if line = strings.TrimSpace(line); line != "" && line[0] != '#' && !strings.HasPrefix(line, "plugin /") {
+			if line = strings.TrimSpace(line); line != "" && line[0] != '#' && !strings.HasPrefix(line, "plugin /") && !strings.HasPrefix(line, "plugin_opt_store_uri ") {
 				lines = append(lines, line)
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -196,11 +197,11 @@ func TestServeStoreAway(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	config = []byte(strings.Replace(string(config), "embedded: {directory: store, listen: \""+s.listen+"\"}", "uri_file: uri", 1))
+	config = []byte(strings.Replace(string(config), "embedded: {directory: store, socket: \""+s.socket+"\"}", "uri_file: uri", 1))
 	if err := os.WriteFile(s.config, config, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(uri, []byte("mongodb://jane:hunter2@"+s.listen+"/?serverSelectionTimeoutMS=300\n"), 0o600); err != nil {
+	if err := os.WriteFile(uri, []byte("mongodb://jane:hunter2@"+url.PathEscape(s.socket)+"/?serverSelectionTimeoutMS=300\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	p := startProcess(t, "--config", s.config, "serve")
@@ -219,13 +220,13 @@ func TestServeStoreAway(t *testing.T) {
 	}
 
 	// FerretDB asks for no password, so that the URI has none from here on.
-	if err := os.WriteFile(uri, []byte("mongodb://"+s.listen+"/\n"), 0o600); err != nil {
+	if err := os.WriteFile(uri, []byte(embedded.URI(s.socket)+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	p.end(syscall.SIGTERM)
 	p = startProcess(t, "--config", s.config, "serve")
 	p.await("store cannot be prepared")
-	server, err := embedded.Open(filepath.Join(t.TempDir(), "store"), s.listen, logrus.New())
+	server, err := embedded.Open(embedded.Config{Directory: filepath.Join(t.TempDir(), "store"), Socket: s.socket}, logrus.New())
 	if err != nil {
 		t.Fatal(err)
 	}

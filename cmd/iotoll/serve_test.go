@@ -15,7 +15,7 @@ import (
 type site struct {
 	t      *testing.T
 	config string
-	listen string
+	socket string
 }
 
 // newSite writes a configuration with an offer at depositAddress and a store of
@@ -23,14 +23,14 @@ type site struct {
 func newSite(t *testing.T, node, more string) *site {
 	t.Helper()
 	dir := t.TempDir()
-	s := &site{t: t, config: filepath.Join(dir, "iotoll.yaml"), listen: freeAddress(t)}
+	s := &site{t: t, config: filepath.Join(dir, "iotoll.yaml"), socket: filepath.Join(dir, "run", "store.sock")}
 	text := fmt.Sprintf(`store:
-  embedded: {directory: store, listen: %q}
+  embedded: {directory: store, socket: %q}
 ledger: {nodes: ["%s"], poll: 50ms}
 public: [sensor/1m]
 offers:
   - {id: live, topics: [sensor/live], price: 500, period: 1h, address: %s}
-%s`, s.listen, node, depositAddress, more)
+%s`, s.socket, node, depositAddress, more)
 	if err := os.WriteFile(s.config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -156,7 +156,7 @@ func TestStory(t *testing.T) {
 	// Before serve ever ran: the command opens the store itself.
 	s.must("hunter2\n", "user", "add", "john")
 	lines := background(t, "", "--config", s.config, "serve")
-	if want := "iotoll is ready: 1 offers, 0 plugs, store at " + s.listen; lines[0] != want {
+	if want := "iotoll is ready: 1 offers, 0 plugs, store at " + s.socket; lines[0] != want {
 		t.Errorf("serve: got %q, want %q", lines[0], want)
 	}
 

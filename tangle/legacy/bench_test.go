@@ -149,7 +149,7 @@ func newTill(b *testing.B) *till {
 	}
 
 	ctx, cancel := context.WithCancel(context.Background())
-	ferret, err := embedded.Open(filepath.Join(b.TempDir(), "store"), "127.0.0.1:0", logger)
+	ferret, err := embedded.Open(embedded.Config{Directory: filepath.Join(b.TempDir(), "store")}, logger)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -106,9 +106,12 @@ func TestStore(t *testing.T, open func(t *testing.T) (store tangle.Store, addUse
 		s, addUser := open(t)
 		ctx := t.Context()
 		addUser("john")
-		for name, want := range map[string]bool{"john": true, "John": false, "": false, "joh": false, "$john": false, "jo.hn": false, strings.Repeat("j", 4000): false} {
-			if got, err := s.UserExists(ctx, name); err != nil || got != want {
-				t.Errorf("UserExists(%.20q): got %t, %v, want %t", name, got, err, want)
+		if got, err := s.UserState(ctx, "john"); err != nil || got != tangle.UserReady {
+			t.Errorf("UserState(john): got %q, %v, want %q", got, err, tangle.UserReady)
+		}
+		for _, name := range []string{"John", "", "joh", "$john", "jo.hn", "\xff", strings.Repeat("j", 4000)} {
+			if got, err := s.UserState(ctx, name); err != nil || got != tangle.UserUnknown {
+				t.Errorf("UserState(%.20q): got %q, %v, want %q", name, got, err, tangle.UserUnknown)
 			}
 		}
 	})

@@ -33,7 +33,7 @@ type Store struct {
 	Fault func(Point) error
 
 	mu          sync.Mutex
-	users       map[string]bool
+	users       map[string]tangle.UserState
 	marks       map[[2]string]tangle.Mark
 	payments    map[string]tangle.Payment
 	order       []string
@@ -55,14 +55,17 @@ func WithFault(ctx context.Context, fault func(Point) error) context.Context {
 	return context.WithValue(ctx, faultKey{}, fault)
 }
 
-// AddUser adds a user.
-func (s *Store) AddUser(name string) {
+// AddUser adds a user who can log in.
+func (s *Store) AddUser(name string) { s.SetUser(name, tangle.UserReady) }
+
+// SetUser sets the state of a name.
+func (s *Store) SetUser(name string, state tangle.UserState) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.users == nil {
-		s.users = make(map[string]bool)
+		s.users = make(map[string]tangle.UserState)
 	}
-	s.users[name] = true
+	s.users[name] = state
 }
 
 // Account returns the entries of an account, in order.
@@ -232,14 +235,17 @@ func (s *Store) Hold(ctx context.Context, payment, reason string) error {
 	})
 }
 
-// UserExists implements tangle.Store.
-func (s *Store) UserExists(ctx context.Context, name string) (bool, error) {
-	if err := s.enter(ctx, "UserExists"); err != nil {
-		return false, err
+// UserState implements tangle.Users.
+func (s *Store) UserState(ctx context.Context, name string) (tangle.UserState, error) {
+	if err := s.enter(ctx, "UserState"); err != nil {
+		return "", err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.users[name], nil
+	if state, ok := s.users[name]; ok {
+		return state, nil
+	}
+	return tangle.UserUnknown, nil
 }
 
 // Assign implements tangle.Store.

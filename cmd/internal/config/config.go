@@ -44,10 +44,13 @@ type Store struct {
 type Embedded struct {
 	// Directory holds its files; /var/lib/iotoll/store if left out.
 	Directory string `yaml:"directory"`
-	// Listen is the address on which it serves the broker's plugin and the
-	// other commands; 127.0.0.1:27117 if left out. It has to be a loopback
-	// address, since the embedded store asks for no password.
-	Listen string `yaml:"listen"`
+	// Socket is the Unix socket on which it serves the broker's plugin and the
+	// other commands; /run/iotoll/store.sock if left out.
+	Socket string `yaml:"socket"`
+	// Group is the group whose members may connect to the socket, with every
+	// right: the user that runs the broker must be one. It is the group of "iotoll
+	// serve" if left out.
+	Group string `yaml:"group"`
 }
 
 // Ledger says how the ledger is read.
@@ -185,7 +188,7 @@ func (c *Store) Where() string {
 	if c.URIFile != "" {
 		return "the URI in " + c.URIFile
 	}
-	return c.Embedded.Listen
+	return c.Embedded.Socket
 }
 
 // Published returns the topics that serve publishes to.

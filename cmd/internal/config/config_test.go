@@ -19,7 +19,7 @@ const depositAddress = "GAPYKDJQREFSEBRUXGXQWZCPT9KYAJIEXFU99WHRQPDNAGN9MOCCYNOO
 // to break it.
 const goodConfig = `store:
   database: mosquitto
-  embedded: {directory: store, listen: "127.0.0.1:27117"}
+  embedded: {directory: store, socket: store.sock}
 ledger:
   nodes: ["http://127.0.0.1:14265"]
   poll: 250ms
@@ -67,7 +67,7 @@ func TestLoad(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if e := minimal.Store.Embedded; e.Directory != "/var/lib/iotoll/store" || e.Listen != "127.0.0.1:27117" || minimal.Store.Database != "mosquitto" || minimal.Ledger.Poll != 250*time.Millisecond {
+	if e := minimal.Store.Embedded; e.Directory != "/var/lib/iotoll/store" || e.Socket != "/run/iotoll/store.sock" || minimal.Store.Database != "mosquitto" || minimal.Ledger.Poll != 250*time.Millisecond {
 		t.Errorf("defaults: got %+v %+v %+v", e, minimal.Store, minimal.Ledger)
 	}
 }
@@ -92,8 +92,9 @@ func TestConfigFaults(t *testing.T) {
 
 		{"database", "database: mosquitto", "database: a b", `store.database: "a b": must be a name of 1 to 63 letters, digits, _ and -`},
 		{"two stores", "database: mosquitto", "uri_file: uri", "store.embedded: must be left out when store.uri_file says which server to use"},
-		{"open store", "127.0.0.1:27117", "0.0.0.0:27117", `store.embedded.listen: "0.0.0.0:27117": must be a loopback address with a port, such as 127.0.0.1:27117`},
-		{"port of the store", "127.0.0.1:27117", "127.0.0.1:271170", `store.embedded.listen: "127.0.0.1:271170": must be a loopback address with a port, such as 127.0.0.1:27117`},
+		{"socket of the store", "store.sock", "/run/store", `store.embedded.socket: "/run/store" does not end in .sock, by which a MongoDB driver tells a socket from a host name`},
+		{"long path of the socket", "store.sock", "/run/" + strings.Repeat("x", 98) + ".sock", `store.embedded.socket: "/run/` + strings.Repeat("x", 98) + `.sock" has 108 bytes, want at most 107: that is the limit for the path of a Unix socket`},
+		{"key of an earlier release", "socket: store.sock", "listen: 127.0.0.1:27117", `line 3: unknown key "listen"`},
 		{"no node", `["http://127.0.0.1:14265"]`, "[]", "ledger.nodes: is missing: must list the URL of at least one node, such as http://127.0.0.1:14265"},
 		{"node without scheme", "http://127.0.0.1:14265", "127.0.0.1:14265", `ledger.nodes[0]: is not a URL: must be a URL such as http://127.0.0.1:14265`},
 		{"node of another scheme", "http://127.0.0.1:14265", "ftp://127.0.0.1", `ledger.nodes[0]: "ftp://127.0.0.1": must be a URL such as http://127.0.0.1:14265`},

@@ -43,20 +43,29 @@ func Load(path string) (*Config, error) {
 	} else if err != nil {
 		return nil, fmt.Errorf("read configuration: %w", err)
 	}
-	c, err := Parse(text)
-	if err == nil {
-		err = c.Validate()
-	}
+	c, err := Parse(text, filepath.Dir(path))
 	if err != nil {
 		return nil, fmt.Errorf("configuration %s:\n%w", path, err)
 	}
 	c.Path = path
-	c.resolve(filepath.Dir(path))
 	return c, nil
 }
 
-// Parse reads YAML, strictly, over the defaults.
-func Parse(text []byte) (*Config, error) {
+// Parse returns the configuration that text holds. File names in it are relative
+// to dir. The error names every fault.
+func Parse(text []byte, dir string) (*Config, error) {
+	c, err := decode(text)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.resolve(dir); err != nil {
+		return nil, err
+	}
+	return c, c.validate()
+}
+
+// decode reads YAML, strictly, over the defaults.
+func decode(text []byte) (*Config, error) {
 	c := &Config{
 		Store:  Store{Database: "mosquitto"},
 		Ledger: Ledger{Poll: 250 * time.Millisecond},
@@ -79,8 +88,8 @@ func Parse(text []byte) (*Config, error) {
 		if e.Directory == "" {
 			e.Directory = "/var/lib/iotoll/store"
 		}
-		if e.Listen == "" {
-			e.Listen = "127.0.0.1:27117"
+		if e.Socket == "" {
+			e.Socket = "/run/iotoll/store.sock"
 		}
 	}
 	for i := range c.Plugs {
@@ -133,16 +142,21 @@ func plainYAML(err error) error {
 }
 
 // resolve makes file names absolute that are relative to dir.
-func (c *Config) resolve(dir string) {
+func (c *Config) resolve(dir string) error {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return err
+	}
 	names := []*string{&c.Store.URIFile, &c.Broker.PasswordFile}
 	if c.Store.Embedded != nil {
-		names = append(names, &c.Store.Embedded.Directory)
+		names = append(names, &c.Store.Embedded.Directory, &c.Store.Embedded.Socket)
 	}
 	for _, name := range names {
 		if *name != "" && !filepath.IsAbs(*name) {
 			*name = filepath.Join(dir, *name)
 		}
 	}
+	return nil
 }
 
 // UnmarshalYAML refuses 0.5 and 1e3, of which the decoder would make the

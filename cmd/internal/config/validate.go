@@ -15,6 +15,7 @@ import (
 	"github.com/iotaledger/iota.go/address"
 
 	"github.com/iotoll/iotoll/acl"
+	"github.com/iotoll/iotoll/acl/embedded"
 	"github.com/iotoll/iotoll/wemo"
 )
 
@@ -40,9 +41,9 @@ func (f *faults) addErr(field string, err error) {
 	}
 }
 
-// Validate returns every fault of the configuration, each with its field, its
+// validate returns every fault of the configuration, each with its field, its
 // value and what would be right, joined into one error.
-func (c *Config) Validate() error {
+func (c *Config) validate() error {
 	var f faults
 	c.Store.validate(&f)
 	c.Ledger.validate(&f, len(c.Offers) > 0)
@@ -80,8 +81,8 @@ func (c *Store) validate(f *faults) {
 		*f = append(*f, errors.New("store.embedded: must be left out when store.uri_file says which server to use"))
 		return
 	}
-	if host, port, err := net.SplitHostPort(c.Embedded.Listen); err != nil || !validPort(port) || !Loopback(host) {
-		f.add("store.embedded.listen", c.Embedded.Listen, "a loopback address with a port, such as 127.0.0.1:27117")
+	if err := embedded.CheckSocket(c.Embedded.Socket); err != nil {
+		*f = append(*f, fmt.Errorf("store.embedded.socket: %w", err))
 	}
 }
 

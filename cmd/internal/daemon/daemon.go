@@ -129,7 +129,7 @@ func (d *daemon) openStore(ctx context.Context, run func(*embedded.Server)) (uri
 	e := d.cfg.Store.Embedded
 	// Another command may have it open for a moment.
 	for deadline := time.Now().Add(storeTimeout); ; {
-		server, err := embedded.Open(e.Directory, e.Listen, d.log)
+		server, err := embedded.Open(embedded.Config{Directory: e.Directory, Socket: e.Socket, Group: e.Group}, d.log)
 		if err == nil {
 			run(server)
 			return server.URI(), nil
@@ -137,8 +137,7 @@ func (d *daemon) openStore(ctx context.Context, run func(*embedded.Server)) (uri
 		if !errors.Is(err, embedded.ErrInUse) || time.Now().After(deadline) {
 			return "", err
 		}
-		if conn, dialErr := net.DialTimeout("tcp", e.Listen, time.Second); dialErr == nil {
-			conn.Close()
+		if Answers(e.Socket) {
 			return "", hint.Add(err, `"iotoll serve" seems to run already`)
 		}
 		if err := wait(ctx, 50*time.Millisecond); err != nil {

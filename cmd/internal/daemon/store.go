@@ -64,13 +64,12 @@ func locateStore(ctx context.Context, cfg *config.Config, log logrus.FieldLogger
 	// "serve" or another command may hold the directory without listening yet,
 	// or not listen any more and still hold it.
 	for deadline := time.Now().Add(storeTimeout); ; {
-		if conn, err := net.DialTimeout("tcp", e.Listen, time.Second); err == nil {
-			conn.Close()
-			return "mongodb://" + e.Listen + "/", nil, nil
+		if Answers(e.Socket) {
+			return embedded.URI(e.Socket), nil, nil
 		}
-		// On a port of its own, so that the broker's plugin does not connect
+		// On a socket of its own, so that the broker's plugin does not connect
 		// to a store that is gone in a moment.
-		server, err := embedded.Open(e.Directory, "127.0.0.1:0", log)
+		server, err := embedded.Open(embedded.Config{Directory: e.Directory}, log)
 		if err == nil {
 			return server.URI(), server, nil
 		}
@@ -83,4 +82,14 @@ func locateStore(ctx context.Context, cfg *config.Config, log logrus.FieldLogger
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
+}
+
+// Answers reports whether a process listens on a socket.
+func Answers(socket string) bool {
+	conn, err := net.DialTimeout("unix", socket, time.Second)
+	if err != nil {
+		return false
+	}
+	conn.Close()
+	return true
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"text/template"
 
+	"github.com/iotoll/iotoll/acl/embedded"
 	"github.com/iotoll/iotoll/acl/password"
 )
 
@@ -18,7 +19,7 @@ import (
 var iotollConfig = template.Must(template.New("iotoll.yaml").Parse(`store:
   embedded:
     directory: {{.Dir}}/store
-    listen: 127.0.0.1:{{.StorePort}}
+    socket: {{.Socket}}
 ledger:
   nodes: [{{.NodeURL}}]
 public: [sensor/1m]
@@ -44,13 +45,16 @@ allow_anonymous true
 max_inflight_messages 0
 {{if .Root}}user root
 {{end}}plugin {{.Bin}}/iotoll.so
-plugin_opt_store_uri mongodb://127.0.0.1:{{.StorePort}}/
+plugin_opt_store_uri {{.StoreURI}}
 plugin_opt_public sensor/1m
 `))
 
 // Root reports whether we are root, as whom the broker would otherwise give
 // up the right to read our files.
 func (r *Rig) Root() bool { return os.Getuid() == 0 }
+
+// StoreURI is where the plugin finds the store.
+func (r *Rig) StoreURI() string { return embedded.URI(r.Socket) }
 
 // PasswordFile names the file that holds the password of a user.
 func (r *Rig) PasswordFile(user string) string { return filepath.Join(r.Dir, user+".password") }

@@ -33,7 +33,7 @@ type Rig struct {
 	Tangle, Plug, Serve, Broker *Process
 
 	BrokerPort  int    // MQTT, on 127.0.0.1
-	StorePort   int    // the embedded store, on 127.0.0.1
+	Socket      string // the embedded store's
 	NodeURL     string // the simulated tangle's IRI API
 	PlugAddress string // the simulated plug, as host:port
 	Deposit     string // the deposit address of the offer, 90 trytes
@@ -72,13 +72,14 @@ func Start(ctx context.Context, o Options) (r *Rig, err error) {
 			r = nil
 		}
 	}()
-	ports, err := freePorts(4)
+	ports, err := freePorts(3)
 	if err != nil {
 		return r, fmt.Errorf("find free ports: %w", err)
 	}
-	r.BrokerPort, r.StorePort = ports[0], ports[1]
-	r.NodeURL = fmt.Sprintf("http://127.0.0.1:%d", ports[2])
-	r.PlugAddress = fmt.Sprintf("127.0.0.1:%d", ports[3])
+	r.BrokerPort = ports[0]
+	r.NodeURL = fmt.Sprintf("http://127.0.0.1:%d", ports[1])
+	r.PlugAddress = fmt.Sprintf("127.0.0.1:%d", ports[2])
+	r.Socket = filepath.Join(o.Dir, "run", "store.sock")
 	r.Config = filepath.Join(o.Dir, "iotoll.yaml")
 	r.BrokerConf = filepath.Join(o.Dir, "mosquitto.conf")
 	r.SeedFile = filepath.Join(o.Dir, "john.seed")

@@ -1,9 +1,9 @@
-/* allow.c: the least that a Mosquitto plugin can do: it permits every log-in
- * and every access. What a plugin costs beyond this is its own doing.
+/* allow.c: the baseline plugin. It permits every login and every access, so
+ * what another plugin costs beyond it is that plugin's own cost.
  *
- * With THREAD it also has a thread, which sleeps for ever, as a plugin has that
- * is written in Go. In a process with threads, the kernel counts who uses a file
- * descriptor in each system call, and malloc takes locks. */
+ * With THREAD it also starts a thread that sleeps, as every plugin written in Go
+ * has: in a process with threads the kernel counts references to descriptors in
+ * each system call, and malloc takes locks. */
 #include <pthread.h>
 #include <stddef.h>
 #include <unistd.h>
