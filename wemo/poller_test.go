@@ -1,23 +1,20 @@
 package wemo
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net"
-	"net/netip"
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/sirupsen/logrus"
+	logtest "github.com/sirupsen/logrus/hooks/test"
 )
 
 // published is a message and when it was handed over.
@@ -291,7 +288,7 @@ func TestPollerStaleClockIsSetBack(t *testing.T) {
 			}),
 		})
 		for _, p := range m.on("sensor/status") {
-			if status(p).Reason == stale {
+			if statusOf(t, p).Reason == Stale {
 				if after := p.at.Sub(start); after > 70*time.Second {
 					t.Errorf("the status was stale after %s, want a minute and the hold of 5s", after)
 				}
@@ -300,40 +297,6 @@ func TestPollerStaleClockIsSetBack(t *testing.T) {
 		}
 		t.Error("the status was never stale")
 	})
-}
-
-// The log says that publishing works once a reading went out, and not because
-// a status was kept for the next connection.
-func TestPollerSaysWhenPublishingWorks(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var log bytes.Buffer
-		logger := logrus.New()
-		logger.SetOutput(&log)
-		start := time.Now()
-		away := publisherFunc(func(_ string, _ []byte, retained bool) error {
-			if retained || time.Since(start) > 150*time.Second {
-				return nil
-			}
-			return ErrOffline
-		})
-		p := &Poller{Source: readings, Publisher: away, Live: "sensor/live", Average: "sensor/1m", Log: logger}
-		ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
-		defer cancel()
-		if err := p.Run(ctx); err != nil {
-			t.Fatal(err)
-		}
-		failed, works := strings.Count(log.String(), "publishing failed"), strings.Count(log.String(), "publishing works again")
-		if failed != 1 || works != 1 {
-			t.Errorf("got %d times that publishing failed and %d times that it works, want one outage:\n%s", failed, works, log.String())
-		}
-	})
-}
-
-// publisherFunc makes a Publisher of a function.
-type publisherFunc func(topic string, payload []byte, retained bool) error
-
-func (f publisherFunc) Publish(topic string, payload []byte, retained bool) error {
-	return f(topic, payload, retained)
 }
 
 func TestPollerValidate(t *testing.T) {
@@ -475,111 +438,18 @@ func TestPollerADayOfFaults(t *testing.T) {
 	})
 }
 
-// The whole chain for two hours: poller, plug, HTTP, and a device that fails
-// in every way. What is published is what the device measured, or nothing.
-func TestPollerAndPlugUnderFaults(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		r := rand.New(rand.NewPCG(3, 4))
-		start := time.Now()
-		// The power tells the second in which it was measured.
-		power := func(at time.Time) int64 { return 10_000 + int64(at.Sub(start)/time.Second) }
-		var off atomic.Bool
-		answer := insight("A", func() string {
-			if off.Load() {
-				return fmt.Sprintf("0|0|0|0|0|0|0|%d|0|0|8000", power(time.Now()))
-			}
-			return fmt.Sprintf("1|0|0|0|0|0|0|%d|0|7107245804.000000|8000", power(time.Now()))
-		})
-		n := &network{gone: map[netip.Addr]bool{}, answers: map[string]func(net.Conn){}}
-		addr := "192.0.2.1:49153"
-		n.answers[addr] = answer
-		faults := map[string]func(){
-			"well":   func() { n.answers[addr] = answer },
-			"refuse": func() { delete(n.answers, addr) },
-			"silent": func() { n.answers[addr] = nil },
-			"gone":   func() { n.gone[netip.MustParseAddr("192.0.2.1")] = true },
-			"reset":  func() { n.answers[addr] = func(c net.Conn) {} },
-			"half": func() {
-				n.answers[addr] = func(c net.Conn) {
-					readRequest(c)
-					fmt.Fprint(c, strings.TrimSuffix(plugAnswer("200 OK", "12345678"), "678"))
-				}
-			},
-			"fault": func() {
-				n.answers[addr] = func(c net.Conn) {
-					readRequest(c)
-					fmt.Fprint(c, plugAnswer("500 x", "<a><errorCode>501</errorCode></a>"))
-				}
-			},
-			"slow": func() { n.answers[addr] = func(c net.Conn) { time.Sleep(1200 * time.Millisecond); answer(c) } },
-			"empty": func() {
-				n.answers[addr] = func(c net.Conn) {
-					readRequest(c)
-					fmt.Fprint(c, plugAnswer("200 OK", "<a><InsightParams></InsightParams></a>"))
-				}
-			},
-			"off": func() { off.Store(true); n.answers[addr] = answer },
-			"move": func() {
-				delete(n.answers, addr)
-				addr = fmt.Sprintf("192.0.2.1:%d", 49151+r.IntN(9))
-				n.answers[addr] = answer
-			},
-		}
-		names := []string{"well", "refuse", "silent", "gone", "reset", "half", "fault", "slow", "empty", "off", "move"}
-		ctx, cancel := context.WithCancel(t.Context())
-		type span struct {
-			from time.Time
-			name string
-		}
-		var history []span
-		go func() {
-			for i := 0; ctx.Err() == nil; i++ {
-				name := names[r.IntN(len(names))]
-				if i%2 == 0 {
-					name = "well"
-				}
-				n.mu.Lock()
-				off.Store(false)
-				clear(n.gone)
-				faults[name]()
-				history = append(history, span{time.Now(), name})
-				n.mu.Unlock()
-				sleep(ctx, time.Duration(20+r.IntN(70))*time.Second)
-			}
-		}()
-		// No network to search in: the plug stays at its address.
-		p := &Plug{Address: "192.0.2.1", Client: Client{Dial: n.dial}, Search: nowhere, Log: quiet()}
-		m := poll(t, 2*time.Hour, &Poller{Source: p})
-		cancel()
-		live := m.on("sensor/live")
-		at := func(t time.Time) string {
-			name := ""
-			for _, h := range history {
-				if !h.from.After(t) {
-					name = h.name
-				}
-			}
-			return name
-		}
-		zeros := 0
-		for _, l := range live {
-			got, err := strconv.ParseInt(l.payload, 10, 64)
-			switch {
-			case err != nil:
-				t.Fatalf("published %+v", l)
-			case got == 0 && at(l.at) == "off":
-				zeros++
-			case got != power(l.at):
-				t.Errorf("published %d at %s (%s), want %d", got, l.at.Sub(start), at(l.at), power(l.at))
-			}
-		}
-		if n.most != 1 {
-			t.Errorf("%d connections at once, want 1", n.most)
-		}
-		t.Logf("%d readings published, %d of them 0 W while off, %d faults, %d connections", len(live), zeros, len(history), len(n.dials))
-		if len(live) < 4000 || len(history) < 80 {
-			t.Errorf("got %d readings and %d faults: it never recovered", len(live), len(history))
-		}
-	})
+func quiet() logrus.FieldLogger {
+	l, _ := logtest.NewNullLogger()
+	return l
+}
+
+var readings = sourceFunc(func(context.Context) (Reading, error) { return Reading{time.Now(), 4155}, nil })
+
+func statusOf(t *testing.T, p published) Status {
+	t.Helper()
+	var s Status
+	if err := json.Unmarshal([]byte(p.payload), &s); err != nil {
+		t.Fatalf("status %s: %v", p.payload, err)
+	}
+	return s
 }

@@ -5,27 +5,39 @@ import (
 	"time"
 )
 
-// Status is the payload of a status topic. It says nothing about the power, so
-// it may be public.
+// Status is the payload of a status topic; see the package documentation. It
+// says nothing about the power, so it may be public.
 type Status struct {
 	Online bool `json:"online"`
-	// Reason says why not, if not: starting, stale, stopped or lost.
+	// Reason says why Online is false: one of the constants below.
 	Reason string `json:"reason,omitempty"`
-	// Since is when it became so. A last will does not know.
+	// Refused holds, for each topic on which publishing fails, why.
+	Refused map[string]string `json:"refused,omitempty"`
+	// Since is when Online and Reason became what they are; a last will has none.
 	Since *time.Time `json:"since,omitempty"`
-	// LastSeen is when the newest reading was taken, if there has been one.
+	// LastSeen is when the newest reading was taken; nil before the first.
 	LastSeen *time.Time `json:"last_seen,omitempty"`
 }
 
-// Why there are no readings.
+// Values of Status.Reason.
 const (
-	starting = "starting" // no reading yet
-	stale    = "stale"    // the source brings none; Since says from when
-	stopped  = "stopped"  // shut down in good order
-	lost     = "lost"     // the broker heard no more from us: the last will
+	Starting = "starting" // no reading yet
+	Stale    = "stale"    // the source brings no readings
+	Refused  = "refused"  // it does, and the broker refuses them
+	Stopped  = "stopped"  // the publisher was shut down
+	Lost     = "lost"     // the publisher's connection broke: the last will
 )
 
-func (s Status) payload() []byte {
+// RefusedError is a Publisher's error about a topic on which the broker refuses
+// messages, or does not acknowledge them.
+type RefusedError struct {
+	Reason string // such as "not authorized"
+}
+
+func (e *RefusedError) Error() string { return "refused by the broker: " + e.Reason }
+
+// Payload returns the JSON of the status.
+func (s Status) Payload() []byte {
 	b, err := json.Marshal(s)
 	if err != nil { // times beyond the year 9999
 		return []byte(`{"online":false}`)

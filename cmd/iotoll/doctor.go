@@ -19,7 +19,6 @@ import (
 	"github.com/iotoll/iotoll/cmd/internal/daemon"
 	"github.com/iotoll/iotoll/cmd/internal/ledgers"
 	"github.com/iotoll/iotoll/tangle"
-	"github.com/iotoll/iotoll/wemo"
 )
 
 // examineTimeout bounds each thing that doctor tries.
@@ -291,12 +290,11 @@ func (e *examination) broker(ctx context.Context) {
 	if b.URL == "" {
 		return
 	}
-	pw, err := b.ReadPassword()
+	broker, err := b.Connection()
 	if err != nil {
 		e.say(fail, "broker: %v", err)
 		return
 	}
-	broker := &wemo.Broker{URL: b.URL, Username: b.Username, Password: []byte(pw.Reveal())}
 	if err := broker.Try(ctx); err != nil {
 		e.say(fail, "broker as %q: %v", b.Username, err)
 	} else {
@@ -306,13 +304,13 @@ func (e *examination) broker(ctx context.Context) {
 
 // plugs reads each plug once.
 func (e *examination) plugs(ctx context.Context) {
-	pw, err := e.cfg.Broker.ReadPassword()
+	broker, err := e.cfg.Broker.Connection()
 	if err != nil {
 		return // the broker's check told
 	}
 	for _, p := range e.cfg.Plugs {
 		readCtx, cancel := context.WithTimeout(ctx, examineTimeout)
-		r, err := p.Source(&e.cfg.Broker, pw, silence()).Read(readCtx)
+		r, err := p.Source(broker, silence()).Read(readCtx)
 		cancel()
 		if errors.Is(err, context.DeadlineExceeded) {
 			err = fmt.Errorf("no reading in %s", examineTimeout)

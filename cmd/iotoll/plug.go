@@ -15,6 +15,7 @@ import (
 
 	"github.com/iotoll/iotoll/cmd/internal/hint"
 	"github.com/iotoll/iotoll/wemo"
+	"github.com/iotoll/iotoll/wemo/insight"
 )
 
 func newPlug(c console) *cobra.Command {
@@ -24,22 +25,22 @@ func newPlug(c console) *cobra.Command {
 func newPlugDiscover(c console) *cobra.Command {
 	return &cobra.Command{
 		Use:   "discover",
-		Short: "List the plugs that answer on this network, which takes four seconds",
+		Short: "List the plugs that answer on this network (takes four to eight seconds)",
 		Args:  exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			devices, err := wemo.Search{}.Discover(cmd.Context(), new(wemo.Client))
+			devices, err := insight.Search{}.Discover(cmd.Context(), new(insight.Client))
 			if err != nil {
 				return err
 			}
 			if len(devices) == 0 {
-				return hint.Add(wemo.ErrNotFound, `some plugs answer no search: "iotoll plug read ADDRESS" asks one directly`)
+				return hint.Add(insight.ErrNotFound, `some plugs answer no search: "iotoll plug read ADDRESS" asks one directly`)
 			}
 			return printDevices(c.out, devices)
 		},
 	}
 }
 
-func printDevices(w io.Writer, devices []wemo.Device) error {
+func printDevices(w io.Writer, devices []insight.Device) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "NAME\tADDRESS\tUDN\tFIRMWARE")
 	for _, d := range devices {
@@ -51,22 +52,22 @@ func printDevices(w io.Writer, devices []wemo.Device) error {
 func newPlugRead(c console) *cobra.Command {
 	return &cobra.Command{
 		Use:   "read ADDRESS",
-		Short: "Ask a plug once and print all that it says",
+		Short: "Read a plug once and print everything that it reports",
 		Long: `read asks the plug at ADDRESS, an IP address or a host name, with or without a
-port: without one, or if the plug has moved, the usual ports are tried.`,
+port. Without a port, the usual ones are tried.`,
 		Args: exactly("ADDRESS"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := (&wemo.Plug{Address: args[0]}).Validate(); err != nil {
+			if err := (&insight.Plug{Address: args[0]}).Validate(); err != nil {
 				return &usageError{err: err}
 			}
 			ctx := cmd.Context()
-			client := new(wemo.Client)
-			addr, err := wemo.ResolveAddress(ctx, args[0])
+			client := new(insight.Client)
+			addr, err := insight.ResolveAddress(ctx, args[0])
 			if err != nil {
 				return err
 			}
 			d, err := client.Locate(ctx, addr, "")
-			if errors.Is(err, wemo.ErrUnreachable) {
+			if errors.Is(err, insight.ErrUnreachable) {
 				return hint.Add(err, `"iotoll plug discover" looks for plugs`)
 			} else if err != nil {
 				return err
@@ -80,8 +81,8 @@ port: without one, or if the plug has moved, the usual ports are tried.`,
 	}
 }
 
-// printParams prints all that a plug said, with names and units.
-func printParams(w io.Writer, d wemo.Device, p wemo.Params) error {
+// printParams prints everything that a plug reports, with names and units.
+func printParams(w io.Writer, d insight.Device, p insight.Params) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	row := func(name, format string, args ...any) { fmt.Fprintf(t, name+"\t"+format+"\n", args...) }
 	row("name", "%s", printable(d.Name))
@@ -89,7 +90,7 @@ func printParams(w io.Writer, d wemo.Device, p wemo.Params) error {
 	row("UDN", "%s", printable(d.UDN))
 	row("model", "%s", printable(d.Model))
 	row("firmware", "%s", printable(d.Firmware))
-	state, ok := map[wemo.State]string{wemo.Off: "off", wemo.On: "on", wemo.Standby: "on, below the threshold"}[p.State]
+	state, ok := map[insight.State]string{insight.Off: "off", insight.On: "on", insight.Standby: "on, below the threshold"}[p.State]
 	if !ok {
 		state = fmt.Sprintf("unknown (%d)", p.State)
 	}
@@ -124,7 +125,7 @@ each reading: the time and milliwatts.`,
 			return exactly("ADDRESS")(cmd, args)
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			plug := &wemo.Plug{Log: newLog(c.err)}
+			plug := &insight.Plug{Log: newLog(c.err)}
 			if len(args) > 0 {
 				plug.Address = args[0]
 			}
@@ -141,8 +142,8 @@ each reading: the time and milliwatts.`,
 	}
 }
 
-// watch shows readings of a source, and why there is none, until ctx ends. The
-// source itself waits when it fails.
+// watch shows the readings of a source, or why there is none, until ctx ends. The
+// source itself waits after failures.
 func watch(ctx context.Context, source wemo.Source, interval time.Duration, show func(wemo.Reading, error) error) error {
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
@@ -187,7 +188,7 @@ func showSpark(w io.Writer) func(wemo.Reading, error) error {
 	}
 }
 
-// sparkline draws values from the least to the greatest of them.
+// sparkline draws values, scaled from the least to the greatest of them.
 func sparkline(values []int64) string {
 	const bars = "▁▂▃▄▅▆▇█"
 	steps := []rune(bars)

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/iotoll/iotoll/wemo"
+	"github.com/iotoll/iotoll/wemo/insight"
 )
 
 func TestPlugRead(t *testing.T) {
@@ -30,7 +31,7 @@ func TestPlugRead(t *testing.T) {
 
 	ctx, cancel := context.WithCancel(t.Context())
 	out = ""
-	err := watch(ctx, &wemo.Plug{Address: address, Log: newLog(new(logBuffer))}, 1, func(r wemo.Reading, err error) error {
+	err := watch(ctx, &insight.Plug{Address: address, Log: newLog(new(logBuffer))}, 1, func(r wemo.Reading, err error) error {
 		var b strings.Builder
 		showLine(&b)(r, err)
 		if out += b.String(); strings.Count(out, "\n") == 3 {
@@ -45,8 +46,8 @@ func TestPlugRead(t *testing.T) {
 
 func TestPlugPrinting(t *testing.T) {
 	var b strings.Builder
-	d := wemo.Device{UDN: "uuid:Insight-1_0-1", Name: "Fridge\x1b[2J", Firmware: "2.00", Addr: netip.MustParseAddrPort("192.168.1.20:49153")}
-	printDevices(&b, []wemo.Device{d})
+	d := insight.Device{UDN: "uuid:Insight-1_0-1", Name: "Fridge\x1b[2J", Firmware: "2.00", Addr: netip.MustParseAddrPort("192.168.1.20:49153")}
+	printDevices(&b, []insight.Device{d})
 	if want := `NAME             ADDRESS             UDN                 FIRMWARE
 "Fridge\x1b[2J"  192.168.1.20:49153  uuid:Insight-1_0-1  2.00
 `; b.String() != want {

@@ -67,7 +67,7 @@ func soap(p *Plug, service, action, args string) string {
 
 func recording(t *testing.T, name string) string {
 	t.Helper()
-	b, err := os.ReadFile("../testdata/" + name)
+	b, err := os.ReadFile("../insight/testdata/" + name)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,8 +7,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/iotoll/iotoll/cmd/internal/secret"
-	"github.com/iotoll/iotoll/wemo"
+	"github.com/iotoll/iotoll/wemo/insight"
+	"github.com/iotoll/iotoll/wemo/mqtt"
 	"github.com/sirupsen/logrus"
 )
 
@@ -181,8 +181,8 @@ func TestConfigAllFaults(t *testing.T) {
 func TestSourceEvents(t *testing.T) {
 	for _, events := range []bool{false, true} {
 		c := Plug{Address: "192.0.2.1", Events: events}
-		p, ok := c.Source(&Broker{}, secret.Text{}, logrus.New()).(*wemo.Plug)
-		if !ok || p.Events != events {
+		p, ok := c.Source(mqtt.Broker{}, logrus.New()).(*insight.Plug)
+		if !ok || p.Eventing != events {
 			t.Errorf("source with events: %t: got %+v", events, p)
 		}
 	}

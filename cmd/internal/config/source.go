@@ -7,31 +7,32 @@ import (
 
 	"github.com/iotoll/iotoll/cmd/internal/secret"
 	"github.com/iotoll/iotoll/wemo"
+	"github.com/iotoll/iotoll/wemo/insight"
+	"github.com/iotoll/iotoll/wemo/mqtt"
+	"github.com/iotoll/iotoll/wemo/shelly"
 )
 
-// ReadPassword returns the password of the account that publishes; none if there
-// is no account.
-func (c *Broker) ReadPassword() (secret.Text, error) {
-	if c.PasswordFile == "" {
-		return secret.Text{}, nil
+// Connection returns how to connect to the broker as the account that publishes,
+// or anonymously if there is none.
+func (c *Broker) Connection() (mqtt.Broker, error) {
+	b := mqtt.Broker{URL: c.URL, Username: c.Username}
+	if c.PasswordFile != "" {
+		pw, err := secret.ReadFile(c.PasswordFile)
+		if err != nil {
+			return mqtt.Broker{}, fmt.Errorf("read broker.password_file: %w", err)
+		}
+		b.Password = []byte(pw.Reveal())
 	}
-	s, err := secret.ReadFile(c.PasswordFile)
-	if err != nil {
-		return secret.Text{}, fmt.Errorf("read broker.password_file: %w", err)
-	}
-	return s, nil
+	return b, nil
 }
 
-// Source returns where the readings of a plug come from.
-func (c *Plug) Source(b *Broker, pw secret.Text, log logrus.FieldLogger) wemo.Source {
+// Source returns the source of a plug's readings.
+func (c *Plug) Source(broker mqtt.Broker, log logrus.FieldLogger) wemo.Source {
 	switch {
 	case c.Topic != "":
-		return &wemo.Topic{
-			URL: b.URL, Username: b.Username, Password: []byte(pw.Reveal()),
-			Topic: c.Topic, Pointer: c.Pointer, Scale: c.Scale,
-		}
+		return &mqtt.Source{Broker: broker, Topic: c.Topic, Pointer: c.Pointer, Scale: c.Scale}
 	case c.Shelly != "":
-		return &wemo.Shelly{Address: c.Shelly, Switch: c.Switch}
+		return &shelly.Switch{Address: c.Shelly, ID: c.Switch}
 	}
-	return &wemo.Plug{Address: c.Address, UDN: c.UDN, Events: c.Events, Log: log}
+	return &insight.Plug{Address: c.Address, UDN: c.UDN, Eventing: c.Events, Log: log}
 }

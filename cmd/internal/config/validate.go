@@ -16,7 +16,8 @@ import (
 
 	"github.com/iotoll/iotoll/acl"
 	"github.com/iotoll/iotoll/acl/embedded"
-	"github.com/iotoll/iotoll/wemo"
+	"github.com/iotoll/iotoll/wemo/insight"
+	"github.com/iotoll/iotoll/wemo/shelly"
 )
 
 // faults collects what is wrong with a configuration.
@@ -230,14 +231,14 @@ func (c *Metrics) validate(f *faults) {
 }
 
 func (c *Plug) validate(f *faults, field string, topics map[string]string) {
-	if err := (&wemo.Plug{Address: c.Address}).Validate(); err != nil {
+	if err := (&insight.Plug{Address: c.Address}).Validate(); err != nil {
 		f.add(field+".address", c.Address, "an IP address or a host name, with or without a port, such as 192.168.1.20, or left out for discovery")
 	}
 	if kinds := []bool{c.Address != "" || c.UDN != "", c.Shelly != "", c.Topic != ""}; len(slices.DeleteFunc(kinds, func(b bool) bool { return !b })) > 1 {
 		*f = append(*f, fmt.Errorf("%s: has several sources: must have one of address or udn, shelly, and topic", field))
 	}
 	if c.Shelly != "" {
-		if err := (&wemo.Shelly{Address: c.Shelly}).Validate(); err != nil {
+		if err := (&shelly.Switch{Address: c.Shelly}).Validate(); err != nil {
 			f.add(field+".shelly", c.Shelly, "an IP address or a host name, with or without a port, such as 192.168.1.20")
 		}
 	}

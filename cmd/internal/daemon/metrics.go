@@ -13,6 +13,7 @@ import (
 	"github.com/iotoll/iotoll/cmd/internal/config"
 	"github.com/iotoll/iotoll/tangle"
 	"github.com/iotoll/iotoll/wemo"
+	"github.com/iotoll/iotoll/wemo/mqtt"
 )
 
 // meters are what a running serve counts by itself, and where it finds the
@@ -31,7 +32,7 @@ type meters struct {
 	ledger  tangle.Inspector // that of watcher
 	reading config.Ledger    // how that reads
 	plugs   []*plugMeter
-	offers  *wemo.Broker // which publishes the offers; nil if none does
+	offers  *mqtt.Publisher // which publishes the offers; nil if none does
 }
 
 // Outcomes are the values of the label of that name.
@@ -107,11 +108,12 @@ var (
 	plugPublished = counter("plug_publications_total", "Messages handed to the connection to the broker.", "plug")
 	plugDropped   = counter("plug_publications_dropped_total", "Messages dropped because there was no connection to the broker.", "plug")
 	plugBroker    = gauge("plug_broker_connected", "1 if there is a connection to the broker, else 0.", "plug")
+	plugRefused   = gauge("plug_topics_refused", "Topics on which the broker refuses or does not acknowledge messages.", "plug")
 
 	figures = []figure{
 		paymentsHeld, paymentsWaiting, ledgerReads, ledgerFails, ledgerLast, storeUp, storeLast, storeFails,
 		nodeUp, nodeLast, nodeMilestone, nodeBehind, nodeFrozen,
-		plugReads, plugFails, plugLast, plugOnline, plugPower, plugPublished, plugDropped, plugBroker,
+		plugReads, plugFails, plugLast, plugOnline, plugPower, plugPublished, plugDropped, plugBroker, plugRefused,
 	}
 )
 
@@ -160,7 +162,7 @@ func (m *meters) Collect(out chan<- prometheus.Metric) {
 	for i, p := range m.plugs {
 		plug := strconv.Itoa(i)
 		s := p.state()
-		connected, _ := p.broker.Health()
+		broker := p.broker.Health()
 		say(plugReads, float64(s.reads), plug)
 		say(plugFails, float64(s.fails), plug)
 		when(plugLast, s.last.At, plug)
@@ -170,7 +172,8 @@ func (m *meters) Collect(out chan<- prometheus.Metric) {
 		}
 		say(plugPublished, float64(s.published), plug)
 		say(plugDropped, float64(s.dropped), plug)
-		say(plugBroker, bit(connected), plug)
+		say(plugBroker, bit(broker.Connected), plug)
+		say(plugRefused, float64(len(broker.Refused)), plug)
 	}
 }
 
@@ -207,7 +210,7 @@ func (h *heartbeat) read() (last time.Time, err error) {
 // what passes.
 type plugMeter struct {
 	source wemo.Source
-	broker *wemo.Broker
+	broker *mqtt.Publisher
 	live   string // the topics
 	status string
 

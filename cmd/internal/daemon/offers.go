@@ -7,7 +7,7 @@ import (
 
 	"github.com/iotoll/iotoll/cmd/internal/config"
 	"github.com/iotoll/iotoll/tangle"
-	"github.com/iotoll/iotoll/wemo"
+	"github.com/iotoll/iotoll/wemo/mqtt"
 )
 
 // Listing is an offer as a buyer's program reads it.
@@ -46,7 +46,7 @@ func (d *daemon) offersPublisher() (func(context.Context) error, error) {
 	if b.OffersTopic == "" {
 		return nil, nil
 	}
-	pw, err := b.ReadPassword()
+	at, err := b.Connection()
 	if err != nil {
 		return nil, err
 	}
@@ -58,7 +58,7 @@ func (d *daemon) offersPublisher() (func(context.Context) error, error) {
 	if err != nil {
 		return nil, err
 	}
-	broker := &wemo.Broker{URL: b.URL, Username: b.Username, Password: []byte(pw.Reveal()), Log: d.log.WithField("topic", b.OffersTopic)}
+	broker := &mqtt.Publisher{Broker: at, Log: d.log.WithField("topic", b.OffersTopic)}
 	d.meters.offers = broker
 	return func(ctx context.Context) error {
 		return broker.Run(ctx, func(ctx context.Context) error {

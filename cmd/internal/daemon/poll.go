@@ -5,20 +5,21 @@ import (
 	"fmt"
 
 	"github.com/iotoll/iotoll/wemo"
+	"github.com/iotoll/iotoll/wemo/mqtt"
 )
 
-// polled is a plug with its connection to the broker.
+// polled is a plug that is read and published.
 type polled struct {
 	poller *wemo.Poller
-	broker *wemo.Broker
+	broker *mqtt.Publisher
 }
 
-// pollers returns what reads and publishes each plug.
+// pollers returns what reads and publishes each plug of the configuration.
 func (d *daemon) pollers() ([]polled, error) {
 	if len(d.cfg.Plugs) == 0 {
 		return nil, nil
 	}
-	pw, err := d.cfg.Broker.ReadPassword()
+	broker, err := d.cfg.Broker.Connection()
 	if err != nil {
 		return nil, err
 	}
@@ -30,11 +31,9 @@ func (d *daemon) pollers() ([]polled, error) {
 				Live: p.Live, Average: p.Average, Status: p.Status,
 				Window: p.Window, Hold: p.Hold, Format: p.Format, Log: log,
 			},
-			broker: &wemo.Broker{
-				URL: d.cfg.Broker.URL, Username: d.cfg.Broker.Username, Password: []byte(pw.Reveal()), Status: p.Status, Log: log,
-			},
+			broker: &mqtt.Publisher{Broker: broker, Status: p.Status, Log: log},
 		}
-		meter := &plugMeter{source: p.Source(&d.cfg.Broker, pw, log), broker: one.broker, live: p.Live, status: p.Status}
+		meter := &plugMeter{source: p.Source(broker, log), broker: one.broker, live: p.Live, status: p.Status}
 		d.meters.plugs = append(d.meters.plugs, meter)
 		one.poller.Source, one.poller.Publisher = meter, meter
 		if err := errors.Join(one.poller.Validate(), one.broker.Validate()); err != nil {

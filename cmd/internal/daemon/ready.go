@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/iotoll/iotoll/wemo/mqtt"
 )
 
 // storeStale is how old the store's last answer may be. It is asked four times
@@ -99,14 +101,22 @@ func (m *meters) readiness(now time.Time) Readiness {
 	for _, p := range m.plugs {
 		s := p.state()
 		add(newDependency("plug of "+p.live, s.online, s.last.At, now, s.err))
-		connected, last := p.broker.Health()
-		add(newDependency("broker for "+p.live, connected, last, now, nil))
+		add(brokerDependency("broker for "+p.live, p.broker.Health(), now))
 	}
 	if m.offers != nil {
-		connected, last := m.offers.Health()
-		add(newDependency("broker for the offers", connected, last, now, nil))
+		add(brokerDependency("broker for the offers", m.offers.Health(), now))
 	}
 	return r
+}
+
+// brokerDependency is a connection to the broker. It is ready while the broker
+// takes messages on every topic.
+func brokerDependency(name string, h mqtt.Health, now time.Time) Dependency {
+	err := h.Err
+	for _, r := range h.Refused {
+		err = errors.Join(err, fmt.Errorf("topic %s since %s: %s", r.Topic, r.Since.UTC().Format(time.RFC3339), r.Reason))
+	}
+	return newDependency(name, h.Connected && len(h.Refused) == 0, h.Acknowledged, now, err)
 }
 
 func (m *meters) storeHealth(now time.Time) Dependency {

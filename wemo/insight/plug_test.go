@@ -1,4 +1,4 @@
-package wemo
+package insight
 
 import (
 	"context"
@@ -14,7 +14,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/iotoll/iotoll/wemo"
 	"github.com/iotoll/iotoll/wemo/simulator"
+
 	"github.com/sirupsen/logrus"
 	logtest "github.com/sirupsen/logrus/hooks/test"
 )
@@ -192,7 +194,7 @@ func TestLocateProbesPorts(t *testing.T) {
 			"192.0.2.2:49153": func(c net.Conn) { readRequest(c); fmt.Fprint(c, plugAnswer("500 Internal Server Error", "")) },
 		}, gone: map[netip.Addr]bool{netip.MustParseAddr("192.0.2.3"): true}}
 		c := &Client{Dial: n.dial}
-		d, err := c.Locate(t.Context(), netip.MustParseAddrPort("192.0.2.1:49158"), "")
+		d, err := c.Locate(t.Context(), netip.MustParseAddrPort("192.0.2.1:49158"), "uuid:Insight-1_0-A")
 		want := "192.0.2.1:49158 192.0.2.1:49153 192.0.2.1:49152 192.0.2.1:49154 192.0.2.1:49151 192.0.2.1:49155"
 		if got := strings.Join(n.dials, " "); err != nil || d.Addr.Port() != 49155 || got != want {
 			t.Errorf("Locate: got %+v, %v, probed %s, want %s", d, err, got, want)
@@ -213,11 +215,66 @@ func TestLocateProbesPorts(t *testing.T) {
 		if _, err := c.Locate(t.Context(), netip.MustParseAddrPort("192.0.2.4:0"), ""); err == nil || len(n.dials) != 9 {
 			t.Errorf("Locate with nothing there: got %v after %v, want an error after nine", err, n.dials)
 		}
+		// A host that accepts on every port and never answers is given up.
+		for port := 49151; port <= 49159; port++ {
+			n.answers[fmt.Sprint("192.0.2.5:", port)] = nil
+		}
+		start = time.Now()
+		if _, err := c.Locate(t.Context(), netip.MustParseAddrPort("192.0.2.5:0"), ""); err == nil || time.Since(start) != hostTimeout {
+			t.Errorf("Locate on a host that hangs: got %v after %s, want an error after %s", err, time.Since(start), hostTimeout)
+		}
 		synctest.Wait()
 		if n.most != 1 {
 			t.Errorf("Locate: %d connections at once, want 1", n.most)
 		}
 	})
+}
+
+// No other plug on the same host is read in place of the configured one, whatever
+// becomes of that.
+func TestPlugIsNoNeighbour(t *testing.T) {
+	description := func(doc string) func(net.Conn) {
+		return func(c net.Conn) { readRequest(c); fmt.Fprint(c, plugAnswer("200 OK", doc)) }
+	}
+	well := func() string { return "1|0|0|0|0|0|0|5000" }
+	for name, configured := range map[string]func(net.Conn){
+		"silent":             nil,
+		"resets":             func(net.Conn) {},
+		"truncated":          description("<root><device><deviceType>urn:Belkin:device:insight:1</deviceType><UDN>uuid:Insight-1_0-OU"),
+		"something else":     description("<html></html>"),
+		"500":                func(c net.Conn) { readRequest(c); fmt.Fprint(c, plugAnswer("500 Internal Server Error", "")) },
+		"no params":          insight("OURS", func() string { return "" }),
+		"nothing listens":    nil,
+		"well, then refuses": insight("OURS", well),
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			n := &network{answers: map[string]func(net.Conn){"192.0.2.1:49154": configured, "192.0.2.1:49153": insight("NEIGHBOUR", func() string { return "1|0|0|0|0|0|0|666000" })}}
+			if name == "nothing listens" {
+				delete(n.answers, "192.0.2.1:49154")
+			}
+			p := &Plug{Address: "192.0.2.1:49154", Client: Client{Dial: n.dial}, Search: nowhere, Log: quiet()}
+			for i := range 5 {
+				r, err := p.Read(t.Context())
+				if name == "well, then refuses" && i == 0 {
+					delete(n.answers, "192.0.2.1:49154")
+				} else if err == nil {
+					t.Errorf("%s: Read %d: got %+v, want an error", name, i, r)
+				}
+				if r.MilliWatts == 666_000 {
+					t.Fatalf("%s: read the neighbour", name)
+				}
+			}
+			// When it is back, on whichever port, it is read.
+			n.answers["192.0.2.1:49154"] = insight("OURS", well)
+			if name == "well, then refuses" {
+				delete(n.answers, "192.0.2.1:49154")
+				n.answers["192.0.2.1:49157"] = insight("OURS", well)
+			}
+			if r, err := p.Read(t.Context()); err != nil || r.MilliWatts != 5000 {
+				t.Errorf("%s: Read when the plug is back: got %+v, %v, want 5000 mW", name, r, err)
+			}
+		})
+	}
 }
 
 // nowhere is a search in a bubble, where there is no network.
@@ -246,7 +303,7 @@ func TestPlugBacksOff(t *testing.T) {
 		}
 		for range 7 {
 			var status *StatusError
-			if r, err := p.Read(t.Context()); !errors.As(err, &status) || r != (Reading{}) {
+			if r, err := p.Read(t.Context()); !errors.As(err, &status) || r != (wemo.Reading{}) {
 				t.Errorf("Read: got %+v, %v, want HTTP status 500", r, err)
 			}
 		}
@@ -259,8 +316,8 @@ func TestPlugBacksOff(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		time.AfterFunc(100*time.Millisecond, cancel)
 		start = time.Now()
-		if _, err := p.Read(ctx); !errors.Is(err, context.Canceled) || time.Since(start) != 100*time.Millisecond || p.backoff.failures != 7 {
-			t.Errorf("canceled Read: got %v after %s, %d failures, want 7", err, time.Since(start), p.backoff.failures)
+		if _, err := p.Read(ctx); !errors.Is(err, context.Canceled) || time.Since(start) != 100*time.Millisecond || p.backoff.Failures != 7 {
+			t.Errorf("canceled Read: got %v after %s, %d failures, want 7", err, time.Since(start), p.backoff.Failures)
 		}
 		n.answers[addr] = well
 		for _, want := range []time.Duration{time.Minute, time.Minute} {
@@ -286,27 +343,6 @@ func TestPlugSurvivesNameService(t *testing.T) {
 		p.device = Device{}
 		if _, err := p.Read(t.Context()); err == nil || !strings.Contains(err.Error(), "look up plug address") {
 			t.Errorf("Read of a plug never seen: got %v, want what is wrong with its name", err)
-		}
-	})
-}
-
-func TestBackoff(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var b backoff
-		var waits []time.Duration
-		for range 7 {
-			start := time.Now()
-			b.wait(t.Context(), start, nil)
-			waits = append(waits, time.Since(start))
-			b.done(errors.New("no"), time.Now())
-		}
-		if got := fmt.Sprint(waits); got != "[0s 1s 2s 5s 15s 1m0s 1m0s]" {
-			t.Errorf("waits: got %s, want [0s 1s 2s 5s 15s 1m0s 1m0s]", got)
-		}
-		b.done(nil, time.Now())
-		start := time.Now()
-		if b.wait(t.Context(), start, nil); time.Since(start) != 0 {
-			t.Errorf("wait after a success: got %s, want 0s", time.Since(start))
 		}
 	})
 }

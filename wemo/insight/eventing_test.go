@@ -1,4 +1,4 @@
-package wemo
+package insight
 
 import (
 	"bufio"
@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/iotoll/iotoll/wemo"
 	"github.com/iotoll/iotoll/wemo/simulator"
 	logtest "github.com/sirupsen/logrus/hooks/test"
 )
@@ -38,7 +39,7 @@ func listenTo(t *testing.T, addr, search netip.AddrPort) *eventPlug {
 	log, hook := logtest.NewNullLogger()
 	e := &eventPlug{log: hook}
 	e.Plug = &Plug{
-		Address: addr.String(), Events: true, Log: log,
+		Address: addr.String(), Eventing: true, Log: log,
 		Now:    func() time.Time { return time.Now().Add(time.Duration(e.ahead.Load())) },
 		Search: Search{Group: search, joiner: func() ([]*net.UDPConn, error) { return nil, nil }},
 		Client: Client{Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
@@ -266,7 +267,7 @@ func TestEventsNeverCome(t *testing.T) {
 	}
 	warnings := 0
 	for _, e := range p.log.AllEntries() {
-		if e.Message == "no events from the plug, polling it" {
+		if e.Message == "no events from the plug, polling" {
 			warnings++
 			if !strings.Contains(fmt.Sprint(e.Data["error"]), "firewall") {
 				t.Errorf("warning: got %v, want the word firewall", e.Data)
@@ -406,8 +407,8 @@ func TestEventsThatArePushedInVain(t *testing.T) {
 		"no values":          {"127.0.0.1", notify(t, plug.callback, grantedSID, "1", ""), 400},
 		"impossible power":   {"127.0.0.1", notify(t, plug.callback, grantedSID, "1", "1|0|0|0|0|0|0|1e12|0|0|0"), 400},
 		"power is no number": {"127.0.0.1", notify(t, plug.callback, grantedSID, "1", "1|0|0|0|0|0|0|NaN|0|0|0"), 400},
-		"huge":               {"127.0.0.1", notify(t, plug.callback, grantedSID, "1", strings.Repeat("1", maxBody)), 413},
-		"huge and a liar":    {"127.0.0.1", strings.Replace(right, "CONTENT-LENGTH: ", "CONTENT-LENGTH: 9999999", 1) + strings.Repeat(" ", 2*maxBody), 413},
+		"huge":               {"127.0.0.1", notify(t, plug.callback, grantedSID, "1", strings.Repeat("1", wemo.MaxDocument)), 413},
+		"huge and a liar":    {"127.0.0.1", strings.Replace(right, "CONTENT-LENGTH: ", "CONTENT-LENGTH: 9999999", 1) + strings.Repeat(" ", 2*wemo.MaxDocument), 413},
 		"a huge head":        {"127.0.0.1", strings.Replace(right, "SEQ", "X: "+strings.Repeat("x", 64<<10)+"\r\nSEQ", 1), 431},
 		"no HTTP":            {"127.0.0.1", "\x16\x03\x01\x02\x00\r\n\r\n", 400},
 		"another address":    {"127.0.0.2", right, 0},
@@ -567,7 +568,7 @@ func TestEventsSequence(t *testing.T) {
 
 func TestSubscribeTimeout(t *testing.T) {
 	for in, want := range map[string]time.Duration{
-		"Second-1801": 1801 * time.Second, "second-60": time.Minute, "Second-infinite": subscribeFor, "300": subscribeFor, "": subscribeFor, "Second--5": subscribeFor,
+		"Second-1801": 1801 * time.Second, "second-60": time.Minute, "Second-infinite": longestRenewal, "300": longestRenewal, "": longestRenewal, "Second--5": longestRenewal,
 	} {
 		addr := serve(t, func(*http.Request, string) string {
 			return strings.Replace(granted, "Second-1801", in, 1)
@@ -590,7 +591,7 @@ func TestPlugIsHeardWhenItMoves(t *testing.T) {
 		t.Fatal(err)
 	}
 	log, _ := logtest.NewNullLogger()
-	p := &eventPlug{Plug: &Plug{Address: s.Addr().String(), Events: true, Log: log, Search: Search{
+	p := &eventPlug{Plug: &Plug{Address: s.Addr().String(), Eventing: true, Log: log, Search: Search{
 		joiner:   func() ([]*net.UDPConn, error) { return []*net.UDPConn{c}, nil },
 		listener: func() ([]*net.UDPConn, error) { return nil, errors.New("not searched for") },
 	}}}
@@ -646,11 +647,11 @@ func TestPollerWithEvents(t *testing.T) {
 	var asked atomic.Int32
 	log, _ := logtest.NewNullLogger()
 	m := &memory{}
-	p := &Poller{
+	p := &wemo.Poller{
 		Publisher: m, Live: "sensor/live", Average: "sensor/1m", Log: log,
 		Window: 24 * time.Hour, // the end of one has the status said again
 		Source: &Plug{
-			Address: s.Addr().String(), Events: true, Log: log,
+			Address: s.Addr().String(), Eventing: true, Log: log,
 			Search: Search{joiner: func() ([]*net.UDPConn, error) { return nil, nil }},
 			Client: Client{Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
 				asked.Add(1)
@@ -680,7 +681,7 @@ func TestPollerWithEvents(t *testing.T) {
 	}
 	var statuses []string
 	for _, s := range m.on("sensor/status") {
-		var st Status
+		var st wemo.Status
 		if err := json.Unmarshal([]byte(s.payload), &st); err != nil {
 			t.Fatal(err)
 		}
@@ -717,7 +718,7 @@ func FuzzEvent(f *testing.F) {
 		w := httptest.NewRecorder()
 		s.ServeHTTP(w, req)
 		taken := !s.newest.At.IsZero()
-		if w.Code != 200 && (taken || s.heard) || s.newest.MilliWatts < 0 || s.newest.MilliWatts > maxMilliWatts || taken && s.state == Off && s.newest.MilliWatts != 0 {
+		if w.Code != 200 && (taken || s.heard) || s.newest.MilliWatts < 0 || s.newest.MilliWatts > wemo.MaxMilliWatts || taken && s.state == Off && s.newest.MilliWatts != 0 {
 			t.Errorf("event %q: got status %d and %+v", body, w.Code, s.newest)
 		}
 	})

@@ -1,4 +1,4 @@
-package wemo
+package insight
 
 import (
 	"bufio"
@@ -86,7 +86,7 @@ func TestParamsReplaysRecordings(t *testing.T) {
 
 func TestDescribeReplaysRecordings(t *testing.T) {
 	for file, want := range map[string]Device{
-		"simulator/web/setup.xml":     {UDN: "uuid:Insight-1_0-SERIALNUMBER", Name: "WeMo Device", Model: "Insight", Serial: "SERIALNUMBER", MAC: "001122334455", Firmware: "WeMo_WW_2.00.11532.PVT-OWRT-InsightV2"},
+		"../simulator/web/setup.xml":  {UDN: "uuid:Insight-1_0-SERIALNUMBER", Name: "WeMo Device", Model: "Insight", Serial: "SERIALNUMBER", MAC: "001122334455", Firmware: "WeMo_WW_2.00.11532.PVT-OWRT-InsightV2"},
 		"testdata/setup-11057-v1.xml": {Model: "Insight", Firmware: "WeMo_WW_2.00.11057.PVT-OWRT-Insight"},
 		"testdata/setup-11057-v2.xml": {Model: "Insight", Firmware: "WeMo_WW_2.00.11057.PVT-OWRT-InsightV2"},
 	} {
@@ -107,6 +107,32 @@ func TestDescribeReplaysRecordings(t *testing.T) {
 		want.Addr = addr
 		if want.UDN != "" && got != want {
 			t.Errorf("%s: got %+v, want %+v", file, got, want)
+		}
+	}
+}
+
+// A description that is truncated or malformed will do if it says that this is an
+// Insight, and which.
+func TestDescribeTolerates(t *testing.T) {
+	setup := recording(t, "setup-11057-v2.xml")
+	udn := strings.Index(setup, "</UDN>") + len("</UDN>")
+	for name, tt := range map[string]struct {
+		answer string
+		ok     bool
+	}{
+		"truncated":            {plugAnswer("200 OK", setup)[:len(plugAnswer("200 OK", setup))-len(setup)+udn], true},
+		"short, no length":     {"HTTP/1.1 200 OK\r\n\r\n" + setup[:udn], true},
+		"bare & in the name":   {plugAnswer("200 OK", strings.Replace(setup, "<friendlyName>", "<friendlyName>Tom & Jerry", 1)), true},
+		"truncated in the UDN": {plugAnswer("200 OK", setup)[:len(plugAnswer("200 OK", setup))-len(setup)+udn-8], false},
+	} {
+		addr := serve(t, func(*http.Request, string) string { return tt.answer })
+		d, err := new(Client).Describe(t.Context(), addr)
+		want := Device{}
+		if tt.ok {
+			want, _ = parseDescription([]byte(setup))
+		}
+		if (err == nil) != tt.ok || !tt.ok && !errors.Is(err, ErrNotInsight) || d.UDN != want.UDN {
+			t.Errorf("%s: got %+v, %v, want UDN %q", name, d, err, want.UDN)
 		}
 	}
 }

@@ -1,4 +1,4 @@
-package wemo
+package insight
 
 import (
 	"bufio"

@@ -1,10 +1,13 @@
-package wemo
+package insight
 
 import (
 	"context"
+	"fmt"
+	"net"
 	"net/netip"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/iotoll/iotoll/wemo/simulator"
@@ -138,4 +141,37 @@ func TestDiscoverHalfDead(t *testing.T) {
 	if err != nil || len(found) != 1 || found[0] != want {
 		t.Errorf("Discover with HTTP silent: got %+v, %v, want %+v", found, err, want)
 	}
+}
+
+// One host that claims to be many plugs and never answers delays no other, and
+// the search ends.
+func TestDiscoverHostileHost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := &network{answers: map[string]func(net.Conn){"192.0.2.1:49153": insight("OURS", nil)}}
+		answers := make(chan ssdpAnswer)
+		go func() {
+			for i := range 200 {
+				addr := fmt.Sprint("192.0.2.66:", 40000+i)
+				n.mu.Lock()
+				n.answers[addr] = nil
+				n.mu.Unlock()
+				answers <- ssdpAnswer{udn: fmt.Sprint("uuid:Insight-1_0-", i), addr: netip.MustParseAddrPort(addr)}
+			}
+			answers <- ssdpAnswer{udn: "uuid:Insight-1_0-OURS", addr: netip.MustParseAddrPort("192.0.2.1:49153")}
+		}()
+		start := time.Now()
+		var ours time.Duration
+		hostile := 0
+		err := describe(t.Context(), &Client{Dial: n.dial}, "", answers, func(a ssdpAnswer, d Device, err error) bool {
+			if err != nil {
+				hostile++
+			} else if d.UDN == "uuid:Insight-1_0-OURS" {
+				ours = time.Since(start)
+			}
+			return false
+		})
+		if took := time.Since(start); err != nil || took > searchTime+describeTime || ours > time.Second || hostile > maxPerHost || len(n.dials) > maxPerHost+1 {
+			t.Errorf("describe: got %v after %s, ours after %s, %d answers of the hostile host, %d requests", err, took, ours, hostile, len(n.dials))
+		}
+	})
 }

@@ -1,4 +1,4 @@
-package wemo
+package insight
 
 import (
 	"context"
@@ -17,65 +17,66 @@ import (
 	"time"
 
 	"golang.org/x/net/netutil"
+
+	"github.com/iotoll/iotoll/wemo"
 )
 
-// A plug says of itself what it measures (GENA: UPnP Device Architecture 1.0,
-// section 4) and where it is (SSDP, section 1.2). Both spare requests, and
-// nothing depends on either.
+// A plug sends events with its measurements (GENA: UPnP Device Architecture 1.0,
+// section 4) and announces its address (SSDP, section 1.2). Both spare requests,
+// and nothing depends on either.
 
 const (
 	// eventMaxAge is how long an event stands for the power. A plug sends one
-	// each second or two while the power changes; once it is silent, it is
-	// polled. Less than a Poller's default Hold, so that no gap comes between.
+	// every second or two while the power changes; when it is silent, it is
+	// polled. It is less than a Poller's default Hold, so that polling resumes in
+	// between.
 	eventMaxAge = 3 * time.Second
 
-	subscribeTimeout = 2 * time.Second // as long a reading may be held up
-	subscribeFor     = 5 * time.Minute // at most: plugs grant half an hour, and may restart in it
-	subscribeAtLeast = 30 * time.Second
-	firstPause       = time.Minute // after a SUBSCRIBE that failed; then twice as long
-	lastPause        = time.Hour
+	subscribeTimeout = 2 * time.Second // longest delay that SUBSCRIBE may add to a reading
+	longestRenewal   = 5 * time.Minute // plugs grant half an hour, but may restart earlier
+	shortestRenewal  = 30 * time.Second
+	shortestPause    = time.Minute // after a failed SUBSCRIBE; it doubles up to longestPause
+	longestPause     = time.Hour
 )
 
-// listening is what a Plug needs for that, under its mu.
-type listening struct {
+// eventing is the part of a Plug that handles events, under its mu.
+type eventing struct {
 	running    bool          // Run runs
-	subscribed *subscription // nil: not
+	subscribed *subscription // nil: not subscribed
 	due        time.Time     // when to subscribe or to renew
 	pause      time.Duration // after the last SUBSCRIBE, if that failed
-	trouble    string        // what was logged last about events
+	logged     string        // the last error about events; empty if there is none
 
-	// What else than reads uses, without mu.
-	wake      chan struct{}                  // has room for one: there is news
+	// These are used without mu.
+	wake      chan struct{}                  // holds one: an event or announcement arrived
 	known     atomic.Pointer[Device]         // a copy of device
-	announced atomic.Pointer[netip.AddrPort] // where the plug says that it is now
+	announced atomic.Pointer[netip.AddrPort] // an address that the plug announced, other than device's
 }
 
-// subscription is one subscription to the events of a plug, and the listener
-// that takes them. A new one has a new listener: our own address may have
-// changed.
+// subscription is one subscription to the events of a plug, with the server that
+// receives them. Each has its own server, since our own address may change.
 type subscription struct {
 	plug   netip.AddrPort
-	path   string // of the callback; nobody else knows it
+	path   string // of the callback; random
 	now    func() time.Time
 	wake   chan<- struct{}
 	server *http.Server
 	served chan struct{} // closed when the server has ended
 
-	// mu is held while SUBSCRIBE is under way: a first event that outruns the
-	// answer waits for it, and finds its SID known.
+	// mu is held during SUBSCRIBE: an event that arrives before the answer waits
+	// until the SID is known.
 	mu     sync.Mutex
 	sid    string
-	heard  bool // an event came since the last SUBSCRIBE
+	heard  bool // an event arrived since the last SUBSCRIBE
 	seq    uint32
-	newest Reading // the zero value before the first
-	state  State   // when newest was sent
+	newest wemo.Reading // the zero value before the first
+	state  State        // when newest was sent
 }
 
-// Run listens to the plug until ctx ends, if Events says so. It receives what
-// Reads subscribe to, hears where the plug says it is, and unsubscribes in the
-// end. A Poller runs it.
+// Run receives events and announcements until ctx ends, if Eventing is set, and
+// unsubscribes at the end. Read subscribes. A Poller runs it.
 func (p *Plug) Run(ctx context.Context) error {
-	if !p.Events {
+	if !p.Eventing {
 		return nil
 	}
 	p.mu.Lock()
@@ -84,7 +85,7 @@ func (p *Plug) Run(ctx context.Context) error {
 	p.mu.Unlock()
 	var wg sync.WaitGroup
 	if conns, err := p.Search.join(); err != nil {
-		p.Log.WithError(err).Info("not listening where plugs announce themselves")
+		p.Log.WithError(err).Info("cannot listen for announcements of plugs")
 	} else {
 		announced := make(chan ssdpAnswer)
 		for _, c := range conns {
@@ -104,7 +105,7 @@ func (p *Plug) Run(ctx context.Context) error {
 		})
 	}
 	<-ctx.Done()
-	p.mu.Lock() // reads have ended with ctx
+	p.mu.Lock() // Read has returned
 	p.running = false
 	p.unsubscribe(context.WithoutCancel(ctx))
 	p.mu.Unlock()
@@ -112,44 +113,43 @@ func (p *Plug) Run(ctx context.Context) error {
 	return nil
 }
 
-// hear notes where the plug says it is. Reads look there once the plug fails:
-// while it answers, nobody can lead us elsewhere.
+// hear notes an announced address. Read tries it only after a failure, so that no
+// announcement can divert it from a plug that answers.
 func (p *Plug) hear(a ssdpAnswer) {
 	d := p.known.Load()
 	if d == nil || a.udn != d.UDN || a.addr == d.Addr {
 		return
 	}
 	if old := p.announced.Swap(&a.addr); old == nil || *old != a.addr {
-		rouse(p.wake)
+		signal(p.wake)
 	}
 }
 
-func rouse(c chan<- struct{}) {
+func signal(c chan<- struct{}) {
 	select {
 	case c <- struct{}{}:
 	default:
 	}
 }
 
-// pushed is what the plug sent last, if that is what a read would give. An
-// open relay sends no events, so that what it sent last counts for nothing.
-func (p *Plug) pushed() (Reading, bool) {
+// pushed returns the last event's reading if it is recent enough. A plug with the
+// relay open sends no events, so its last event does not count.
+func (p *Plug) pushed() (wemo.Reading, bool) {
 	s := p.subscribed
 	if s == nil {
-		return Reading{}, false
+		return wemo.Reading{}, false
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	age := p.now().Sub(s.newest.At)
 	if age < 0 || age > eventMaxAge || s.state == Off || s.newest.At.Before(p.last) {
-		return Reading{}, false
+		return wemo.Reading{}, false
 	}
 	return s.newest, true
 }
 
-// keepSubscribed subscribes and renews when that is due. The plug has just
-// answered or pushed. That this fails is no failure of the reading, but it
-// takes time from the next ones: it is not tried often.
+// keepSubscribed subscribes or renews when that is due. It is called after a
+// successful reading; it delays the next one, so after a failure it pauses.
 func (p *Plug) keepSubscribed(ctx context.Context) {
 	if !p.running || p.now().Before(p.due) {
 		return
@@ -161,37 +161,37 @@ func (p *Plug) keepSubscribed(ctx context.Context) {
 		return
 	}
 	if err != nil {
-		p.pause = min(max(2*p.pause, firstPause), lastPause)
+		p.pause = min(max(2*p.pause, shortestPause), longestPause)
 		p.due = p.now().Add(p.pause)
 		p.note(err)
 		return
 	}
 	p.pause = 0
-	p.due = p.now().Add(max(min(granted, subscribeFor)*3/4, subscribeAtLeast))
+	p.due = p.now().Add(max(min(granted, longestRenewal)*3/4, shortestRenewal))
 }
 
-// errNoEvents says that a subscription was granted and brought nothing, not
-// even the first event, which always comes.
-var errNoEvents = errors.New("no event arrives: does a firewall keep them out?")
+// errNoEvents says that a subscription was granted but not even its first event
+// arrived, which a plug always sends.
+var errNoEvents = errors.New("no event arrives: does a firewall block them?")
 
-// note logs what is wrong with the events, or with nil that nothing is, once.
+// note logs an error about events, or, with nil, that they work again, once.
 func (p *Plug) note(err error) {
 	text := ""
 	if err != nil {
 		text = err.Error()
 	}
-	if text == p.trouble {
+	if text == p.logged {
 		return
 	}
-	if p.trouble = text; err != nil {
-		p.Log.WithError(err).Warn("no events from the plug, polling it")
+	if p.logged = text; err != nil {
+		p.Log.WithError(err).Warn("no events from the plug, polling")
 	} else {
 		p.Log.Info("events from the plug are back")
 	}
 }
 
-// subscribe renews the subscription if there is one that works, and begins one
-// otherwise. It returns for how long that holds.
+// subscribe renews a working subscription or makes a new one. It returns the
+// granted time.
 func (p *Plug) subscribe(ctx context.Context) (time.Duration, error) {
 	if s := p.subscribed; s != nil {
 		s.mu.Lock()
@@ -199,14 +199,14 @@ func (p *Plug) subscribe(ctx context.Context) (time.Duration, error) {
 		s.heard = false
 		s.mu.Unlock()
 		switch {
-		case s.plug != p.device.Addr: // what answers there now does not know us
+		case s.plug != p.device.Addr: // it moved
 			p.drop()
 		case heard:
 			_, granted, err := p.Client.subscribe(ctx, s.plug, http.Header{"SID": {s.sid}})
 			if status := (*StatusError)(nil); !errors.As(err, &status) {
 				return granted, err
 			}
-			p.drop() // 412: it restarted, and has forgotten us
+			p.drop() // 412: it restarted and forgot the subscription
 		default:
 			if !ever {
 				p.note(errNoEvents)
@@ -248,18 +248,18 @@ func (p *Plug) subscribe(ctx context.Context) (time.Duration, error) {
 	return granted, nil
 }
 
-// unsubscribe ends the subscription and tells the plug, if there is one.
+// unsubscribe ends the subscription, if there is one, and tells the plug.
 func (p *Plug) unsubscribe(ctx context.Context) {
 	if s := p.subscribed; s != nil {
 		ctx, cancel := context.WithTimeout(ctx, subscribeTimeout)
 		defer cancel()
-		// If it fails, the plug forgets us in half an hour.
+		// If this fails, the subscription expires.
 		p.Client.do(ctx, "UNSUBSCRIBE", s.plug, eventPath, http.Header{"SID": {s.sid}}, "")
 		p.drop()
 	}
 }
 
-// drop ends the subscription without a word to the plug.
+// drop ends the subscription without telling the plug.
 func (p *Plug) drop() {
 	p.subscribed.server.Close()
 	<-p.subscribed.served
@@ -268,18 +268,18 @@ func (p *Plug) drop() {
 
 const eventPath = "/upnp/event/insight1"
 
-// subscribe sends SUBSCRIBE, which with a SID in its header is a renewal.
+// subscribe sends SUBSCRIBE, which is a renewal if header has a SID.
 func (c *Client) subscribe(ctx context.Context, addr netip.AddrPort, header http.Header) (sid string, granted time.Duration, err error) {
-	header["TIMEOUT"] = []string{fmt.Sprintf("Second-%.0f", subscribeFor.Seconds())}
+	header["TIMEOUT"] = []string{fmt.Sprintf("Second-%.0f", longestRenewal.Seconds())}
 	answer, _, err := c.do(ctx, "SUBSCRIBE", addr, eventPath, header, "")
 	if err != nil {
 		return "", 0, fmt.Errorf("subscribe at %s: %w", addr, err)
 	}
 	sid = answer.Get("SID")
 	if sid == "" || len(sid) > 200 {
-		return "", 0, fmt.Errorf("subscribe at %s: SID is %q, want uuid:…", addr, clip(sid))
+		return "", 0, fmt.Errorf("subscribe at %s: SID is %.80q, want uuid:…", addr, sid)
 	}
-	granted = subscribeFor // "Second-infinite", too
+	granted = longestRenewal // "Second-infinite", too
 	unit, number, _ := strings.Cut(answer.Get("TIMEOUT"), "-")
 	if n, err := strconv.ParseUint(number, 10, 31); err == nil && strings.EqualFold(unit, "Second") {
 		granted = time.Duration(n) * time.Second
@@ -287,7 +287,8 @@ func (c *Client) subscribe(ctx context.Context, addr netip.AddrPort, header http
 	return sid, granted, nil
 }
 
-// listenFor opens a port on the interface that reaches the plug, for the plug.
+// listenFor opens a port on the interface that reaches the plug; it accepts
+// connections from the plug only.
 func listenFor(plug netip.AddrPort) (net.Listener, error) {
 	route, err := net.Dial("udp", plug.String()) // sends nothing
 	if err != nil {
@@ -299,26 +300,26 @@ func listenFor(plug netip.AddrPort) (net.Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen for events: %w", err)
 	}
-	return netutil.LimitListener(&turnstile{l, plug.Addr()}, 8), nil
+	return netutil.LimitListener(&onlyFrom{l, plug.Addr()}, 8), nil
 }
 
-// turnstile turns away everybody but one.
-type turnstile struct {
+// onlyFrom is a listener that accepts connections from one address.
+type onlyFrom struct {
 	net.Listener
-	only netip.Addr
+	addr netip.Addr
 }
 
-func (l *turnstile) Accept() (net.Conn, error) {
+func (l *onlyFrom) Accept() (net.Conn, error) {
 	for {
 		c, err := l.Listener.Accept()
-		if err != nil || c.RemoteAddr().(*net.TCPAddr).AddrPort().Addr().Unmap() == l.only {
+		if err != nil || c.RemoteAddr().(*net.TCPAddr).AddrPort().Addr().Unmap() == l.addr {
 			return c, err
 		}
 		c.Close()
 	}
 }
 
-// ServeHTTP takes one event.
+// ServeHTTP receives one event.
 func (s *subscription) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	at := s.now()
 	if req.URL.Path != s.path {
@@ -329,7 +330,7 @@ func (s *subscription) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		http.Error(w, "want NOTIFY of upnp:event, upnp:propchange", http.StatusBadRequest)
 		return
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, req.Body, maxBody))
+	body, err := io.ReadAll(http.MaxBytesReader(w, req.Body, wemo.MaxDocument))
 	if err != nil {
 		status := http.StatusBadRequest
 		if long := (*http.MaxBytesError)(nil); errors.As(err, &long) {
@@ -343,7 +344,7 @@ func (s *subscription) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		http.Error(w, "want SEQ, a number", http.StatusBadRequest)
 		return
 	}
-	values, err := xmlTexts(body, "InsightParams")
+	values, err := xmlTexts(body, true, "InsightParams")
 	if err != nil {
 		http.Error(w, "want XML", http.StatusBadRequest)
 		return
@@ -358,16 +359,16 @@ func (s *subscription) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.sid == "" || req.Header.Get("SID") != s.sid {
-		// So the plug forgets a subscription whose SID never reached us.
+		// 412 makes a plug forget a subscription whose SID never reached us.
 		http.Error(w, "unknown SID", http.StatusPreconditionFailed)
 		return
 	}
 	s.heard = true
-	// An event that was overtaken says nothing new. After 2³²-1 follows 1.
+	// Older events may arrive late. SEQ wraps from 2³²−1 to 1.
 	if !ok || !s.newest.At.IsZero() && int32(uint32(seq)-s.seq) <= 0 {
 		return
 	}
 	s.seq, s.state = uint32(seq), params.State
-	s.newest = Reading{At: at, MilliWatts: params.MilliWatts()}
-	rouse(s.wake)
+	s.newest = wemo.Reading{At: at, MilliWatts: params.MilliWatts()}
+	signal(s.wake)
 }

@@ -1,4 +1,4 @@
-package wemo
+package insight
 
 import (
 	"context"
@@ -9,17 +9,18 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/iotoll/iotoll/wemo"
 )
 
-// Client talks to plugs, one request a connection: their HTTP server has few
-// threads and no keep-alive. The zero value is ready. Use one request at a
-// time for each device; Plug sees to that.
+// Client talks to plugs, with one request per connection: their HTTP server has
+// few threads and no keep-alive. The zero value is ready. Make one request at a
+// time to each device, as Plug does.
 type Client struct {
-	// Dial opens a connection; nil is a net.Dialer. It is for tests.
+	// Dial opens a connection; nil is a net.Dialer. Tests set it.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 
 	once sync.Once
@@ -28,32 +29,33 @@ type Client struct {
 
 const (
 	connectTimeout = 2 * time.Second
-	requestTimeout = 3 * time.Second // connecting included
+	requestTimeout = 3 * time.Second // including connectTimeout
+	hostTimeout    = 8 * time.Second // for all requests that look for a plug on one host: two silent ports and a slow one
 	maxHead        = 8 << 10
-	maxBody        = 64 << 10 // the largest recorded document has 20,836 bytes
 )
 
 var (
-	// ErrUnreachable says that nothing answers at an address, on any port.
+	// ErrUnreachable says that a host does not answer on any port.
 	ErrUnreachable = errors.New("host does not answer")
-	// ErrNotInsight says that something else than an Insight answers.
+	// ErrNotInsight says that the answer is not that of an Insight.
 	ErrNotInsight = errors.New("not a WeMo Insight")
-	// ErrOtherPlug says that an Insight answers, and not the one asked for.
+	// ErrOtherPlug says that an Insight answers, but not the one asked for.
 	ErrOtherPlug = errors.New("another plug")
 )
 
 // StatusError is an HTTP status other than 200, without a SOAP fault.
 type StatusError struct{ Code int }
 
+// Error returns the code and its name.
 func (e *StatusError) Error() string {
 	return fmt.Sprintf("HTTP status %d %s", e.Code, http.StatusText(e.Code))
 }
 
-// Device is a plug at the place where it was seen. The UDN stays; the address
-// and, more often, the port do not.
+// Device describes a plug at the address where it answered. The UDN is constant;
+// the address and, more often, the port change.
 type Device struct {
 	UDN      string // uuid:Insight-1_0-<serial number>
-	Name     string // as its owner called it
+	Name     string // which its owner chose
 	Model    string // Insight
 	Serial   string
 	MAC      string // 12 hexadecimal digits
@@ -61,15 +63,17 @@ type Device struct {
 	Addr     netip.AddrPort
 }
 
-// Describe asks the plug at addr who it is. Something else is ErrNotInsight.
+// Describe asks the plug at addr for its description. If something else answers,
+// the error is ErrNotInsight. Of a truncated or malformed description, device
+// type and UDN are enough.
 func (c *Client) Describe(ctx context.Context, addr netip.AddrPort) (Device, error) {
 	_, body, err := c.do(ctx, http.MethodGet, addr, "/setup.xml", nil, "")
-	if err != nil {
+	if err != nil && len(body) == 0 {
 		return Device{}, fmt.Errorf("describe %s: %w", addr, err)
 	}
-	d, err := parseDescription(body)
-	if err != nil {
-		return Device{}, fmt.Errorf("describe %s: %w", addr, err)
+	d, parseErr := parseDescription(body)
+	if parseErr != nil {
+		return Device{}, fmt.Errorf("describe %s: %w", addr, errors.Join(err, parseErr))
 	}
 	d.Addr = addr
 	return d, nil
@@ -77,28 +81,29 @@ func (c *Client) Describe(ctx context.Context, addr netip.AddrPort) (Device, err
 
 // parseDescription reads a setup.xml.
 func parseDescription(doc []byte) (Device, error) {
-	v, err := xmlTexts(doc, "deviceType", "UDN", "friendlyName", "modelName", "serialNumber", "macAddress", "firmwareVersion")
-	if err != nil {
-		return Device{}, fmt.Errorf("%w: parse description: %w", ErrNotInsight, err)
-	}
+	const insight = "urn:Belkin:device:insight:"
+	v, err := xmlTexts(doc, false, "deviceType", "UDN", "friendlyName", "modelName", "serialNumber", "macAddress", "firmwareVersion")
 	field := func(name string) string { return plain(v[name]) }
-	if t := field("deviceType"); !strings.HasPrefix(t, "urn:Belkin:device:insight:") {
-		return Device{}, fmt.Errorf("%w: device type is %q, want urn:Belkin:device:insight:1", ErrNotInsight, t)
-	}
-	if field("UDN") == "" {
-		return Device{}, fmt.Errorf("%w: description without a UDN", ErrNotInsight)
-	}
-	return Device{
+	d := Device{
 		UDN:      field("UDN"),
 		Name:     field("friendlyName"),
 		Model:    field("modelName"),
 		Serial:   field("serialNumber"),
 		MAC:      field("macAddress"),
 		Firmware: field("firmwareVersion"),
-	}, nil
+	}
+	switch {
+	case strings.HasPrefix(field("deviceType"), insight) && d.UDN != "":
+		return d, nil
+	case err != nil:
+		return Device{}, fmt.Errorf("%w: parse description: %w", ErrNotInsight, err)
+	case d.UDN == "":
+		return Device{}, fmt.Errorf("%w: description has no UDN", ErrNotInsight)
+	}
+	return Device{}, fmt.Errorf("%w: device type is %q, want %s1", ErrNotInsight, field("deviceType"), insight)
 }
 
-// Params asks the plug at addr for its GetInsightParams.
+// Params asks the plug at addr for its InsightParams.
 func (c *Client) Params(ctx context.Context, addr netip.AddrPort) (Params, error) {
 	const service = "urn:Belkin:service:insight:1"
 	header := http.Header{
@@ -123,11 +128,10 @@ func (c *Client) Params(ctx context.Context, addr netip.AddrPort) (Params, error
 	return p, nil
 }
 
-// ResolveAddress reads "192.168.1.20", "192.168.1.20:49153", or a host name in
-// place of the IP address; without a port it is 0. A name is looked up here,
-// since plugs answer 500 to a request that names one in its Host header.
+// ResolveAddress parses an address as wemo.SplitAddress does and looks up a host
+// name: plugs answer 500 to a request with a name in its Host header.
 func ResolveAddress(ctx context.Context, s string) (netip.AddrPort, error) {
-	host, port, err := splitAddress(s)
+	host, port, err := wemo.SplitAddress(s)
 	if err != nil {
 		return netip.AddrPort{}, err
 	}
@@ -143,66 +147,59 @@ func ResolveAddress(ctx context.Context, s string) (netip.AddrPort, error) {
 	return netip.AddrPortFrom(found[0].Unmap(), port), nil
 }
 
-// splitAddress takes the port, if there is one, from an address.
-func splitAddress(s string) (host string, port uint16, err error) {
-	bad := fmt.Errorf("plug address %q: want an IP address or a host name, with or without a port, such as 192.168.1.20:49153", clip(s))
-	host = s
-	if _, err := netip.ParseAddr(s); err != nil && strings.Contains(s, ":") {
-		var p string
-		if host, p, err = net.SplitHostPort(s); err != nil {
-			return "", 0, bad
-		}
-		n, err := strconv.ParseUint(p, 10, 16)
-		if err != nil || n == 0 {
-			return "", 0, bad
-		}
-		port = uint16(n)
-	}
-	if _, err := netip.ParseAddr(host); err == nil {
-		return host, port, nil
-	}
-	if host == "" || len(host) > 253 || strings.Trim(strings.ToLower(host), "abcdefghijklmnopqrstuvwxyz0123456789-._") != "" ||
-		strings.Trim(host, "0123456789.") == "" { // a mistyped IP address is no name
-		return "", 0, bad
-	}
-	return host, port, nil
-}
-
-// Locate finds the plug at an address, whichever port it uses today: first the
-// one given, if any, and then the usual ones, one after the other. With a udn,
-// any other plug is ErrOtherPlug.
+// Locate returns the Insight at an address, whichever port it uses today.
+//
+// With a udn it probes the port of addr, if there is one, and then the usual
+// ports, until it finds that plug; if only others answer, the error is
+// ErrOtherPlug. Without a udn a port is binding: a plug on another port of that
+// host could be another one. Without either, the first Insight counts.
+//
+// Ports are probed one after the other, for hostTimeout in all.
 func (c *Client) Locate(ctx context.Context, addr netip.AddrPort, udn string) (Device, error) {
 	ports := []uint16{49153, 49152, 49154, 49151, 49155, 49156, 49157, 49158, 49159}
-	if p := addr.Port(); p != 0 {
+	if p := addr.Port(); p != 0 && udn == "" {
+		ports = []uint16{p}
+	} else if p != 0 {
 		others := slices.DeleteFunc(ports, func(q uint16) bool { return q == p })
 		ports = append([]uint16{p}, others...)
 	}
+	hostCtx, cancel := context.WithTimeout(ctx, hostTimeout)
+	defer cancel()
 	var last error
 	for _, port := range ports {
-		d, err := c.Describe(ctx, netip.AddrPortFrom(addr.Addr(), port))
+		d, err := c.Describe(hostCtx, netip.AddrPortFrom(addr.Addr(), port))
+		if err == nil {
+			if udn == "" || d.UDN == udn {
+				return d, nil
+			}
+			err = fmt.Errorf("plug at %s: %w: %s answers, want %s", d.Addr, ErrOtherPlug, d.UDN, udn)
+		}
 		var status *StatusError
 		switch {
-		case err == nil && (udn == "" || d.UDN == udn):
-			return d, nil
-		case err == nil:
-			return Device{}, fmt.Errorf("plug at %s: %w: %s answers, want %s", d.Addr, ErrOtherPlug, d.UDN, udn)
 		case ctx.Err() != nil:
 			return Device{}, ctx.Err()
 		case errors.Is(err, ErrUnreachable), errors.As(err, &status):
 			// The host is gone, or this is the port and the plug is not well.
 			return Device{}, err
 		}
-		// Refused, reset, silent or something else: a plug that moved leaves
-		// its old port accepting and never answering. Keep the more telling.
-		if last == nil || errors.Is(err, ErrNotInsight) {
+		// Refused, reset, silent or something else: a plug that moved leaves its
+		// old port accepting and never answering. Keep the most telling error.
+		if last == nil || errors.Is(err, ErrOtherPlug) || errors.Is(err, ErrNotInsight) && !errors.Is(last, ErrOtherPlug) {
 			last = err
 		}
+		if hostCtx.Err() != nil {
+			break
+		}
+	}
+	if len(ports) == 1 {
+		return Device{}, last
 	}
 	return Device{}, fmt.Errorf("no plug at %s on %d ports: %w", addr.Addr(), len(ports), last)
 }
 
-// do sends one request and returns header and body of a 200 answer. A SOAP
-// fault is a *Fault, another status a *StatusError.
+// do sends one request and returns header and body of the answer if its status
+// is 200. A SOAP fault is a *Fault, another status a *StatusError. If the body is
+// truncated, what arrived of it is returned with the error.
 func (c *Client) do(ctx context.Context, method string, addr netip.AddrPort, path string, header http.Header, body string) (http.Header, []byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
@@ -219,12 +216,9 @@ func (c *Client) do(ctx context.Context, method string, addr netip.AddrPort, pat
 		return nil, nil, err
 	}
 	defer res.Body.Close()
-	b, err := io.ReadAll(io.LimitReader(res.Body, maxBody+1))
-	if err != nil {
-		return nil, nil, fmt.Errorf("read body: %w", err)
-	}
-	if len(b) > maxBody {
-		return nil, nil, fmt.Errorf("body is longer than %d bytes", maxBody)
+	b, err := io.ReadAll(io.LimitReader(res.Body, wemo.MaxDocument+1))
+	if len(b) > wemo.MaxDocument {
+		return nil, nil, fmt.Errorf("body is longer than %d bytes", wemo.MaxDocument)
 	}
 	if res.StatusCode != http.StatusOK {
 		var fault *Fault
@@ -232,6 +226,9 @@ func (c *Client) do(ctx context.Context, method string, addr netip.AddrPort, pat
 			return nil, nil, fault
 		}
 		return nil, nil, &StatusError{Code: res.StatusCode}
+	}
+	if err != nil {
+		return nil, b, fmt.Errorf("read body: %w", err)
 	}
 	return res.Header, b, nil
 }
@@ -250,13 +247,13 @@ func (c *Client) init() {
 				dctx, cancel := context.WithTimeout(ctx, connectTimeout)
 				defer cancel()
 				conn, err := dial(dctx, network, address)
-				if err != nil && ctx.Err() == nil && gone(err) {
+				if err != nil && ctx.Err() == nil && unreachable(err) {
 					return nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
 				}
 				return conn, err
 			},
 		},
-		// A plug never sends us elsewhere; whoever does is no plug.
+		// Plugs do not redirect.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 }

@@ -1,4 +1,4 @@
-package wemo
+package insight
 
 import (
 	"context"
@@ -7,6 +7,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/iotoll/iotoll/wemo"
 )
 
 // clockwork is a Publisher that notes when readings come.
@@ -42,7 +44,7 @@ func pollPlugs(b *testing.B, addrs []string, d time.Duration) polled {
 	defer cancel()
 	var wg sync.WaitGroup
 	for i, addr := range addrs {
-		p := &Poller{Source: &Plug{Address: addr, Log: quiet()}, Publisher: &works[i], Live: "l", Average: "a", Log: quiet()}
+		p := &wemo.Poller{Source: &Plug{Address: addr, Log: quiet()}, Publisher: &works[i], Live: "l", Average: "a", Log: quiet()}
 		wg.Go(func() {
 			time.Sleep(interval * time.Duration(i) / time.Duration(len(addrs)))
 			if err := p.Run(ctx); err != nil {

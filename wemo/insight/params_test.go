@@ -1,4 +1,4 @@
-package wemo
+package insight
 
 import (
 	"encoding/json"
@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/iotoll/iotoll/wemo"
 )
 
 func TestParseParamsRecorded(t *testing.T) {
@@ -110,39 +112,11 @@ func FuzzParseParams(f *testing.F) {
 			}
 			return
 		}
-		if mw := p.MilliWatts(); mw < 0 || mw > maxMilliWatts || p.State == Off && mw != 0 {
+		if mw := p.MilliWatts(); mw < 0 || mw > wemo.MaxMilliWatts || p.State == Off && mw != 0 {
 			t.Errorf("ParseParams(%q): got %d mW in state %s", s, mw, p.State)
 		}
 		if p.OnFor < 0 || p.OnToday < 0 || p.OnTotal < 0 || p.Period < 0 || p.LastChange.Unix() < 0 {
 			t.Errorf("ParseParams(%q): got %+v", s, p)
 		}
 	})
-}
-
-func TestFormat(t *testing.T) {
-	at := time.Date(2026, 11, 22, 17, 0, 0, 500e6, time.FixedZone("", 3600))
-	for _, tt := range []struct {
-		format Format
-		mw     int64
-		want   string
-		null   string
-	}{
-		{"", 12345, "12345", "null"},
-		{MilliWatts, 0, "0", "null"},
-		{MilliWatts, -7, "-7", "null"},
-		{Watts, 12345, "12.345", "null"},
-		{Watts, -50, "-0.050", "null"},
-		{JSON, 12345, `{"t":"2026-11-22T16:00:00.5Z","mW":12345}`, `{"t":"2026-11-22T16:00:00.5Z","mW":null}`},
-	} {
-		if got := string(tt.format.payload(at, tt.mw)); got != tt.want {
-			t.Errorf("%q.payload(%d): got %s, want %s", tt.format, tt.mw, got, tt.want)
-		}
-		got := string(tt.format.nothing(at))
-		if got != tt.null || !json.Valid([]byte(got)) {
-			t.Errorf("%q.nothing(): got %s, want %s", tt.format, got, tt.null)
-		}
-	}
-	if err := Format("kW").Validate(); err == nil {
-		t.Error(`Format("kW").Validate(): got nil`)
-	}
 }

@@ -1,4 +1,4 @@
-package wemo
+package insight
 
 import (
 	"bytes"
@@ -10,18 +10,19 @@ import (
 	"strings"
 )
 
-// Fault is a UPnP error, which a device sends with HTTP status 500: 401
-// Invalid Action, 501 Action Failed, -111 and so on.
+// Fault is a UPnP error, which a device sends with HTTP status 500, such as 401
+// Invalid Action or 501 Action Failed.
 type Fault struct {
 	Code        int
 	Description string
 }
 
+// Error returns the code and the description.
 func (f *Fault) Error() string {
 	return fmt.Sprintf("UPnP error %d %s", f.Code, f.Description)
 }
 
-// errNoElement says that a document is well-formed and holds no such element.
+// errNoElement says that a well-formed document has no such element.
 var errNoElement = errors.New("no such element")
 
 // Matching is by local name only: every Insight answers GetInsightParams in
@@ -30,7 +31,7 @@ var errNoElement = errors.New("no such element")
 // soapValue returns the text of the first element called name in an envelope.
 // A fault in its place is returned as a *Fault.
 func soapValue(envelope []byte, name string) (string, error) {
-	v, err := xmlTexts(envelope, name, "faultstring", "errorCode", "errorDescription")
+	v, err := xmlTexts(envelope, true, name, "faultstring", "errorCode", "errorDescription")
 	if err != nil {
 		return "", fmt.Errorf("parse SOAP envelope: %w", err)
 	}
@@ -40,7 +41,7 @@ func soapValue(envelope []byte, name string) (string, error) {
 	if s, ok := v["errorCode"]; ok {
 		code, err := strconv.Atoi(strings.TrimSpace(s))
 		if err != nil {
-			return "", fmt.Errorf("parse SOAP fault: error code is %q, want an integer", clip(s))
+			return "", fmt.Errorf("parse SOAP fault: error code is %.80q, want an integer", s)
 		}
 		return "", &Fault{Code: code, Description: plain(v["errorDescription"])}
 	}
@@ -50,10 +51,13 @@ func soapValue(envelope []byte, name string) (string, error) {
 	return "", fmt.Errorf("parse SOAP envelope: %w: %s", errNoElement, name)
 }
 
-// xmlTexts returns the text of the first element of each local name. It reads
-// up to the end of the root element: devices send bytes after it.
-func xmlTexts(doc []byte, names ...string) (map[string]string, error) {
+// xmlTexts returns the text of the first element of each local name. It stops at
+// the end of the root element, since devices send bytes after it. With an error
+// it returns the elements that were complete before it. Unless strict, it accepts
+// a bare &.
+func xmlTexts(doc []byte, strict bool, names ...string) (map[string]string, error) {
 	d := xml.NewDecoder(bytes.NewReader(bytes.TrimPrefix(doc, []byte("\uFEFF"))))
+	d.Strict = strict
 	found := make(map[string]string, len(names))
 	var text strings.Builder
 	var open string // the element that text belongs to
@@ -61,10 +65,10 @@ func xmlTexts(doc []byte, names ...string) (map[string]string, error) {
 	for {
 		tok, err := d.Token()
 		if err == io.EOF {
-			return nil, errors.New("no XML element")
+			return found, errors.New("no XML element")
 		}
 		if err != nil {
-			return nil, err
+			return found, err
 		}
 		switch tok := tok.(type) {
 		case xml.StartElement:
