@@ -145,6 +145,17 @@ func start(directory, socket string, log logrus.FieldLogger) (*ferretdb.FerretDB
 	return ferret, nil
 }
 
+// CheckDirectory returns an error unless a store can be kept in a directory of
+// that name.
+func CheckDirectory(directory string) error {
+	if strings.ContainsAny(directory, `?#%*[\`) {
+		// FerretDB hands it to SQLite as part of a URI, without escaping it, and
+		// finds the files that are there by a pattern: it would not see them again.
+		return fmt.Errorf(`directory %q of the embedded store contains one of ? # %% * [ \, which it cannot use`, directory)
+	}
+	return nil
+}
+
 // makeDirectory returns the absolute path of a directory that only its owner
 // can enter.
 func makeDirectory(directory string) (string, error) {
@@ -155,10 +166,8 @@ func makeDirectory(directory string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("directory of the embedded store: %w", err)
 	}
-	if strings.ContainsAny(directory, `?#%*[\`) {
-		// FerretDB hands it to SQLite as part of a URI, without escaping it, and
-		// finds the files that are there by a pattern: it would not see them again.
-		return "", fmt.Errorf(`directory %q of the embedded store contains one of ? # %% * [ \, which it cannot use`, directory)
+	if err := CheckDirectory(directory); err != nil {
+		return "", err
 	}
 	if err := os.MkdirAll(directory, 0o700); err != nil {
 		return "", fmt.Errorf("make directory of the embedded store: %w", err)

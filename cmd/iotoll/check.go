@@ -55,10 +55,6 @@ mosquitto.conf. The exit code is 0 for permit and 1 for deny.`,
 }
 
 func check(ctx context.Context, c console, cfg *config.Config, store *mongostore.Store, r acl.Request) error {
-	public, err := config.ParseFilters(cfg.Public)
-	if err != nil {
-		return err
-	}
 	now := time.Now()
 	users, grants, _, err := store.Load(ctx)
 	if err != nil {
@@ -68,7 +64,7 @@ func check(ctx context.Context, c console, cfg *config.Config, store *mongostore
 	// The plugin's picture gets old, this one does not.
 	const never = time.Duration(math.MaxInt64)
 	asOf := now.Add(-recently)
-	d := acl.NewSnapshot(public, never).Load(asOf, users, grants).Decide(r, time.Now())
+	d := acl.NewSnapshot(cfg.PublicFilters(), never).Load(asOf, users, grants).Decide(r, time.Now())
 	answer := "deny: "
 	if d.Permit {
 		answer = "permit: "

@@ -17,7 +17,6 @@ import (
 	"github.com/iotoll/iotoll/acl/mongostore"
 	"github.com/iotoll/iotoll/cmd/internal/config"
 	"github.com/iotoll/iotoll/cmd/internal/daemon"
-	"github.com/iotoll/iotoll/cmd/internal/ledgers"
 	"github.com/iotoll/iotoll/tangle"
 )
 
@@ -215,7 +214,7 @@ func (e *examination) ledger(ctx context.Context, store *mongostore.Store) error
 	if err != nil {
 		return err
 	}
-	ledger, err := ledgers.Open(e.cfg.Ledger.Nodes, offers.Addresses(), 1, silence())
+	ledger, err := e.cfg.Ledger.Open(offers.Addresses(), silence())
 	if err != nil {
 		return err
 	}
@@ -227,9 +226,9 @@ func (e *examination) ledger(ctx context.Context, store *mongostore.Store) error
 		case h.Err != nil:
 			e.say(fail, "node %s: %v", h.Node, h.Err)
 		case h.Frozen || h.Behind > 3:
-			e.say(warn, "node %s: %s stands at milestone %d, %d behind", h.Node, h.App, h.Position, h.Behind)
+			e.say(warn, "node %s: %s stands at %d, %d behind", h.Node, h.App, h.Position, h.Behind)
 		default:
-			e.say(ok, "node %s: %s at milestone %d", h.Node, h.App, h.Position)
+			e.say(ok, "node %s: %s at %d", h.Node, h.App, h.Position)
 		}
 	}
 	if err != nil {
@@ -251,21 +250,22 @@ func (e *examination) ledger(ctx context.Context, store *mongostore.Store) error
 			return err
 		}
 	}
+	money := ledger.Currency()
 	for _, b := range balances {
 		difference := b.Amount - booked[b.Address]
 		switch {
 		case b.Spent:
 			e.say(warn, "address %s was spent from, whoever pays to it now risks the money: configure a new one, and this one as former", b.Address)
 			if difference != 0 {
-				e.say(warn, "address %s holds %d iotas, the book has %d received", b.Address, b.Amount, booked[b.Address])
+				e.say(warn, "address %s holds %s, the book has %s received", b.Address, money.Format(b.Amount), money.Format(booked[b.Address]))
 			}
 		case difference > 0:
-			e.say(fail, "address %s holds %d iotas, %d more than the book has: payments were not seen", b.Address, b.Amount, difference)
+			e.say(fail, "address %s holds %s, %s more than the book has: payments were not seen", b.Address, money.Format(b.Amount), money.Format(difference))
 		case difference < 0:
 			// Anything else than spending cannot lower it.
-			e.say(fail, "address %s holds %d iotas, %d less than the book has: is node %s on another network, or did it start anew?", b.Address, b.Amount, -difference, b.Node)
+			e.say(fail, "address %s holds %s, %s less than the book has: is node %s on another network, or was it reset?", b.Address, money.Format(b.Amount), money.Format(-difference), b.Node)
 		default:
-			e.say(ok, "address %s holds the %d iotas that the book has", b.Address, b.Amount)
+			e.say(ok, "address %s holds the %s that the book has", b.Address, money.Format(b.Amount))
 		}
 	}
 	return nil

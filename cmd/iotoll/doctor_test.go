@@ -49,8 +49,8 @@ broker: {url: "mqtt://127.0.0.1:1", username: iotoll, password_file: broker-pass
 		`warn  iotoll serve does not run: payments wait until it does`,
 		`ok    store at .*: 0 users, 0 payments`,
 		`warn  account "iotoll" does not exist: iotoll serve creates it`,
-		`ok    node http://127.0.0.1:\d+: .* at milestone \d+`,
-		`FAIL  address `+depositAddress+` holds 500 iotas, 500 more than the book has: payments were not seen`,
+		`ok    node http://127.0.0.1:\d+: .* at \d+`,
+		`FAIL  address `+depositAddress+` holds 500 i, 500 i more than the book has: payments were not seen`,
 		`FAIL  broker as "iotoll": connect to mqtt://127.0.0.1:1: .*connection refused`,
 		`ok    plug of sensor/live: \d+ mW`)
 
@@ -67,7 +67,7 @@ broker: {url: "mqtt://127.0.0.1:1", username: iotoll, password_file: broker-pass
 		`ok    .*/mosquitto.conf has the same public filters as the configuration`,
 		`ok    store at .*: 1 users, 1 payments`,
 		`ok    account "iotoll" may publish what it has to`,
-		`ok    address `+depositAddress+` holds the 500 iotas that the book has`)
+		`ok    address `+depositAddress+` holds the 500 i that the book has`)
 	if err := os.Chmod(password, 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -85,5 +85,5 @@ broker: {url: "mqtt://127.0.0.1:1", username: iotoll, password_file: broker-pass
 	expect(s.run("", "doctor"), 1,
 		`FAIL  account "iotoll" may not publish to \["sensor/1m" "sensor/status"\]: remove it, .*`,
 		`warn  1 payments are held: see iotoll payment list --outcome unmatched`,
-		`ok    address `+depositAddress+` holds the 1000 iotas that the book has`)
+		`ok    address `+depositAddress+` holds the 1000 i that the book has`)
 }

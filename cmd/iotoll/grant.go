@@ -13,6 +13,7 @@ import (
 	"github.com/iotoll/iotoll/acl/mongostore"
 	"github.com/iotoll/iotoll/cmd/internal/config"
 	"github.com/iotoll/iotoll/cmd/internal/hint"
+	"github.com/iotoll/iotoll/cmd/internal/ledgers"
 	"github.com/iotoll/iotoll/tangle"
 )
 
@@ -34,7 +35,7 @@ func newGrantList(c console, load loader) *cobra.Command {
 entry is what a payment or a manual act did; those that only brought credit open
 nothing.`,
 		Args: exactly(),
-		RunE: stored(c, load, func(ctx context.Context, _ *config.Config, store *mongostore.Store, _ []string) error {
+		RunE: stored(c, load, func(ctx context.Context, cfg *config.Config, store *mongostore.Store, _ []string) error {
 			read := store.Entries
 			if live {
 				read = store.ActiveEntries
@@ -50,11 +51,12 @@ nothing.`,
 					entries = append(entries, e)
 				}
 			}
+			money := ledgers.Currency(cfg.Ledger.Kind)
 			if asJSON {
-				return printGrantsJSON(c, entries, now)
+				return printGrantsJSON(c, entries, money, now)
 			}
 			w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
-			fmt.Fprintln(w, "USER\tOFFER\tNO\tKIND\tSTATE\tFROM\tUNTIL\tIOTAS\tCREDIT\tREASON")
+			fmt.Fprintln(w, "USER\tOFFER\tNO\tKIND\tSTATE\tFROM\tUNTIL\tAMOUNT\tCREDIT\tREASON")
 			for _, e := range entries {
 				from, until := "-", "-"
 				if end := grantEnd(e); end.After(e.NotBefore) {
@@ -64,8 +66,8 @@ nothing.`,
 				if reason == "" {
 					reason = e.RevokedReason
 				}
-				fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\t%s\t%d\t%d\t%s\n", printable(e.Subject), e.Offer, e.Seq, e.Kind,
-					grantState(e, now), from, until, e.Amount, e.Credit, dash(printable(reason)))
+				fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", printable(e.Subject), e.Offer, e.Seq, e.Kind,
+					grantState(e, now), from, until, money.Format(e.Amount), money.Format(e.Credit), dash(printable(reason)))
 			}
 			return w.Flush()
 		}),
@@ -129,8 +131,9 @@ type grantJSON struct {
 	Kind      string     `json:"kind"`
 	State     string     `json:"state"`
 	Cause     string     `json:"cause"`
-	Iotas     int64      `json:"iotas"`
-	Credit    int64      `json:"credit"`
+	Amount    string     `json:"amount"`
+	Credit    string     `json:"credit"`
+	Unit      string     `json:"unit"`
 	Topics    []string   `json:"topics"`
 	From      *time.Time `json:"from"`
 	Until     *time.Time `json:"until"`
@@ -140,11 +143,11 @@ type grantJSON struct {
 	Revoked   string     `json:"revoked_reason,omitempty"`
 }
 
-func printGrantsJSON(c console, entries []mongostore.EntryRecord, now time.Time) error {
+func printGrantsJSON(c console, entries []mongostore.EntryRecord, money tangle.Currency, now time.Time) error {
 	for _, e := range entries {
 		j := grantJSON{
 			ID: e.ID, User: e.Subject, Offer: e.Offer, Number: e.Seq, Kind: string(e.Kind),
-			State: grantState(e, now), Cause: e.Cause, Iotas: e.Amount, Credit: e.Credit,
+			State: grantState(e, now), Cause: e.Cause, Amount: money.Number(e.Amount), Credit: money.Number(e.Credit), Unit: money.Unit,
 			Topics: make([]string, len(e.Filters)), At: e.At.UTC(), Reason: e.Reason, Revoked: e.RevokedReason,
 		}
 		for i, f := range e.Filters {

@@ -18,6 +18,7 @@ import (
 	"github.com/iotoll/iotoll/acl/mongostore"
 	"github.com/iotoll/iotoll/acl/password"
 	"github.com/iotoll/iotoll/cmd/internal/config"
+	"github.com/iotoll/iotoll/cmd/internal/ledgers"
 	"github.com/iotoll/iotoll/cmd/internal/secret"
 )
 
@@ -29,17 +30,23 @@ var (
 	//go:embed init_mosquitto.conf
 	initBrokerText string
 	initBroker     = template.Must(template.New("mosquitto.conf").Parse(initBrokerText))
+
+	//go:embed init_broker-settings
+	initSettings string
 )
 
 // initValues is what goes into the files that init writes.
 type initValues struct {
-	Address string // deposit address; empty: the offer is written as a comment
-	Node    string
-	Plug    string // address of the plug; empty: discovered
-	Plugin  string // path of iotoll.so
-	Broker  string // URL that readings are published to
-	Port    string // of the broker
-	URIFile string // holds the URI of a MongoDB server; empty: the embedded store
+	Directory string // where the files go
+	Ledger    string // kind
+	Price     string
+	Address   string // deposit address; empty: the offer is written as a comment
+	Node      string
+	Plug      string // address of the plug; empty: discovered
+	Plugin    string // path of iotoll.so
+	Broker    string // URL that readings are published to
+	Port      string // of the broker
+	URIFile   string // holds the URI of a MongoDB server; empty: the embedded store
 
 	StoreURI string // of the embedded store
 }
@@ -49,23 +56,33 @@ func newInit(c console) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "init DIR",
 		Short: "Write a configuration and random passwords into a new directory",
-		Long: `init writes three files into DIR, which must be new or empty:
+		Long: `init writes four files into DIR, which must be new or empty:
 
   iotoll.yaml       the configuration, with comments
   mosquitto.conf    a broker configuration that loads the plugin
+  broker-settings   what everybody may read, for the plugin and for iotoll
   broker-password   a random password for the account that publishes the readings
 
 "iotoll serve" creates that account at its first start.`,
 		Example: `  iotoll init ~/iotoll --address "$(iotoll address --seed-file seller.seed)"`,
 		Args:    exactly("DIR"),
 		RunE: func(_ *cobra.Command, args []string) error {
+			example, err := ledgers.ExampleOf(v.Ledger)
+			if err != nil {
+				return &usageError{err: fmt.Errorf("--ledger: %w", err)}
+			}
+			v.Price = example.Price
+			if v.Node == "" {
+				v.Node = example.Node
+			}
 			v.Plugin = pluginPath()
 			return initialize(c, args[0], v)
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&v.Address, "address", "", "deposit address of the first offer, 90 trytes")
-	f.StringVar(&v.Node, "node", "http://127.0.0.1:14265", "`URL` of a node of the ledger")
+	f.StringVar(&v.Ledger, "ledger", ledgers.Legacy, "`kind` of ledger that payments come from: legacy or iota")
+	f.StringVar(&v.Address, "address", "", "deposit address of the first offer")
+	f.StringVar(&v.Node, "node", "", "`URL` of a node of the ledger; one on this machine if left out")
 	f.StringVar(&v.Broker, "broker", "mqtt://127.0.0.1:1883", "`URL` of the broker that readings are published to")
 	f.StringVar(&v.URIFile, "store-uri-file", "", "`file` that holds the URI of a MongoDB server, to use instead of the embedded store")
 	f.StringVar(&v.Plug, "plug", "", "IP address of the smart plug, if it is not to be discovered")
@@ -94,7 +111,7 @@ func initialize(c console, dir string, v initValues) error {
 	entries, err := os.ReadDir(dir)
 	switch {
 	case err == nil && len(entries) > 0:
-		return fmt.Errorf("%s is not empty: must be a new or an empty directory, since nothing is overwritten", dir)
+		return fmt.Errorf("%s is not empty, want a new or an empty directory: nothing is overwritten", dir)
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return err
 	}
@@ -112,7 +129,7 @@ func initialize(c console, dir string, v initValues) error {
 		}
 	}
 	v.StoreURI = embedded.URI(filepath.Join(dir, "run", "store.sock"))
-	v.Port = "1883"
+	v.Directory, v.Port = dir, "1883"
 	if u, err := url.Parse(v.Broker); err == nil && u.Scheme == "mqtt" && u.Port() != "" {
 		v.Port = u.Port()
 	}
@@ -124,7 +141,7 @@ func initialize(c console, dir string, v initValues) error {
 		return err
 	}
 	// The flags came unchecked: what would be refused later is refused now.
-	if _, err := config.Parse([]byte(settings.String()), dir); err != nil {
+	if _, err := config.Parse([]byte(settings.String()), dir, func(string) ([]byte, error) { return []byte(initSettings), nil }); err != nil {
 		return fmt.Errorf("write configuration:\n%w", err)
 	}
 
@@ -143,6 +160,7 @@ func initialize(c console, dir string, v initValues) error {
 	}{
 		{"iotoll.yaml", settings.String(), 0o644},
 		{"mosquitto.conf", broker.String(), 0o644},
+		{"broker-settings", initSettings, 0o644},
 		{"broker-password", password.Generate() + "\n", 0o600},
 	} {
 		if err := os.WriteFile(filepath.Join(stage, file.name), []byte(file.text), file.mode); err != nil {
@@ -167,7 +185,7 @@ func initialize(c console, dir string, v initValues) error {
 	if _, err := exec.LookPath(mosquitto); err != nil {
 		mosquitto = "/usr/sbin/mosquitto" // Debian keeps it where only root's PATH looks
 	}
-	_, err = fmt.Fprintf(c.out, `wrote %[1]s/iotoll.yaml, mosquitto.conf and broker-password
+	_, err = fmt.Fprintf(c.out, `wrote %[1]s/iotoll.yaml, mosquitto.conf, broker-settings and broker-password
 next: %[2]s
       %[3]s -c %[1]s/mosquitto.conf
 `, dir, next, mosquitto)

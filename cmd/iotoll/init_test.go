@@ -27,15 +27,15 @@ func TestInit(t *testing.T) {
 	if len(c.Offers) != 1 || c.Offers[0].Address != depositAddress || c.Plugs[0].Address != "192.168.1.20" {
 		t.Errorf("configuration: got offers %+v and plugs %+v", c.Offers, c.Plugs)
 	}
-	// The broker gives away what the configuration says is free.
+	if got := strings.Join(c.Public, " "); got != "sensor/1m sensor/status" {
+		t.Errorf("public filters: got %q", got)
+	}
 	broker, err := os.ReadFile(filepath.Join(dir, "mosquitto.conf"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, filter := range c.Public {
-		if !strings.Contains(string(broker), "\nplugin_opt_public "+filter+"\n") {
-			t.Errorf("mosquitto.conf has no plugin_opt_public %s", filter)
-		}
+	if want := "\nplugin_opt_settings_file " + c.Broker.SettingsFile + "\n"; !strings.Contains(string(broker), want) {
+		t.Errorf("mosquitto.conf has no %q", want)
 	}
 	if want := "\nplugin_opt_store_uri " + embedded.URI(c.Store.Embedded.Socket) + "\n"; !strings.Contains(string(broker), want) {
 		t.Errorf("mosquitto.conf has no %q", want)
@@ -48,7 +48,7 @@ func TestInit(t *testing.T) {
 	}
 	directives := func(conf []byte) (lines []string) {
 		for line := range strings.Lines(string(conf)) {
-			if line = strings.TrimSpace(line); line != "" && line[0] != '#' && !strings.HasPrefix(line, "plugin /") && !strings.HasPrefix(line, "plugin_opt_store_uri ") {
+			if line = strings.TrimSpace(line); line != "" && line[0] != '#' && !strings.Contains(line, " /") && !strings.HasPrefix(line, "plugin_opt_store_uri ") {
 				lines = append(lines, line)
 			}
 		}
@@ -78,7 +78,7 @@ func TestInit(t *testing.T) {
 	}
 
 	// Again: nothing is overwritten. Elsewhere: another password.
-	if r := iotoll(t, "", "init", dir); r.code != 1 || !strings.Contains(r.errOut, "is not empty: must be a new or an empty directory") {
+	if r := iotoll(t, "", "init", dir); r.code != 1 || !strings.Contains(r.errOut, "is not empty, want a new or an empty directory") {
 		t.Errorf("second init: got %+v, want a refusal", r)
 	}
 	empty := t.TempDir()
@@ -114,7 +114,6 @@ func TestInitExamples(t *testing.T) {
 	uncommented := string(text)
 	for _, u := range []struct{ old, new string }{
 		{"  # offers_topic: iotoll/offers", "  offers_topic: iotoll/offers"},
-		{"  - sensor/1m\n", "  - sensor/1m\n  - iotoll/offers\n"},
 		{"    # events: true", "    events: true"},
 		{"#  - shelly: 192.168.1.30", "  - live: kettle/live\n    average: kettle/1m\n    shelly: 192.168.1.30"},
 		{"#  - topic: tele/kitchen/SENSOR", "  - live: kitchen/live\n    average: kitchen/1m\n    topic: tele/kitchen/SENSOR"},
@@ -129,6 +128,14 @@ func TestInitExamples(t *testing.T) {
 		uncommented = strings.Replace(uncommented, u.old, u.new, 1)
 	}
 	if err := os.WriteFile(path, []byte(uncommented), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	settings := filepath.Join(dir, "broker-settings")
+	free, err := os.ReadFile(settings)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(settings, append(free, "public iotoll/offers\n"...), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	c, err := config.Load(path)
@@ -146,10 +153,10 @@ func TestInitRefuses(t *testing.T) {
 		args []string
 		want string
 	}{
-		{[]string{"--address", "X"}, `offers[0].address: "X": must be 90 trytes`},
-		{[]string{"--node", "node"}, `ledger.nodes[0]: "node": must be a URL such as`},
-		{[]string{"--plug", "192.168.1"}, `plugs[0].address: "192.168.1": must be an IP address`},
-		{[]string{"--node", "http://x\"\nstore: {}"}, "ledger.nodes[0]: is not a URL"},
+		{[]string{"--address", "X"}, `offers[0].address: address "X" has 1 characters`},
+		{[]string{"--node", "node"}, `ledger.nodes[0]: node "node": want a URL such as`},
+		{[]string{"--plug", "192.168.1"}, `plugs[0]: plug address "192.168.1": want an IP address`},
+		{[]string{"--node", "http://x\"\nstore: {}"}, `ledger.nodes[0]: node "http://x\"\nstore: {}": want a URL`},
 		{[]string{"--store-uri-file", "/nonexistent"}, "--store-uri-file: open /nonexistent: no such file"},
 		{[]string{"--store-uri-file", writeFile(t, "uri", "postgres://127.0.0.1/")}, "--store-uri-file: store URI is not usable"},
 	} {

@@ -117,7 +117,7 @@ func plainFlag(err *pflag.InvalidValueError) error {
 	if !ok {
 		return err
 	}
-	return fmt.Errorf("--%s %q: must be %s", err.GetFlag().Name, err.GetValue(), want)
+	return fmt.Errorf("--%s %q: want %s", err.GetFlag().Name, err.GetValue(), want)
 }
 
 func forEach(cmd *cobra.Command, do func(*cobra.Command)) {

@@ -183,7 +183,7 @@ plugs:
 		{"iotoll_payment_settle_seconds", "", 2},
 		{"iotoll_store_up", "", 1},
 		{"iotoll_node_up", "0", 1},
-		{"iotoll_node_behind_milestones", "0", 0},
+		{"iotoll_node_behind_positions", "0", 0},
 		{"iotoll_node_frozen", "0", 0},
 		{"iotoll_plug_online", "0", 1},
 		{"iotoll_plug_broker_connected", "0", 1},
@@ -211,7 +211,7 @@ plugs:
 			t.Errorf("%s: got %g, which is %g s ago", name, got(name, ""), age)
 		}
 	}
-	for _, name := range []string{"iotoll_ledger_reads_total", "iotoll_node_milestone", "iotoll_plug_reads_total", "iotoll_plug_publications_total",
+	for _, name := range []string{"iotoll_ledger_reads_total", "iotoll_node_position", "iotoll_plug_reads_total", "iotoll_plug_publications_total",
 		"go_goroutines", "process_resident_memory_bytes", "go_build_info"} {
 		if got(name, "") <= 0 {
 			t.Errorf("%s: got %g, want more than 0", name, got(name, ""))

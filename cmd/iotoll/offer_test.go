@@ -34,7 +34,7 @@ func TestOffersTopic(t *testing.T) {
 	if err := json.Unmarshal(document, &offers); err != nil || len(offers) != 1 {
 		t.Fatalf("iotoll/offers: got %s, %v", document, err)
 	}
-	if line, _ := json.Marshal(offers[0]); string(line)+"\n" != s.must("", "offer", "list") || offers[0].Price != 500 || offers[0].Address != depositAddress {
+	if line, _ := json.Marshal(offers[0]); string(line)+"\n" != s.must("", "offer", "list") || offers[0].Price != "500" || offers[0].Address != depositAddress {
 		t.Errorf("iotoll/offers: got %s, want what offer list prints", document)
 	}
 	// The account was made, and may publish there.

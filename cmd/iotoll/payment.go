@@ -19,6 +19,7 @@ import (
 	"github.com/iotoll/iotoll/acl/mongostore"
 	"github.com/iotoll/iotoll/cmd/internal/config"
 	"github.com/iotoll/iotoll/cmd/internal/hint"
+	"github.com/iotoll/iotoll/cmd/internal/ledgers"
 	"github.com/iotoll/iotoll/tangle"
 )
 
@@ -118,9 +119,9 @@ func parseWhen(flag, text string, now time.Time) (time.Time, error) {
 
 func printPayments(c console, bookings []mongostore.PaymentRecord) error {
 	w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "CONFIRMED\tPAYMENT\tIOTAS\tOUTCOME\tUSER\tOFFER\tUNTIL\tREASON")
+	fmt.Fprintln(w, "CONFIRMED\tPAYMENT\tAMOUNT\tOUTCOME\tUSER\tOFFER\tUNTIL\tREASON")
 	for _, b := range bookings {
-		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\t%s\t%s\n", clock(b.Confirmed), short(b.ID), b.Amount, b.Outcome,
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", clock(b.Confirmed), short(b.ID), ledgers.Currency(b.Ledger).Format(b.Amount), b.Outcome,
 			dash(printable(b.Assignment.Subject)), dash(b.Assignment.Offer), clock(bought(b)), dash(printable(b.Reason)))
 	}
 	return w.Flush()
@@ -144,10 +145,13 @@ type paymentJSON struct {
 	Ledger    string     `json:"ledger"`
 	Reference string     `json:"reference,omitempty"`
 	Address   string     `json:"address"`
-	Iotas     int64      `json:"iotas"`
+	Amount    string     `json:"amount"`
+	Unit      string     `json:"unit"`
+	Sender    string     `json:"sender,omitempty"`
 	Message   string     `json:"message"`
 	Raw       []byte     `json:"message_base64,omitempty"` // if it is not UTF-8
-	Position  int64      `json:"milestone,omitempty"`
+	Position  int64      `json:"position,omitempty"`
+	Final     *time.Time `json:"final"`
 	Claimed   *time.Time `json:"claimed"`
 	Seen      *time.Time `json:"seen"`
 	Confirmed *time.Time `json:"confirmed"`
@@ -160,17 +164,18 @@ type paymentJSON struct {
 	Grant     string     `json:"grant,omitempty"`
 	From      *time.Time `json:"from"`
 	Until     *time.Time `json:"until"`
-	Credit    int64      `json:"credit"`
+	Credit    string     `json:"credit"`
 }
 
 func newPaymentJSON(b mongostore.PaymentRecord) paymentJSON {
+	money := ledgers.Currency(b.Ledger)
 	j := paymentJSON{
-		Payment: b.ID, Ledger: b.Ledger, Reference: b.Reference, Address: b.Address, Iotas: b.Amount,
+		Payment: b.ID, Ledger: b.Ledger, Reference: b.Reference, Address: b.Address, Amount: money.Number(b.Amount), Unit: money.Unit, Sender: b.Sender,
 		Message: string(b.Message), Position: b.Position,
-		Claimed: instant(b.Claimed), Seen: instant(b.Seen), Confirmed: instant(b.Confirmed),
+		Final: instant(b.Final), Claimed: instant(b.Claimed), Seen: instant(b.Seen), Confirmed: instant(b.Confirmed),
 		Outcome: string(b.Outcome), Reason: b.Reason,
 		User: b.Assignment.Subject, Offer: b.Assignment.Offer, By: b.Assignment.By,
-		Settled: instant(b.Settled), Credit: b.Entry.Credit,
+		Settled: instant(b.Settled), Credit: money.Number(b.Entry.Credit),
 	}
 	if !utf8.Valid(b.Message) {
 		j.Message, j.Raw = strings.ToValidUTF8(j.Message, "\uFFFD"), b.Message
@@ -216,7 +221,7 @@ func printJSON(c console, value any) error {
 
 func printPaymentsCSV(c console, bookings []mongostore.PaymentRecord) error {
 	w := csv.NewWriter(c.out)
-	w.Write([]string{"payment", "ledger", "reference", "address", "iotas", "message", "milestone", "claimed", "seen", "confirmed",
+	w.Write([]string{"payment", "ledger", "reference", "address", "amount", "unit", "sender", "message", "position", "final", "claimed", "seen", "confirmed",
 		"outcome", "reason", "user", "offer", "assigned_by", "settled", "grant", "from", "until", "credit"})
 	at := func(t *time.Time) string {
 		if t == nil {
@@ -226,9 +231,9 @@ func printPaymentsCSV(c console, bookings []mongostore.PaymentRecord) error {
 	}
 	for _, b := range bookings {
 		j := newPaymentJSON(b)
-		w.Write([]string{j.Payment, j.Ledger, j.Reference, j.Address, strconv.FormatInt(j.Iotas, 10), cell(j.Message),
-			strconv.FormatInt(j.Position, 10), at(j.Claimed), at(j.Seen), at(j.Confirmed), j.Outcome, cell(j.Reason), cell(j.User), cell(j.Offer),
-			cell(j.By), at(j.Settled), cell(j.Grant), at(j.From), at(j.Until), strconv.FormatInt(j.Credit, 10)})
+		w.Write([]string{j.Payment, j.Ledger, j.Reference, j.Address, j.Amount, j.Unit, cell(j.Sender), cell(j.Message),
+			strconv.FormatInt(j.Position, 10), at(j.Final), at(j.Claimed), at(j.Seen), at(j.Confirmed), j.Outcome, cell(j.Reason), cell(j.User), cell(j.Offer),
+			cell(j.By), at(j.Settled), cell(j.Grant), at(j.From), at(j.Until), j.Credit})
 	}
 	w.Flush()
 	return w.Error()
@@ -286,13 +291,16 @@ func newPaymentShow(c console, load loader) *cobra.Command {
 			row("ledger", b.Ledger)
 			row("reference", b.Reference)
 			row("address", b.Address)
-			row("iotas", strconv.FormatInt(b.Amount, 10))
+			money := ledgers.Currency(b.Ledger)
+			row("amount", money.Format(b.Amount))
+			row("sender", printable(b.Sender))
 			message := printable(string(b.Message))
 			if !utf8.Valid(b.Message) {
 				message = strconv.Quote(string(b.Message))
 			}
 			row("message", message)
-			row("milestone", strconv.FormatInt(b.Position, 10))
+			row("position", strconv.FormatInt(b.Position, 10))
+			row("final", clock(b.Final))
 			row("sender says", clock(b.Claimed))
 			row("seen", clock(b.Seen))
 			row("confirmed", clock(b.Confirmed))
@@ -306,7 +314,7 @@ func newPaymentShow(c console, load loader) *cobra.Command {
 				row("grant", printable(b.Entry.ID))
 				row("from", clock(b.Entry.NotBefore))
 				row("until", clock(bought(b)))
-				row("credit", strconv.FormatInt(b.Entry.Credit, 10))
+				row("credit", money.Format(b.Entry.Credit))
 			}
 			if !b.Entry.RevokedAt.IsZero() {
 				row("revoked", clock(b.Entry.RevokedAt)+" "+printable(b.Entry.RevokedReason))
@@ -355,7 +363,7 @@ is assigned stays so.`,
 			}
 			g, act := r.Entry, mongostore.Act{Act: "payment assign", Object: b.ID, Reason: args[1] + " " + offer}
 			if g.Outcome() == tangle.Underpaid {
-				return done(ctx, c, store, act, "%s has %d iotas of credit for %s\n", g.Subject, g.Credit, g.Offer)
+				return done(ctx, c, store, act, "%s has a credit of %s for %s\n", g.Subject, ledgers.Currency(b.Ledger).Format(g.Credit), g.Offer)
 			}
 			return done(ctx, c, store, act, "%s has %s from %s until %s\n", g.Subject, g.Offer, clock(g.NotBefore), clock(g.NotAfter))
 		}),

@@ -147,7 +147,7 @@ func TestKilled(t *testing.T) {
 	var last paymentJSON // the one that was settled last, whenever it was seen
 	for _, b := range book {
 		if b.User != "john" || b.Outcome != "credited" && b.Outcome != "underpaid" {
-			t.Errorf("payment of %d iotas: got outcome %s for %q", b.Iotas, b.Outcome, b.User)
+			t.Errorf("payment of %s: got outcome %s for %q", b.Amount, b.Outcome, b.User)
 		}
 		if b.Until != nil {
 			bought += b.Until.Sub(*b.From)
@@ -156,7 +156,10 @@ func TestKilled(t *testing.T) {
 			last = b
 		}
 	}
-	credit := last.Credit
+	credit, err := strconv.ParseInt(last.Credit, 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
 	if want := time.Duration(total-credit) * time.Hour / 500; bought.Truncate(time.Millisecond) != want.Truncate(time.Millisecond) {
 		t.Errorf("%d iotas, %d of them still credit, bought %s, want %s", total, credit, bought, want)
 	}

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -126,17 +127,17 @@ func (s *site) payments() []paymentJSON {
 }
 
 // await waits until the book has a payment of that amount with that outcome.
-func (s *site) await(iotas int64, outcome string) paymentJSON {
+func (s *site) await(amount int64, outcome string) paymentJSON {
 	s.t.Helper()
 	for deadline := time.Now().Add(15 * time.Second); ; time.Sleep(50 * time.Millisecond) {
 		all := s.payments()
 		for _, p := range all {
-			if p.Iotas == iotas && p.Outcome == outcome && (outcome != "unmatched" || p.Reason != "") {
+			if p.Amount == strconv.FormatInt(amount, 10) && p.Outcome == outcome && (outcome != "unmatched" || p.Reason != "") {
 				return p
 			}
 		}
 		if time.Now().After(deadline) {
-			s.t.Fatalf("no payment of %d iotas is %s; the book: %+v", iotas, outcome, all)
+			s.t.Fatalf("no payment of %d is %s; the book: %+v", amount, outcome, all)
 		}
 	}
 }
@@ -168,12 +169,12 @@ func TestStory(t *testing.T) {
 
 	// 200 grant nothing yet; a further 300 complete the price.
 	pay("200", `{"username": "john"}`)
-	if p := s.await(200, "underpaid"); p.User != "john" || p.Credit != 200 || p.Until != nil {
+	if p := s.await(200, "underpaid"); p.User != "john" || p.Credit != "200" || p.Until != nil {
 		t.Errorf("200 iotas: got %+v, want a credit of 200", p)
 	}
 	s.answers("deny: no right", "john", "read", "sensor/live")
 	pay("300", `{"username": "john"}`)
-	if p := s.await(300, "credited"); p.Until.Sub(*p.From) != time.Hour || p.Credit != 0 {
+	if p := s.await(300, "credited"); p.Until.Sub(*p.From) != time.Hour || p.Credit != "0" {
 		t.Errorf("300 iotas more: got %+v, want an hour", p)
 	}
 	s.answers("permit: grant live/00000000000000000002/john", "john", "read", "sensor/live")
@@ -194,7 +195,7 @@ func TestStory(t *testing.T) {
 
 	// For nobody: held until it is assigned, which happens once.
 	s.run("", "pay", "--node", node, "--seed-file", seed, "--mwm", "1", "--address", depositAddress,
-		"--amount", "502", "--message", "for my friend", "--wait")
+		"--amount", "502", "--message", "for my friend", "--force", "--wait")
 	held := s.await(502, "unmatched")
 	s.refuses(1, "there is no user of that name", "", "payment", "assign", held.Payment, "bob")
 	s.refuses(1, "there is no offer of that name", "", "payment", "assign", held.Payment, "john", "gold")

@@ -6,14 +6,15 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"net/netip"
 	"os"
 	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/iotoll/iotoll/cmd/internal/config"
 	"github.com/iotoll/iotoll/cmd/internal/daemon"
+	"github.com/iotoll/iotoll/cmd/internal/ledgers"
 	devlegacy "github.com/iotoll/iotoll/tangle/devnet/legacy"
 	"github.com/iotoll/iotoll/wemo/simulator"
 )
@@ -83,18 +84,18 @@ The package documentation of tangle/devnet/legacy lists all of them.`,
   iotoll pay --node http://127.0.0.1:14265 --seed-file john.seed ...`,
 		Args: exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if host, _, err := net.SplitHostPort(control); control != "" && (err != nil || !config.Loopback(host)) {
+			if at, err := netip.ParseAddrPort(control); control != "" && (err != nil || !at.Addr().IsLoopback()) {
 				return &usageError{err: fmt.Errorf("--control %q: must be a loopback address with a port, such as 127.0.0.1:14266", control)}
 			}
 			if cfg.Milestone <= 0 {
 				return &usageError{err: fmt.Errorf("--milestone %s: must be a duration above 0", cfg.Milestone)}
 			}
 			if _, err := os.Stat(seedFile); errors.Is(err, fs.ErrNotExist) {
-				if err := writeSeed(seedFile); err != nil {
+				if err := ledgers.NewKey(ledgers.Legacy, seedFile); err != nil {
 					return err
 				}
 			}
-			seed, err := readSeed(seedFile)
+			seed, err := ledgers.ReadKey(ledgers.Legacy, seedFile)
 			if err != nil {
 				return err
 			}

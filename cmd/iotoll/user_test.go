@@ -101,6 +101,6 @@ func TestCheckUsage(t *testing.T) {
 
 func TestOfferList(t *testing.T) {
 	s := newSite(t, "http://127.0.0.1:1", "")
-	s.prints(`{"id":"live","topics":["sensor/live"],"price":500,"unit":"iota","period_seconds":3600,"ledger":"legacy","address":"`+depositAddress+`","message":"{\"username\": \"YOUR NAME\", \"offer\": \"live\"}","free_topics":["sensor/1m"]}
+	s.prints(`{"id":"live","topics":["sensor/live"],"price":"500","unit":"i","period_seconds":3600,"ledger":"legacy","address":"`+depositAddress+`","message":"{\"username\": \"YOUR NAME\", \"offer\": \"live\"}","free_topics":["sensor/1m"]}
 `, "offer", "list")
 }

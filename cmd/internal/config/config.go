@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/iotoll/iotoll/acl"
+	"github.com/iotoll/iotoll/cmd/internal/ledgers"
 	"github.com/iotoll/iotoll/tangle"
 	"github.com/iotoll/iotoll/wemo"
 )
@@ -14,11 +15,11 @@ import (
 // Config is the configuration file. File names in it that are not absolute
 // are relative to the directory of the configuration file.
 type Config struct {
-	Store  Store  `yaml:"store"`
-	Ledger Ledger `yaml:"ledger"`
-	// Public lists the topic filters that everybody may read, anonymous
-	// clients too. The broker's plugin does not read this file: its
-	// plugin_opt_public lines must say the same.
+	Store  Store          `yaml:"store"`
+	Ledger ledgers.Config `yaml:"ledger"`
+	// Public lists the topic filters that everybody may read, anonymous clients
+	// too: those of broker.settings_file. Only a file of the first release, which
+	// has no settings_file, lists them here.
 	Public []string `yaml:"public"`
 	Offers []Offer  `yaml:"offers"`
 	Broker Broker   `yaml:"broker"`
@@ -27,6 +28,8 @@ type Config struct {
 	Metrics Metrics `yaml:"metrics"`
 
 	Path string `yaml:"-"` // of the file
+
+	inline bool // Public was in the file
 }
 
 // Store says where users, payments and grants are kept.
@@ -53,39 +56,21 @@ type Embedded struct {
 	Group string `yaml:"group"`
 }
 
-// Ledger says how the ledger is read.
-type Ledger struct {
-	// Nodes are the http:// or https:// URLs of nodes. The next is tried when
-	// one fails.
-	Nodes []string `yaml:"nodes"`
-	// Poll is how often the ledger is read; 250ms if left out.
-	Poll time.Duration `yaml:"poll"`
-	// Agree is how many nodes have to say that a payment is confirmed; 1 if
-	// left out.
-	Agree int `yaml:"agree"`
-	// FromStart also settles what is on an address when it is first read.
-	FromStart bool `yaml:"from_start"`
-}
-
 // Offer is one thing for sale.
 type Offer struct {
 	// ID names the offer in messages and in the book: a-z, 0-9 and -.
 	ID string `yaml:"id"`
 	// Topics are the topic filters that it opens.
 	Topics []string `yaml:"topics"`
-	// Price is what one period costs, in iotas.
-	Price iotas `yaml:"price"`
+	// Price is what one period costs, as the ledger writes amounts: 500, 500 i.
+	Price string `yaml:"price"`
 	// Period is what one price buys, such as 1h.
 	Period time.Duration `yaml:"period"`
-	// Address is the deposit address with its checksum, 90 trytes.
+	// Address is the deposit address.
 	Address string `yaml:"address"`
-	// Former are deposit addresses used before: payments to them
-	// still count.
+	// Former are deposit addresses used before: payments to them still count.
 	Former []string `yaml:"former"`
 }
-
-// iotas is an amount of money.
-type iotas int64
 
 // Broker says where readings are published.
 type Broker struct {
@@ -95,6 +80,10 @@ type Broker struct {
 	Username string `yaml:"username"`
 	// PasswordFile is a file that holds its password.
 	PasswordFile string `yaml:"password_file"`
+	// SettingsFile is what plugin_opt_settings_file of mosquitto.conf names. Its
+	// lines "public FILTER" are the topics that everybody may read: it is the only
+	// place for them, and read by the plugin and by iotoll.
+	SettingsFile string `yaml:"settings_file"`
 	// OffersTopic is where the offers are published, retained, for buyers'
 	// programs: a JSON array of what "iotoll offer list" prints. They are not
 	// published if it is left out.
@@ -155,32 +144,65 @@ type Plug struct {
 	Format wemo.Format `yaml:"format"`
 }
 
-// ForSale returns the offers, of which there must be one at least.
+// ForSale returns the offers, of which there must be at least one.
 func (c *Config) ForSale() (*tangle.Offers, error) {
-	offers := make([]tangle.Offer, 0, len(c.Offers))
-	for _, o := range c.Offers {
-		filters, err := ParseFilters(o.Topics)
-		if err != nil {
-			return nil, fmt.Errorf("offer %s: %w", o.ID, err)
+	notation, err := ledgers.Notation(c.Ledger.Kind)
+	if err != nil {
+		return nil, err
+	}
+	offers := make([]tangle.Offer, len(c.Offers))
+	for i := range c.Offers {
+		if offers[i], err = c.Offers[i].offer(notation); err != nil {
+			return nil, err
 		}
-		offers = append(offers, tangle.Offer{
-			ID: o.ID, Filters: filters, Price: int64(o.Price), Period: o.Period, Address: o.Address, Former: o.Former,
-		})
 	}
 	return tangle.NewOffers(offers...)
 }
 
-// ParseFilters parses topic filters. The error names the first that is not one.
-func ParseFilters(texts []string) ([]acl.Filter, error) {
-	filters := make([]acl.Filter, 0, len(texts))
-	for _, text := range texts {
+// offer returns the offer. The errors begin with the key.
+func (c *Offer) offer(notation tangle.Notation) (tangle.Offer, error) {
+	o := tangle.Offer{ID: c.ID, Period: c.Period}
+	var f faults
+	// What cannot be read is replaced by something that Validate has no complaint
+	// about, so that each fault is reported once.
+	for i, text := range c.Topics {
 		filter, err := acl.ParseFilter(text)
 		if err != nil {
-			return nil, err
+			f.addErr(fmt.Sprintf("topics[%d]", i), err)
+			filter, _ = acl.ParseFilter("unreadable")
 		}
-		filters = append(filters, filter)
+		o.Filters = append(o.Filters, filter)
 	}
-	return filters, nil
+	var err error
+	if o.Price, err = notation.Currency().Parse(c.Price); err != nil {
+		f.addErr("price", err)
+		o.Price = 1
+	}
+	address := func(key, text string) string {
+		a, err := notation.ParseAddress(text)
+		if err != nil {
+			f.addErr(key, err)
+			return "unreadable"
+		}
+		return a
+	}
+	o.Address = address("address", c.Address)
+	for i, text := range c.Former {
+		o.Former = append(o.Former, address(fmt.Sprintf("former[%d]", i), text))
+	}
+	f.addEach("", o.Validate())
+	return o, f.join()
+}
+
+// PublicFilters returns the parsed filters of Public.
+func (c *Config) PublicFilters() []acl.Filter {
+	var all []acl.Filter
+	for _, text := range c.Public {
+		if filter, err := acl.ParseFilter(text); err == nil { // validate told of others
+			all = append(all, filter)
+		}
+	}
+	return all
 }
 
 // Where says for people which store is meant, without secrets.

@@ -7,10 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"regexp"
-	"strconv"
 	"strings"
-	"time"
 
 	"go.yaml.in/yaml/v3"
 
@@ -20,8 +17,8 @@ import (
 	"github.com/iotoll/iotoll/wemo"
 )
 
-// SystemPath is where the configuration is unless --config or
-// $IOTOLL_CONFIG says otherwise.
+// SystemPath is where the configuration is unless --config or $IOTOLL_CONFIG
+// says otherwise.
 const SystemPath = "/etc/iotoll/iotoll.yaml"
 
 // DefaultPath returns where the configuration is unless --config says otherwise:
@@ -33,8 +30,7 @@ func DefaultPath() string {
 	return SystemPath
 }
 
-// Load reads and checks a configuration file. Its error names every
-// fault that was found.
+// Load returns the configuration in a file. The error names every fault.
 func Load(path string) (*Config, error) {
 	text, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {
@@ -43,7 +39,7 @@ func Load(path string) (*Config, error) {
 	} else if err != nil {
 		return nil, fmt.Errorf("read configuration: %w", err)
 	}
-	c, err := Parse(text, filepath.Dir(path))
+	c, err := Parse(text, filepath.Dir(path), os.ReadFile)
 	if err != nil {
 		return nil, fmt.Errorf("configuration %s:\n%w", path, err)
 	}
@@ -51,9 +47,10 @@ func Load(path string) (*Config, error) {
 	return c, nil
 }
 
-// Parse returns the configuration that text holds. File names in it are relative
-// to dir. The error names every fault.
-func Parse(text []byte, dir string) (*Config, error) {
+// Parse returns the configuration that text contains. File names in it are
+// relative to dir; readFile reads the plugin's settings. The error names every
+// fault.
+func Parse(text []byte, dir string, readFile func(path string) ([]byte, error)) (*Config, error) {
 	c, err := decode(text)
 	if err != nil {
 		return nil, err
@@ -61,25 +58,43 @@ func Parse(text []byte, dir string) (*Config, error) {
 	if err := c.resolve(dir); err != nil {
 		return nil, err
 	}
+	c.inline = len(c.Public) > 0
+	if name := c.Broker.SettingsFile; name != "" && !c.inline {
+		settings, err := readFile(name)
+		if err != nil {
+			return nil, fmt.Errorf("broker.settings_file: %w", err)
+		}
+		c.Public = settingValues(settings, "public")
+	}
 	return c, c.validate()
+}
+
+// settingValues returns the values of all lines "NAME VALUE" of the plugin's
+// settings. The plugin refuses those that are malformed.
+func settingValues(text []byte, name string) []string {
+	var values []string
+	for line := range strings.Lines(string(text)) {
+		if key, value, _ := strings.Cut(strings.TrimSpace(line), " "); key == name {
+			values = append(values, strings.TrimSpace(value))
+		}
+	}
+	return values
 }
 
 // decode reads YAML, strictly, over the defaults.
 func decode(text []byte) (*Config, error) {
-	c := &Config{
-		Store:  Store{Database: "mosquitto"},
-		Ledger: Ledger{Poll: 250 * time.Millisecond},
-	}
+	c := &Config{Store: Store{Database: "mosquitto"}}
 	d := yaml.NewDecoder(bytes.NewReader(text))
 	d.KnownFields(true)
 	if err := d.Decode(c); errors.Is(err, io.EOF) {
-		return nil, errors.New("is empty: must at least say where the store is")
+		return nil, errors.New("the file is empty, want at least where the store is")
 	} else if err != nil {
-		return nil, plainYAML(err)
+		return nil, err
 	}
 	if err := d.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
-		return nil, errors.New("holds a second YAML document: must hold one")
+		return nil, errors.New("the file contains a second YAML document, want one")
 	}
+	c.Ledger.SetDefaults()
 	if c.Store.URIFile == "" {
 		if c.Store.Embedded == nil {
 			c.Store.Embedded = new(Embedded)
@@ -100,54 +115,13 @@ func decode(text []byte) (*Config, error) {
 	return c, nil
 }
 
-var (
-	yamlUnknown = regexp.MustCompile(`field (\S+) not found in type \S+`)
-	yamlType    = regexp.MustCompile("cannot unmarshal !!\\S+(?: `(.*)`)? into (\\S+)")
-)
-
-// plainYAML says what the decoder found in the words of the file, not in those
-// of its Go types.
-func plainYAML(err error) error {
-	var faults *yaml.TypeError
-	if !errors.As(err, &faults) {
-		return errors.New("is not YAML: " + strings.TrimPrefix(err.Error(), "yaml: "))
-	}
-	var all []error
-	for _, text := range faults.Errors {
-		text = yamlUnknown.ReplaceAllString(text, `unknown key "$1"`)
-		text = yamlType.ReplaceAllStringFunc(text, func(s string) string {
-			m := yamlType.FindStringSubmatch(s)
-			want, ok := map[string]string{
-				"string":        "a text",
-				"bool":          "true or false",
-				"int":           "a whole number",
-				"float64":       "a number",
-				"time.Duration": "a duration such as 250ms or 1h",
-			}[m[2]]
-			switch {
-			case ok:
-			case strings.HasPrefix(m[2], "[]"):
-				want = "a list"
-			default:
-				want = "a mapping of keys to values"
-			}
-			if m[1] == "" {
-				return "must be " + want
-			}
-			return fmt.Sprintf("%q: must be %s", m[1], want)
-		})
-		all = append(all, errors.New(text))
-	}
-	return errors.Join(all...)
-}
-
 // resolve makes file names absolute that are relative to dir.
 func (c *Config) resolve(dir string) error {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return err
 	}
-	names := []*string{&c.Store.URIFile, &c.Broker.PasswordFile}
+	names := []*string{&c.Store.URIFile, &c.Broker.PasswordFile, &c.Broker.SettingsFile}
 	if c.Store.Embedded != nil {
 		names = append(names, &c.Store.Embedded.Directory, &c.Store.Embedded.Socket)
 	}
@@ -159,20 +133,8 @@ func (c *Config) resolve(dir string) error {
 	return nil
 }
 
-// UnmarshalYAML refuses 0.5 and 1e3, of which the decoder would make the
-// integers 0 and 1000.
-func (i *iotas) UnmarshalYAML(n *yaml.Node) error {
-	v, err := strconv.ParseInt(n.Value, 10, 64)
-	if err != nil || n.ShortTag() != "!!int" {
-		// In this type, the decoder adds it to the faults it found elsewhere.
-		return &yaml.TypeError{Errors: []string{fmt.Sprintf("line %d: %.40q: must be a whole number of iotas", n.Line, n.Value)}}
-	}
-	*i = iotas(v)
-	return nil
-}
-
-// CheckFiles reads the files that the configuration names. Its error names every
-// one that cannot be used.
+// CheckFiles reads the secrets that the configuration names. The error names
+// every file that cannot be used.
 func (c *Config) CheckFiles() error {
 	var f faults
 	if name := c.Store.URIFile; name != "" {
@@ -187,7 +149,7 @@ func (c *Config) CheckFiles() error {
 		f.addErr("broker.password_file", err)
 	}
 	if len(f) > 0 {
-		return fmt.Errorf("configuration %s:\n%w", c.Path, errors.Join(f...))
+		return fmt.Errorf("configuration %s:\n%w", c.Path, f.join())
 	}
 	return nil
 }

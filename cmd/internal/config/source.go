@@ -36,3 +36,12 @@ func (c *Plug) Source(broker mqtt.Broker, log logrus.FieldLogger) wemo.Source {
 	}
 	return &insight.Plug{Address: c.Address, UDN: c.UDN, Eventing: c.Events, Log: log}
 }
+
+// Poller returns what publishes a plug's readings, still without its source and
+// its publisher.
+func (c *Plug) Poller(log logrus.FieldLogger) *wemo.Poller {
+	return &wemo.Poller{
+		Live: c.Live, Average: c.Average, Status: c.Status,
+		Window: c.Window, Hold: c.Hold, Format: c.Format, Log: log,
+	}
+}

@@ -19,7 +19,6 @@ import (
 	"github.com/iotoll/iotoll/acl/password"
 	"github.com/iotoll/iotoll/cmd/internal/config"
 	"github.com/iotoll/iotoll/cmd/internal/hint"
-	"github.com/iotoll/iotoll/cmd/internal/ledgers"
 	"github.com/iotoll/iotoll/cmd/internal/secret"
 	"github.com/iotoll/iotoll/tangle"
 )
@@ -157,7 +156,7 @@ func (d *daemon) watcher() (*tangle.Watcher, error) {
 	if err != nil {
 		return nil, err
 	}
-	ledger, err := ledgers.Open(d.cfg.Ledger.Nodes, offers.Addresses(), d.cfg.Ledger.Agree, d.log)
+	ledger, err := d.cfg.Ledger.Open(offers.Addresses(), d.log)
 	if err != nil {
 		return nil, err
 	}

@@ -10,7 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
-	"github.com/iotoll/iotoll/cmd/internal/config"
+	"github.com/iotoll/iotoll/cmd/internal/ledgers"
 	"github.com/iotoll/iotoll/tangle"
 	"github.com/iotoll/iotoll/wemo"
 	"github.com/iotoll/iotoll/wemo/mqtt"
@@ -30,7 +30,7 @@ type meters struct {
 	store   heartbeat
 	watcher *tangle.Watcher  // nil if nothing is for sale
 	ledger  tangle.Inspector // that of watcher
-	reading config.Ledger    // how that reads
+	reading ledgers.Config   // how that reads
 	plugs   []*plugMeter
 	offers  *mqtt.Publisher // which publishes the offers; nil if none does
 }
@@ -94,11 +94,11 @@ var (
 	storeLast  = gauge("store_last_success_timestamp_seconds", "When the store last answered; absent before.")
 	storeFails = counter("store_failures_total", "Attempts to settle payments that the store made fail.")
 
-	nodeUp        = gauge("node_up", "1 if the last request to the node worked, else 0.", "node")
-	nodeLast      = gauge("node_last_success_timestamp_seconds", "When a request to the node last worked; absent before.", "node")
-	nodeMilestone = gauge("node_milestone", "The node's newest milestone; absent while it is not known.", "node")
-	nodeBehind    = gauge("node_behind_milestones", "How many milestones another node is ahead.", "node")
-	nodeFrozen    = gauge("node_frozen", "1 if the node has had no new milestone for five minutes, else 0.", "node")
+	nodeUp       = gauge("node_up", "1 if the last request to the node worked, else 0.", "node")
+	nodeLast     = gauge("node_last_success_timestamp_seconds", "When a request to the node last worked; absent before.", "node")
+	nodePosition = gauge("node_position", "Newest position in the ledger's order that the node has; absent while it is unknown.", "node")
+	nodeBehind   = gauge("node_behind_positions", "Positions that another node is ahead.", "node")
+	nodeFrozen   = gauge("node_frozen", "1 if the node's position stands still, else 0.", "node")
 
 	plugReads     = counter("plug_reads_total", "Readings asked for, also those that failed.", "plug")
 	plugFails     = counter("plug_read_failures_total", "Readings that failed.", "plug")
@@ -112,7 +112,7 @@ var (
 
 	figures = []figure{
 		paymentsHeld, paymentsWaiting, ledgerReads, ledgerFails, ledgerLast, storeUp, storeLast, storeFails,
-		nodeUp, nodeLast, nodeMilestone, nodeBehind, nodeFrozen,
+		nodeUp, nodeLast, nodePosition, nodeBehind, nodeFrozen,
 		plugReads, plugFails, plugLast, plugOnline, plugPower, plugPublished, plugDropped, plugBroker, plugRefused,
 	}
 )
@@ -152,7 +152,7 @@ func (m *meters) Collect(out chan<- prometheus.Metric) {
 			say(nodeUp, bit(n.Err == nil && !n.LastSuccess.IsZero()), node)
 			when(nodeLast, n.LastSuccess, node)
 			if n.Position > 0 {
-				say(nodeMilestone, float64(n.Position), node)
+				say(nodePosition, float64(n.Position), node)
 			}
 			say(nodeBehind, float64(n.Behind), node)
 			say(nodeFrozen, bit(n.Frozen), node)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/iotoll/iotoll/cmd/internal/config"
+	"github.com/iotoll/iotoll/cmd/internal/ledgers"
 	"github.com/iotoll/iotoll/tangle"
 	"github.com/iotoll/iotoll/wemo/mqtt"
 )
@@ -14,7 +15,7 @@ import (
 type Listing struct {
 	ID      string   `json:"id"`
 	Topics  []string `json:"topics"`
-	Price   int64    `json:"price"`
+	Price   string   `json:"price"`
 	Unit    string   `json:"unit"`
 	Seconds float64  `json:"period_seconds"`
 	Ledger  string   `json:"ledger"`
@@ -29,12 +30,16 @@ func Listings(c *config.Config) ([]Listing, error) {
 	if len(c.Offers) == 0 {
 		return all, nil
 	}
+	notation, err := ledgers.Notation(c.Ledger.Kind)
+	if err != nil {
+		return nil, err
+	}
 	offers, err := c.ForSale()
 	if err != nil {
 		return nil, err
 	}
 	for _, o := range offers.All() {
-		all = append(all, newListing(o, c.Public))
+		all = append(all, newListing(o, notation, c.Public))
 	}
 	return all, nil
 }
@@ -72,9 +77,9 @@ func (d *daemon) offersPublisher() (func(context.Context) error, error) {
 	}, nil
 }
 
-func newListing(o tangle.Offer, public []string) Listing {
+func newListing(o tangle.Offer, notation tangle.Notation, public []string) Listing {
 	j := Listing{
-		ID: o.ID, Price: o.Price, Unit: "iota", Seconds: o.Period.Seconds(), Ledger: "legacy", Address: o.Address,
+		ID: o.ID, Price: notation.Currency().Number(o.Price), Unit: notation.Currency().Unit, Seconds: o.Period.Seconds(), Ledger: notation.Ledger(), Address: o.Address,
 		Message: `{"username": "YOUR NAME", "offer": "` + o.ID + `"}`, Public: append([]string{}, public...),
 	}
 	for _, f := range o.Filters {

@@ -27,10 +27,7 @@ func (d *daemon) pollers() ([]polled, error) {
 	for _, p := range d.cfg.Plugs {
 		log := d.log.WithField("plug", p.Live)
 		one := polled{
-			poller: &wemo.Poller{
-				Live: p.Live, Average: p.Average, Status: p.Status,
-				Window: p.Window, Hold: p.Hold, Format: p.Format, Log: log,
-			},
+			poller: p.Poller(log),
 			broker: &mqtt.Publisher{Broker: broker, Status: p.Status, Log: log},
 		}
 		meter := &plugMeter{source: p.Source(broker, log), broker: one.broker, live: p.Live, status: p.Status}

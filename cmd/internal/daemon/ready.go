@@ -78,7 +78,7 @@ func (m *meters) readiness(now time.Time) Readiness {
 		for _, n := range m.ledger.Health() {
 			err := n.Err
 			if err == nil && n.Frozen {
-				err = errors.New("no new milestone for five minutes")
+				err = errors.New("its position stands still")
 			}
 			d := newDependency("node "+n.Node, err == nil && !n.LastSuccess.IsZero(), n.LastSuccess, now, err)
 			d.Spare = true
