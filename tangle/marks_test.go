@@ -94,12 +94,12 @@ func TestWatchersOfTwoLedgers(t *testing.T) {
 		s := newShop(t)
 		other := payment("o1", `{"username": "john"}`, 500)
 		other.Ledger = "other"
-		if _, err := s.store.Record(t.Context(), other, tangle.Unmatched); err != nil {
+		if _, err := s.store.Record(t.Context(), other, tangle.Settling); err != nil {
 			t.Fatal(err)
 		}
 		s.open(t)
 		time.Sleep(3 * time.Minute)
-		s.want(t, "o1", tangle.Unmatched)
+		s.want(t, "o1", tangle.Settling)
 		s.close(t)
 	})
 }

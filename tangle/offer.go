@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/iotoll/iotoll/acl"
@@ -60,7 +59,7 @@ type Offers struct {
 }
 
 // NewOffers returns the set of the given offers, or all that is wrong with them.
-// Offers may share an address: then the message of a payment names the offer.
+// Offers may share an address: a payment that names none of them is for the first.
 func NewOffers(offers ...Offer) (*Offers, error) {
 	s := &Offers{byID: make(map[string]Offer), byAddress: make(map[string][]Offer)}
 	var faults []error
@@ -121,31 +120,39 @@ func (s *Offers) Addresses() []string {
 	return slices.Sorted(maps.Keys(s.byAddress))
 }
 
-// choose returns the offer that a payment to address is for. named is what its
-// message says, or empty: then the address decides, if one offer alone uses it.
-// Otherwise reason tells the seller why there is no answer.
+// Unconfigured returns the deposit addresses that were watched before, by their
+// marks in the store, and that no offer names now, sorted: what is paid to them
+// is not seen.
+func (s *Offers) Unconfigured(marks map[string]Mark) []string {
+	var missing []string
+	for address := range marks {
+		if _, ok := s.byAddress[address]; !ok {
+			missing = append(missing, address)
+		}
+	}
+	slices.Sort(missing)
+	return missing
+}
+
+// choose returns the offer that a payment to address is for. named is what the
+// payment says, or empty: then it is the first offer of the address, so that
+// adding one never breaks what buyers of the first are used to send. Otherwise
+// reason tells the seller why there is no answer.
 func (s *Offers) choose(address, named string) (o Offer, reason string) {
 	here := s.byAddress[address]
-	if named != "" {
-		o, ok := s.byID[named]
-		if !ok {
-			return Offer{}, fmt.Sprintf("the message names the offer %.80q, which does not exist", named)
-		}
-		// Another address may be on another ledger, where a unit is worth something else.
-		if !slices.Contains(o.addresses(), address) {
-			return Offer{}, fmt.Sprintf("the message names the offer %q, which is not sold at this address", named)
-		}
-		return o, ""
-	}
-	switch len(here) {
-	case 0:
+	switch {
+	case named == "" && len(here) == 0:
 		return Offer{}, "no offer uses this address"
-	case 1:
+	case named == "":
 		return here[0], ""
 	}
-	ids := make([]string, len(here))
-	for i, o := range here {
-		ids[i] = o.ID
+	o, ok := s.byID[named]
+	if !ok {
+		return Offer{}, fmt.Sprintf("the message names the offer %s, which does not exist", quote(named))
 	}
-	return Offer{}, fmt.Sprintf("the message names no offer, and the address is that of %s", strings.Join(ids, ", "))
+	// Another address may be on another ledger, where a unit is worth something else.
+	if !slices.Contains(o.addresses(), address) {
+		return Offer{}, fmt.Sprintf("the message names the offer %q, which is not sold at this address", named)
+	}
+	return o, ""
 }

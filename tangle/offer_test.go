@@ -75,7 +75,7 @@ func TestOffers(t *testing.T) {
 		{"OLD2", "", "fan", ""},
 		{"A", "gold", "gold", ""},
 		{"A", "live", "live", ""},
-		{"A", "", "", "live, gold"},
+		{"A", "", "live", ""},
 		{"A", "fan", "", "not sold at this address"},
 		{"OLD", "gold", "", "not sold at this address"},
 		{"A", "silver", "", "does not exist"},

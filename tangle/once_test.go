@@ -168,7 +168,7 @@ func newWorld(t testing.TB, payments ...tangle.Payment) *world {
 		w.store.AddUser(name)
 	}
 	for _, p := range payments {
-		if _, err := w.store.Record(t.Context(), p, tangle.Unmatched); err != nil {
+		if _, err := w.store.Record(t.Context(), p, tangle.Settling); err != nil {
 			t.Fatal(err)
 		}
 	}

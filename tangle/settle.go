@@ -2,13 +2,10 @@ package tangle
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
-	"strings"
+	"sync"
 	"time"
-
-	"github.com/iotoll/iotoll/acl"
 )
 
 // Settler turns payments and manual acts into account entries. Any number of
@@ -16,202 +13,176 @@ import (
 type Settler struct {
 	Store  Store
 	Offers *Offers
+	Rules  []Rule           // whose a payment is, in the order of asking; nil means by its message
 	Now    func() time.Time // when an entry is written; time.Now if nil
+
+	mu    sync.Mutex
+	terms map[string][]Terms // the price history by offer, once it was read
 }
 
 // Result is what settling did.
 type Result struct {
 	Outcome Outcome
 	Reason  string // why it is held, if Unmatched
-	Entry   Entry  // the entry, unless Unmatched
+	Waits   string // the username whose state must change before it can settle; empty if it waits for something else
+	Entry   Entry  // the entry, if there is one
 }
 
-// Refusals of manual acts.
-var (
-	ErrNoUser   = errors.New("there is no user of that name")
-	ErrUser     = errors.New("the user cannot be given anything")
-	ErrNoOffer  = errors.New("there is no offer of that name")
-	ErrAssigned = errors.New("the payment is assigned to somebody else")
-	ErrNothing  = errors.New("the account is empty")
-)
+// held is the error that ends the settling of a payment that has to wait.
+type held struct {
+	reason string
+	waits  string // as Result.Waits
+	former bool   // it is assigned to an earlier holder of the name
+	open   bool   // it is certain that the payment is not settled
+}
+
+func (h held) Error() string { return h.reason }
+
+// errDecided means that somebody else decided about the payment meanwhile.
+var errDecided = errors.New("decided meanwhile")
+
+// errReplayed comes with an entry that an earlier attempt wrote and completed.
+var errReplayed = errors.New("settled before")
 
 // Settle settles a recorded payment, or holds it and says why. It may be
 // called again at any time, after an error and after a crash: the payment
 // counts once.
 func (s *Settler) Settle(ctx context.Context, p Payment) (Result, error) {
-	return s.settle(ctx, p, "")
+	return s.settle(ctx, p, "", false)
 }
 
 // settle is Settle for a payment that is known to be held for the reason
-// before: if that is still so, there is nothing to write.
-func (s *Settler) settle(ctx context.Context, p Payment, before string) (Result, error) {
-	if r, ok, err := s.replayed(ctx, p.ID); err != nil || ok {
-		return r, err
+// before: if that is still so, there is nothing to write. fresh says that it was
+// recorded just now, so that nothing is decided yet as far as we know.
+func (s *Settler) settle(ctx context.Context, p Payment, before string, fresh bool) (Result, error) {
+	var d Decision
+	for {
+		if !fresh {
+			var err error
+			if d, err = s.Store.Decided(ctx, p.ID); err != nil {
+				return Result{}, fmt.Errorf("read decision on payment %s: %w", p.ID, err)
+			}
+		}
+		fresh = false
+		r, err := s.follow(ctx, p, d)
+		var h held
+		switch {
+		case errors.Is(err, errDecided):
+			continue
+		case !errors.As(err, &h):
+			return r, err
+		case h.reason == before:
+			return Result{Outcome: Unmatched, Reason: h.reason, Waits: h.waits}, nil
+		}
+		return s.hold(ctx, p, Decision{Payment: p.ID, Seq: d.Seq}.Cause(), h)
 	}
-	a, ok, err := s.Store.Assigned(ctx, p.ID)
+}
+
+// follow does what was decided about a payment, or decides by the rules.
+func (s *Settler) follow(ctx context.Context, p Payment, d Decision) (Result, error) {
+	switch d.Verdict {
+	case AssignedTo:
+		return s.credit(ctx, p, d, true, Claim{})
+	case TakenBack:
+		return Result{}, held{reason: "it was taken back: " + d.Reason}
+	case SetAside:
+		return Result{Outcome: Dismissed}, nil
+	case PaidBack:
+		return Result{Outcome: Refunded}, nil
+	}
+	c, reason, err := s.whose(ctx, p)
 	if err != nil {
-		return Result{}, fmt.Errorf("read assignment of payment %s: %w", p.ID, err)
+		return Result{}, err
 	}
-	if !ok {
-		var reason string
-		a, reason, err = s.match(ctx, p)
-		if err != nil {
-			return Result{}, err
-		}
-		if reason != "" && reason == before {
-			return Result{Outcome: Unmatched, Reason: reason}, nil
-		}
-		if reason != "" {
-			return s.hold(ctx, p, reason)
-		}
-		if a, err = s.Store.Assign(ctx, a); err != nil {
-			return Result{}, fmt.Errorf("assign payment %s: %w", p.ID, err)
-		}
-	}
-	return s.credit(ctx, p, a)
-}
-
-// Assign settles a recorded payment for a subject and an offer that the seller
-// chose; by names the seller in the book. What is assigned once stays so: the
-// error wraps ErrAssigned if the payment is somebody else's. It may be called
-// again after an error.
-func (s *Settler) Assign(ctx context.Context, p Payment, subject, offer, by string) (Result, error) {
-	if err := s.known(ctx, subject, offer); err != nil {
-		return Result{}, fmt.Errorf("assign payment %s: %w", p.ID, err)
-	}
-	a, err := s.Store.Assign(ctx, Assignment{Payment: p.ID, Subject: subject, Offer: offer, By: by, At: s.now()})
-	if err != nil {
-		return Result{}, fmt.Errorf("assign payment %s: %w", p.ID, err)
-	}
-	if a.Subject != subject || a.Offer != offer {
-		return Result{}, fmt.Errorf("assign payment %s: %w: %q, offer %q, by %q", p.ID, ErrAssigned, a.Subject, a.Offer, a.By)
-	}
-	if r, ok, err := s.replayed(ctx, p.ID); err != nil || ok {
-		return r, err
-	}
-	return s.credit(ctx, p, a)
-}
-
-// Grant gives a subject the time d of an offer, after what the account has
-// already. cause is from NewCause; with the same one it may be called again
-// after an error and still gives the time once.
-func (s *Settler) Grant(ctx context.Context, subject, offer string, d time.Duration, reason, cause string) (Entry, error) {
-	if d <= 0 || d%time.Millisecond != 0 {
-		return Entry{}, fmt.Errorf("grant: time is %s, want whole milliseconds above 0, such as 1h", d)
-	}
-	if err := s.known(ctx, subject, offer); err != nil {
-		return Entry{}, fmt.Errorf("grant: %w", err)
-	}
-	o, _ := s.Offers.Get(offer)
-	g, err := s.append(ctx, subject, offer, cause, func(head Entry, now time.Time) (Entry, error) {
-		from, to, err := interval(head.End, now, d.Milliseconds())
-		return Entry{
-			Kind: Manual, Reason: reason, Filters: o.Filters,
-			Credit: head.Credit, Remainder: head.Remainder,
-			NotBefore: from, NotAfter: to, End: to,
-		}, err
-	})
-	if err != nil && !errors.Is(err, errReplayed) {
-		return Entry{}, fmt.Errorf("grant: %w", err)
-	}
-	return g, nil
-}
-
-// Revoke ends at once all time that a subject has of an offer. Credit stays. The
-// error wraps ErrNothing if the account is empty. cause is as for Grant.
-func (s *Settler) Revoke(ctx context.Context, subject, offer, reason, cause string) (Entry, error) {
-	g, err := s.append(ctx, subject, offer, cause, func(head Entry, now time.Time) (Entry, error) {
-		if head.Seq == 0 {
-			return Entry{}, ErrNothing
-		}
-		end := head.End
-		if end.After(now) {
-			end = now
-		}
-		return Entry{
-			Kind: Revoked, Reason: reason, Filters: []acl.Filter{},
-			Credit: head.Credit, Remainder: head.Remainder,
-			NotBefore: now, NotAfter: now, End: end,
-		}, nil
-	})
-	if err != nil && !errors.Is(err, errReplayed) {
-		return Entry{}, fmt.Errorf("revoke offer %q of %q: %w", offer, subject, err)
-	}
-	return g, nil
-}
-
-// NewCause returns a fresh ID for a manual act. No payment has one like it.
-func NewCause() string { return "manual/" + strings.ToLower(rand.Text()) }
-
-// known returns an error unless there is such a user and such an offer.
-func (s *Settler) known(ctx context.Context, subject, offer string) error {
-	if _, ok := s.Offers.Get(offer); !ok {
-		return fmt.Errorf("offer %.80q: %w", offer, ErrNoOffer)
-	}
-	state, err := s.Store.UserState(ctx, subject)
-	if err != nil {
-		return fmt.Errorf("look up user %.80q: %w", subject, err)
-	}
-	switch state {
-	case UserReady:
-		return nil
-	case UserUnknown:
-		return fmt.Errorf("user %.80q: %w", subject, ErrNoUser)
-	}
-	return fmt.Errorf("%w: %s", ErrUser, state.refusal(subject))
-}
-
-// match finds out from its message and address whose a payment is; reason says
-// why that cannot be told.
-func (s *Settler) match(ctx context.Context, p Payment) (a Assignment, reason string, err error) {
-	m, err := ParseMessage(p.Message)
-	if err != nil {
-		return Assignment{}, err.Error(), nil
-	}
-	o, reason := s.Offers.choose(p.Address, m.Offer)
 	if reason != "" {
-		return Assignment{}, reason, nil
+		return Result{}, held{reason: reason}
 	}
-	state, err := s.Store.UserState(ctx, m.Username)
-	if err != nil {
-		return Assignment{}, "", fmt.Errorf("look up the user of payment %s: %w", p.ID, err)
-	}
-	if reason := state.refusal(m.Username); reason != "" {
-		return Assignment{}, reason, nil
-	}
-	return Assignment{Payment: p.ID, Subject: m.Username, Offer: o.ID, By: "message", At: s.now()}, "", nil
+	return s.credit(ctx, p, Decision{Payment: p.ID, Seq: 1, Verdict: AssignedTo, Subject: c.Subject, Offer: c.Offer, By: c.By}, false, c)
 }
 
-// credit enters an assigned payment in its account.
-func (s *Settler) credit(ctx context.Context, p Payment, a Assignment) (Result, error) {
-	o, ok := s.Offers.Get(a.Offer)
-	if !ok {
-		return s.hold(ctx, p, fmt.Sprintf("it is for the offer %q, which is not in the configuration", a.Offer))
+// hold notes why a payment waits, unless what it was to cause was settled before.
+func (s *Settler) hold(ctx context.Context, p Payment, cause string, h held) (Result, error) {
+	if !h.open {
+		done, ok, err := s.Store.Settled(ctx, cause)
+		switch {
+		case err != nil:
+			return Result{}, fmt.Errorf("read settlement of payment %s: %w", p.ID, err)
+		case ok && done.Entry.Kind == Paid:
+			return Result{Outcome: Replayed, Entry: done.Entry}, nil
+		}
 	}
-	if p.Amount <= 0 {
-		return s.hold(ctx, p, fmt.Sprintf("its amount is %d, not above 0", p.Amount))
+	if err := s.Store.Hold(ctx, p.ID, h.reason); err != nil {
+		return Result{}, fmt.Errorf("hold payment %s: %w", p.ID, err)
 	}
-	g, err := s.append(ctx, a.Subject, a.Offer, p.ID, func(head Entry, now time.Time) (Entry, error) {
-		bought, err := o.Buy(head.Credit, head.Remainder, p.Amount)
+	return Result{Outcome: Unmatched, Reason: h.reason, Waits: h.waits}, nil
+}
+
+// credit enters a payment in the account that a decision names. If the decision
+// is not written yet, it is on the way; claim is what it rests on, or zero if the
+// seller decided. The error is held if the payment has to wait, and errDecided if
+// another decision was written first.
+//
+// What is checked here is checked after the head of the account was read and
+// before the entry is appended to it. Since removing a user disables it, then
+// closes its accounts, and only then deletes it, an entry that is appended
+// belongs to the holder of the name who was found ready: after a Closed entry
+// that we did not see, our position is taken.
+func (s *Settler) credit(ctx context.Context, p Payment, d Decision, written bool, claim Claim) (Result, error) {
+	o, configured := s.Offers.Get(d.Offer)
+	var terms Terms
+	if configured { // before the head is read: Close finds the accounts by the offers that have terms
+		var err error
+		if terms, err = s.termsAt(ctx, o, p.paid()); err != nil {
+			return Result{}, fmt.Errorf("settle payment %s: %w", p.ID, err)
+		}
+	}
+	g, err := s.append(ctx, d.Subject, d.Offer, d.Cause(), func(head Entry, now time.Time) (Entry, error) {
+		switch {
+		case written && head.Life != d.Life:
+			return Entry{}, held{former: true, reason: fmt.Sprintf("it was assigned to %s, who was removed since", quote(d.Subject))}
+		case !written && claim.Subject != "" && head.Life > 0 && p.paid().Before(head.Born):
+			return Entry{}, held{reason: fmt.Sprintf("it names %s, who was removed after it was paid", quote(d.Subject))}
+		case !configured:
+			return Entry{}, held{reason: fmt.Sprintf("it is for the offer %q, which is not in the configuration", d.Offer)}
+		case p.Amount <= 0:
+			return Entry{}, held{reason: fmt.Sprintf("its amount is %d, not above 0", p.Amount)}
+		}
+		state, err := s.admit(ctx, d.Subject, claim)
 		if err != nil {
 			return Entry{}, err
 		}
-		g := Entry{
-			Kind: Paid, Amount: p.Amount, Filters: o.Filters,
-			Credit: bought.Credit, Remainder: bought.Remainder,
-			NotBefore: now, NotAfter: now, End: head.End,
+		if reason := state.refusal(d.Subject); reason != "" {
+			return Entry{}, held{reason: reason, waits: d.Subject}
 		}
-		if bought.Milliseconds > 0 {
-			if g.NotBefore, g.NotAfter, err = interval(head.End, now, bought.Milliseconds); err != nil {
-				return Entry{}, err
-			}
-			g.End = g.NotAfter
+		g, err := entryOf(p, o, terms, head, now)
+		if err != nil {
+			return Entry{}, err
 		}
+		if written {
+			return g, nil
+		}
+		d.Life, d.At = head.Life, now
+		switch added, err := s.Store.Decide(ctx, d); {
+		case err != nil:
+			return Entry{}, fmt.Errorf("assign payment %s: %w", p.ID, err)
+		case !added:
+			return Entry{}, errDecided
+		}
+		written = true
 		return g, nil
 	})
+	var h held
 	switch {
+	case errors.As(err, &h):
+		h.open = true // append has looked
+		return Result{}, h
+	case errors.Is(err, errDecided):
+		return Result{}, err
 	case errors.Is(err, ErrTooMuch):
-		return s.hold(ctx, p, err.Error())
+		return Result{}, held{reason: err.Error(), open: true}
+	case (err == nil || errors.Is(err, errReplayed)) && g.Kind == Released:
+		// Between taking it back and deciding so.
+		return Result{}, held{reason: "it was taken back: " + g.Reason}
 	case errors.Is(err, errReplayed):
 		return Result{Outcome: Replayed, Entry: g}, nil
 	case err != nil:
@@ -220,24 +191,47 @@ func (s *Settler) credit(ctx context.Context, p Payment, a Assignment) (Result, 
 	return Result{Outcome: g.Outcome(), Entry: g}, nil
 }
 
-func (s *Settler) hold(ctx context.Context, p Payment, reason string) (Result, error) {
-	if err := s.Store.Hold(ctx, p.ID, reason); err != nil {
-		return Result{}, fmt.Errorf("hold payment %s: %w", p.ID, err)
+// admit returns the state of a user who is about to be credited.
+func (s *Settler) admit(ctx context.Context, subject string, claim Claim) (UserState, error) {
+	admit := claim.Admit
+	if admit == nil {
+		admit = func(ctx context.Context) (UserState, error) { return s.Store.UserState(ctx, subject) }
 	}
-	return Result{Outcome: Unmatched, Reason: reason}, nil
-}
-
-// replayed reports whether a payment was settled before, and as what.
-func (s *Settler) replayed(ctx context.Context, payment string) (Result, bool, error) {
-	done, ok, err := s.Store.Settled(ctx, payment)
+	state, err := admit(ctx)
 	if err != nil {
-		return Result{}, false, fmt.Errorf("read settlement of payment %s: %w", payment, err)
+		return "", fmt.Errorf("look up user %s: %w", quote(subject), err)
 	}
-	return Result{Outcome: Replayed, Entry: done.Entry}, ok, nil
+	return state, nil
 }
 
-// errReplayed comes with an entry that an earlier attempt wrote and completed.
-var errReplayed = errors.New("settled before")
+// paid returns when a payment was made: by the ledger's clock if it has one.
+func (p Payment) paid() time.Time {
+	if p.Final.IsZero() {
+		return p.Confirmed
+	}
+	return p.Final
+}
+
+// entryOf returns what a payment makes of an account with that head.
+func entryOf(p Payment, o Offer, terms Terms, head Entry, now time.Time) (Entry, error) {
+	o.Price, o.Period = terms.Price, terms.Period
+	bought, err := o.Buy(head.Credit, head.Remainder, p.Amount)
+	if err != nil {
+		return Entry{}, err
+	}
+	g := Entry{
+		Kind: Paid, Payment: p.ID, Amount: p.Amount, Filters: o.Filters, Price: o.Price, Period: o.Period,
+		Credit: bought.Credit, Remainder: bought.Remainder,
+		NotBefore: now, NotAfter: now, End: head.End,
+	}
+	if bought.Milliseconds > 0 {
+		if g.NotBefore, g.NotAfter, err = interval(head.End, now, bought.Milliseconds); err != nil {
+			return Entry{}, err
+		}
+		g.End = g.NotAfter
+	}
+	return g, nil
+}
 
 // append writes the entry that cause makes of an account, once. next says what
 // follows head.
@@ -259,18 +253,20 @@ func (s *Settler) append(ctx context.Context, subject, offer, cause string, next
 		if err != nil {
 			return Entry{}, fmt.Errorf("read account of %q for %q: %w", subject, offer, err)
 		}
-		if err := s.complete(ctx, head); err != nil {
-			return Entry{}, err
-		}
-		if head.Seq > 0 && head.Cause == cause {
-			return head, nil
+		ours := head.Seq > 0 && head.Cause == cause
+		if head.Seq > 0 && !ours {
+			if err := s.complete(ctx, head); err != nil {
+				return Entry{}, err
+			}
 		}
 		done, ok, err := s.Store.Settled(ctx, cause)
-		if err != nil {
+		switch {
+		case err != nil:
 			return Entry{}, fmt.Errorf("read settlement of %s: %w", cause, err)
-		}
-		if ok {
+		case ok:
 			return done.Entry, errReplayed
+		case ours: // a crash kept it from being completed
+			return head, s.complete(ctx, head)
 		}
 		now := s.now()
 		g, err := next(head, now)
@@ -278,33 +274,25 @@ func (s *Settler) append(ctx context.Context, subject, offer, cause string, next
 			return Entry{}, err
 		}
 		g.Subject, g.Offer, g.Seq, g.Cause, g.At = subject, offer, head.Seq+1, cause, now
+		g.Life, g.Born = head.Life, head.Born
+		if g.Kind == Closed {
+			g.Life, g.Born = head.Life+1, now
+		}
 		switch err := s.Store.Append(ctx, g); {
 		case errors.Is(err, ErrConflict):
 			continue // somebody was faster; begin with the head that they wrote
 		case err != nil:
 			return Entry{}, fmt.Errorf("append to account of %q for %q: %w", subject, offer, err)
 		}
-		if err := s.Store.Complete(ctx, g); err != nil {
-			return Entry{}, fmt.Errorf("complete entry %d of %q for %q: %w", g.Seq, subject, offer, err)
-		}
-		return g, nil
+		return g, s.complete(ctx, g)
 	}
 }
 
-// complete finishes an entry that somebody else may have left unfinished.
-func (s *Settler) complete(ctx context.Context, head Entry) error {
-	if head.Seq == 0 {
-		return nil
-	}
-	_, ok, err := s.Store.Settled(ctx, head.Cause)
-	if err != nil {
-		return fmt.Errorf("read settlement of %s: %w", head.Cause, err)
-	}
-	if ok { // the last thing that completing does
-		return nil
-	}
-	if err := s.Store.Complete(ctx, head); err != nil {
-		return fmt.Errorf("complete entry %d of %q for %q: %w", head.Seq, head.Subject, head.Offer, err)
+// complete finishes an entry that a crash or somebody else may have left
+// unfinished.
+func (s *Settler) complete(ctx context.Context, g Entry) error {
+	if err := s.Store.Complete(ctx, g); err != nil {
+		return fmt.Errorf("complete entry %d of %q for %q: %w", g.Seq, g.Subject, g.Offer, err)
 	}
 	return nil
 }

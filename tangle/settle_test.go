@@ -55,7 +55,7 @@ func newTill(t testing.TB) *till {
 
 func (s *till) pay(t testing.TB, p tangle.Payment) tangle.Result {
 	t.Helper()
-	if _, err := s.store.Record(t.Context(), p, tangle.Unmatched); err != nil {
+	if _, err := s.store.Record(t.Context(), p, tangle.Settling); err != nil {
 		t.Fatal(err)
 	}
 	r, err := s.Settle(t.Context(), p)
@@ -228,10 +228,10 @@ func TestManual(t *testing.T) {
 
 func TestSettleStoreFails(t *testing.T) {
 	away := errors.New("store is away")
-	for _, op := range []string{"Settled", "Assigned", "UserState", "Assign", "Last", "Append", "Complete"} {
+	for _, op := range []string{"Settled", "Decided", "UserState", "Offered", "Offer", "Decide", "Last", "Append", "Complete"} {
 		s := newTill(t)
 		p := payment("p1", fromJohn, 500)
-		if _, err := s.store.Record(t.Context(), p, tangle.Unmatched); err != nil {
+		if _, err := s.store.Record(t.Context(), p, tangle.Settling); err != nil {
 			t.Fatal(err)
 		}
 		s.store.Fault = func(at tangletest.Point) error {

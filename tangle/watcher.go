@@ -13,12 +13,13 @@ import (
 
 // How a Watcher paces itself.
 const (
-	maxBackOff   = 10 * time.Second // between attempts at what keeps failing
-	recheckEvery = time.Minute      // between looks at all payments held, unless asked for
-	recheckBatch = 100              // held payments looked at between two looks at the ledger
-	logEvery     = time.Minute      // between log lines on trouble that goes on
-	maxFailures  = 3                // in a row, after which the rest waits for the next pass
-	markEvery    = time.Minute      // between writes of marks that moved without a payment
+	maxBackOff   = 10 * time.Second      // between attempts at what keeps failing
+	recheckEvery = time.Minute           // between checks of what is pending in the store, and of the names that held payments wait for
+	retryEvery   = 10 * time.Minute      // between attempts to settle every held payment
+	recheckSlice = 50 * time.Millisecond // longest time for held payments between two looks at the ledger
+	logEvery     = time.Minute           // between log lines on trouble that goes on
+	maxFailures  = 3                     // in a row, after which the rest waits for the next pass
+	markEvery    = time.Minute           // between writes of marks that moved without a payment
 )
 
 // Watcher turns the payments of a ledger into grants. Several may watch the same
@@ -35,9 +36,11 @@ type Watcher struct {
 	// FromStart also settles what was on a deposit address before the first
 	// look. Otherwise such payments are recorded as Historic.
 	FromStart bool
-	// Recheck asks to look at the held payments again, because a user was
-	// created or an assignment made. Nil means once a minute only.
-	Recheck <-chan struct{}
+	// Recheck names users who were created or changed: payments that wait for them
+	// are looked at again at once. Nil means once a minute only.
+	Recheck <-chan string
+	// Rules find out whose a payment is; nil means by its message.
+	Rules []Rule
 	// Observe, if set, is told what became of a payment, and again if that
 	// changes. took is the time from when it was seen confirmed until its grant
 	// was written; 0 if it got none, or had to wait for something else than us.
@@ -59,13 +62,22 @@ type Watcher struct {
 	// fresh are the payments that the ledger returned and that are not yet
 	// recorded and either settled or held, in order.
 	fresh []*waiting
-	// old are the recorded payments still to be looked at again.
-	old []Payment
-	// held are the reasons of the payments held, by ID.
-	held      map[string]string
-	recheckAt time.Time
-	ledger    trouble
-	store     trouble
+	// dust are the payments that are too small to count, by address.
+	dust   map[string]*dustBin
+	ledger trouble
+	store  trouble
+
+	recheck recheck
+
+	// clock is the ledger's time; newest is the date of the newest entry in the
+	// store, read where the ledger has no time. clockErr says that they are far
+	// from our clock: then nothing is settled.
+	clock      ledgerClock
+	newest     time.Time
+	newestAt   time.Time // when newest is read again
+	clockErr   error
+	clockSince time.Time
+	termsKept  bool // what the offers cost is in the store
 
 	mu     sync.Mutex
 	health Health
@@ -77,6 +89,7 @@ type waiting struct {
 	history  bool // it came before everything on its address had been read
 	late     bool // it came after an earlier look all the same
 	recorded bool
+	noted    bool // the book says that it waits for the clock
 	fails    int
 	at       time.Time // of the next attempt
 }
@@ -92,7 +105,10 @@ type Health struct {
 	StoreSince  time.Time // since when it fails
 	StoreFails  int64     // passes on which it failed since Run began
 	Waiting     int       // payments seen and not yet in the store, because it fails
-	Held        int       // payments that wait for the seller or for a user to be created
+	Held        int       // payments that wait for the seller, for a user to be created, or for the clock
+	ClockError  error     // a *ClockError while settling waits since our clock seems wrong; else nil
+	ClockSince  time.Time // since when it does
+	Unwatched   []string  // deposit addresses that were watched before and are not configured now
 }
 
 // Health returns a snapshot. It may be called at any time, also while Run runs.
@@ -112,25 +128,26 @@ func (w *Watcher) Run(ctx context.Context) error {
 	case w.Interval <= 0 || w.Timeout <= 0:
 		return fmt.Errorf("watch ledger: interval is %s and timeout %s, want both above 0", w.Interval, w.Timeout)
 	}
-	w.settler = &Settler{Store: w.Store, Offers: w.Offers, Now: w.Now}
+	w.settler = &Settler{Store: w.Store, Offers: w.Offers, Rules: w.Rules, Now: w.Now}
 	w.stored, w.read = nil, make(map[string]Mark)
 	w.complete = make(map[string]bool)
-	w.held = make(map[string]string)
+	w.dust = make(map[string]*dustBin)
+	w.recheck = newRecheck()
 	w.ledger = trouble{base: w.Interval}
 	w.store = trouble{base: w.Interval}
-	w.recheckAt = time.Now()
-	recheck := w.Recheck
+	names := w.Recheck
 	tick := time.NewTimer(0)
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case _, ok := <-recheck:
+		case name, ok := <-names:
 			if !ok {
-				recheck = nil
+				names = nil
+				continue
 			}
-			w.recheckAt = time.Now()
+			w.recheck.user(name)
 		case <-tick.C:
 		}
 		w.poll(ctx)
@@ -144,6 +161,13 @@ func (w *Watcher) poll(ctx context.Context) {
 	if w.stored != nil {
 		w.look(ctx)
 	}
+	for _, step := range []func(context.Context) (bool, error){w.checkClock, w.keepTerms} {
+		if err == nil && w.stored != nil {
+			var more bool
+			more, err = step(ctx)
+			tried = tried || more
+		}
+	}
 	if err == nil {
 		var more bool
 		more, err = w.settleFresh(ctx)
@@ -151,7 +175,7 @@ func (w *Watcher) poll(ctx context.Context) {
 	}
 	if !tried || err == nil {
 		var more bool
-		more, err = w.settleOld(ctx)
+		more, err = w.settleHeld(ctx)
 		tried = tried || more
 	}
 	if ctx.Err() != nil {
@@ -160,6 +184,12 @@ func (w *Watcher) poll(ctx context.Context) {
 	if tried {
 		w.report(&w.store, err, "store fails, payments wait", "store works again")
 	}
+	unrecorded := 0
+	for _, f := range w.fresh {
+		if !f.recorded {
+			unrecorded++
+		}
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.health.LedgerError, w.health.LedgerSince = w.ledger.err, w.ledger.since
@@ -167,7 +197,8 @@ func (w *Watcher) poll(ctx context.Context) {
 	if err != nil {
 		w.health.StoreFails++
 	}
-	w.health.Waiting, w.health.Held = len(w.fresh), len(w.held)
+	w.health.Waiting, w.health.Held = unrecorded, len(w.recheck.held)+len(w.fresh)-unrecorded
+	w.health.ClockError, w.health.ClockSince = w.clockErr, w.clockSince
 }
 
 // readMarks reads once from where to go on reading the ledger.
@@ -187,6 +218,56 @@ func (w *Watcher) readMarks(ctx context.Context) (tried bool, err error) {
 			w.read[address] = Mark{}
 		}
 	}
+	missing := w.Offers.Unconfigured(stored)
+	for _, address := range missing {
+		delete(w.read, address)
+		w.Log.WithFields(logrus.Fields{"ledger": w.Ledger.Ledger(), "address": address}).
+			Warn("deposit address was watched before and is not configured: payments to it are not seen")
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.health.Unwatched = missing
+	return true, nil
+}
+
+// checkClock compares our clock with the ledger's time or, where it has none,
+// with the newest entry.
+func (w *Watcher) checkClock(ctx context.Context) (tried bool, err error) {
+	now := time.Now()
+	if w.clock.said.IsZero() && !now.Before(w.newestAt) && !now.Before(w.store.until) {
+		ctx, cancel := context.WithTimeout(ctx, w.Timeout)
+		defer cancel()
+		if w.newest, err = w.Store.LastWritten(ctx); err != nil {
+			return true, fmt.Errorf("read date of the newest entry: %w", err)
+		}
+		tried, w.newestAt = true, now.Add(recheckEvery)
+	}
+	before := w.clockErr
+	w.clockErr = CheckClock(w.settler.now(), w.clock.now(), w.newest)
+	switch {
+	case w.clockErr != nil && before == nil:
+		w.clockSince = now
+		w.Log.WithError(w.clockErr).Error("settling waits until the clock is right")
+	case w.clockErr == nil && before != nil:
+		w.clockSince = time.Time{}
+		w.Log.WithField("after", now.Sub(w.clockSince).Round(time.Millisecond)).Info("clock is right, settling goes on")
+		w.recheck.all()
+	}
+	return tried, nil
+}
+
+// keepTerms keeps once what the offers cost, dated by a clock that is right.
+func (w *Watcher) keepTerms(ctx context.Context) (tried bool, err error) {
+	unchecked := w.clock.said.IsZero() && w.newestAt.IsZero()
+	if w.termsKept || unchecked || w.clockErr != nil || time.Now().Before(w.store.until) {
+		return false, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, w.Timeout)
+	defer cancel()
+	if err := w.settler.RecordTerms(ctx); err != nil {
+		return true, err
+	}
+	w.termsKept = true
 	return true, nil
 }
 
@@ -198,7 +279,17 @@ func (w *Watcher) look(ctx context.Context) {
 	callCtx, cancel := context.WithTimeout(ctx, w.Timeout)
 	defer cancel()
 	batch, err := w.Ledger.Confirmed(callCtx, w.read)
+	if !batch.Time.IsZero() {
+		w.clock = ledgerClock{said: batch.Time, at: time.Now()}
+	}
 	for _, p := range batch.Payments {
+		if p.Amount < w.Ledger.Currency().Dust && p.Position > 0 && batch.Marks != nil {
+			if w.dust[p.Address] == nil {
+				w.dust[p.Address] = new(dustBin)
+			}
+			w.dust[p.Address].add(p)
+			continue
+		}
 		w.fresh = append(w.fresh, &waiting{payment: p, history: !w.complete[p.Address], late: !w.health.LastSuccess.IsZero()})
 	}
 	maps.Copy(w.read, batch.Marks)
@@ -230,7 +321,7 @@ func (w *Watcher) settleFresh(ctx context.Context) (tried bool, err error) {
 			left = append(left, w.fresh[i:]...)
 			break
 		}
-		if time.Now().Before(f.at) {
+		if time.Now().Before(f.at) || f.recorded && !w.termsKept || f.noted && w.clockErr != nil {
 			left = append(left, f)
 			continue
 		}
@@ -273,14 +364,14 @@ func (w *Watcher) settleOne(ctx context.Context, f *waiting) (done bool, err err
 		added, err := w.Store.Record(ctx, p, outcome)
 		if err != nil {
 			// It may have been written all the same, and then is among the unsettled.
-			w.recheckSoon()
+			w.recheck.soon(backOff(w.Interval, w.store.fails))
 			return false, fmt.Errorf("record payment %s: %w", p.ID, err)
 		}
 		if !added {
 			// It was recorded before, and everything unsettled was looked at when
 			// Run began; or it was by another watcher, which may die.
 			if !f.history {
-				w.recheckSoon()
+				w.recheck.soon(backOff(w.Interval, w.store.fails))
 			}
 			return true, nil
 		}
@@ -295,7 +386,20 @@ func (w *Watcher) settleOne(ctx context.Context, f *waiting) (done bool, err err
 		f.recorded = true
 		w.fields(p).Info("payment seen")
 	}
-	return w.settle(ctx, p, true)
+	if w.clockErr == nil && !w.termsKept {
+		return false, nil
+	}
+	if w.clockErr != nil {
+		if err := w.Store.Hold(ctx, p.ID, "settling waits: our clock seems to be wrong"); err != nil {
+			return false, fmt.Errorf("hold payment %s: %w", p.ID, err)
+		}
+		f.noted = true
+		return false, nil
+	}
+	if err := w.settle(ctx, p, "", !f.noted); err != nil {
+		return false, err
+	}
+	return true, nil
 }
 
 // recordAs says as what a new payment is to be recorded: as Historic or to be
@@ -303,7 +407,7 @@ func (w *Watcher) settleOne(ctx context.Context, f *waiting) (done bool, err err
 func (w *Watcher) recordAs(ctx context.Context, f *waiting) (Outcome, error) {
 	address := f.payment.Address
 	if _, ours := w.Offers.byAddress[address]; !ours || w.FromStart {
-		return Unmatched, nil
+		return Settling, nil
 	}
 	if _, watched := w.stored[address]; !watched {
 		stored, err := w.Store.Marks(ctx, w.Ledger.Ledger()) // another watcher may have noted it
@@ -320,7 +424,7 @@ func (w *Watcher) recordAs(ctx context.Context, f *waiting) (Outcome, error) {
 			return "", nil
 		}
 	}
-	return Unmatched, nil
+	return Settling, nil
 }
 
 // dueMarks returns the addresses whose marks are to be stored now: those that are
@@ -359,6 +463,10 @@ func (w *Watcher) storeMarks(ctx context.Context, addresses []string) error {
 		case !watched && !w.FromStart && history[address]:
 			continue
 		}
+		if err := w.bookDust(ctx, address, mark, watched || w.FromStart); err != nil {
+			last = err
+			continue
+		}
 		if err := w.Store.SetMark(ctx, w.Ledger.Ledger(), address, mark); err != nil {
 			last = fmt.Errorf("write mark of %s: %w", address, err)
 			continue
@@ -375,94 +483,47 @@ func (w *Watcher) storeMarks(ctx context.Context, addresses []string) error {
 	return last
 }
 
-// settleOld looks at payments recorded earlier: those held, and those whose
-// settling was interrupted.
-func (w *Watcher) settleOld(ctx context.Context) (tried bool, err error) {
-	now := time.Now()
-	if now.Before(w.store.until) {
-		return false, nil
+// bookDust writes the sum of what was paid to an address up to a mark and is too
+// small to count. Before an address is watched, dust is history.
+func (w *Watcher) bookDust(ctx context.Context, address string, mark Mark, watched bool) error {
+	bin := w.dust[address]
+	switch {
+	case bin == nil:
+		return nil
+	case !watched:
+		delete(w.dust, address)
+		return nil
 	}
-	if len(w.old) == 0 && !now.Before(w.recheckAt) {
-		tried = true
-		if err := w.readUnsettled(ctx); err != nil {
-			return true, err
-		}
-	}
-	failures := 0
-	for n := 0; n < recheckBatch && failures < maxFailures && len(w.old) > 0 && ctx.Err() == nil; n++ {
-		p := w.old[0]
-		w.old = w.old[1:]
-		tried = true
-		settleCtx, cancel := context.WithTimeout(ctx, w.Timeout)
-		_, itsErr := w.settle(settleCtx, p, false)
-		cancel()
-		if itsErr != nil {
-			err = itsErr
-			failures++
-			w.recheckSoon()
-		} else {
-			failures = 0
-		}
-	}
-	return tried, err
+	return bin.book(ctx, w.Store, w.Ledger.Ledger(), address, mark)
 }
 
-func (w *Watcher) readUnsettled(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, w.Timeout)
-	defer cancel()
-	w.recheckAt = time.Now().Add(recheckEvery)
-	payments, err := w.Store.Unsettled(ctx, w.Ledger.Ledger())
+// settle settles one recorded payment and tells what became of it. before is why
+// it was held, if it was. fresh says that it waited for nobody but us.
+func (w *Watcher) settle(ctx context.Context, p Payment, before string, fresh bool) error {
+	old, wasHeld := w.recheck.held[p.ID]
+	if wasHeld {
+		before = old.reason
+	}
+	r, err := w.settler.settle(ctx, p, before, fresh)
 	if err != nil {
-		w.recheckSoon()
-		return fmt.Errorf("read unsettled payments: %w", err)
+		return err
 	}
-	fresh := make(map[string]bool)
-	for _, f := range w.fresh {
-		fresh[f.payment.ID] = true
-	}
-	open := make(map[string]string)
-	for _, p := range payments {
-		if reason, ok := w.held[p.ID]; ok {
-			open[p.ID] = reason
-		}
-		if !fresh[p.ID] {
-			w.old = append(w.old, p)
-		}
-	}
-	w.held = open
-	return nil
-}
-
-// recheckSoon looks at the unsettled payments again before the minute is over.
-func (w *Watcher) recheckSoon() {
-	if at := time.Now().Add(backOff(w.Interval, w.store.fails)); at.Before(w.recheckAt) {
-		w.recheckAt = at
-	}
-}
-
-// settle settles one recorded payment and tells what became of it. fresh says
-// that it waited for nobody but us.
-func (w *Watcher) settle(ctx context.Context, p Payment, fresh bool) (done bool, err error) {
-	before, wasHeld := w.held[p.ID]
-	r, err := w.settler.settle(ctx, p, before)
-	if err != nil {
-		return false, err
-	}
-	if r.Outcome == Unmatched {
-		w.held[p.ID] = r.Reason
+	switch r.Outcome {
+	case Unmatched:
+		w.recheck.hold(p, r)
 		if !wasHeld {
 			w.observe(p, Unmatched, 0)
 		}
 		if !wasHeld || r.Reason != before {
 			w.fields(p).WithField("reason", r.Reason).Warn("payment held, assign it or create the user")
 		}
-		return true, nil
+		return nil
+	case Replayed, Dismissed, Refunded:
+		w.recheck.drop(p.ID)
+		w.observe(p, r.Outcome, 0)
+		return nil
 	}
-	delete(w.held, p.ID)
-	if r.Outcome == Replayed {
-		w.observe(p, Replayed, 0)
-		return true, nil
-	}
+	w.recheck.drop(p.ID)
 	took := time.Duration(0)
 	if fresh {
 		took = max(1, time.Since(p.Confirmed))
@@ -474,7 +535,7 @@ func (w *Watcher) settle(ctx context.Context, p Payment, fresh bool) (done bool,
 	} else {
 		log.WithField("until", r.Entry.NotAfter.Format(time.RFC3339)).Info("payment credited")
 	}
-	return true, nil
+	return nil
 }
 
 func (w *Watcher) observe(p Payment, o Outcome, took time.Duration) {

@@ -269,7 +269,7 @@ func TestWatcherPartialAddress(t *testing.T) {
 func TestWatcherRecheck(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newShop(t)
-		recheck := make(chan struct{}, 1)
+		recheck := make(chan string, 1)
 		s.Recheck = recheck
 		s.open(t)
 		time.Sleep(time.Second)
@@ -277,7 +277,7 @@ func TestWatcherRecheck(t *testing.T) {
 		time.Sleep(5 * time.Second)
 		s.want(t, "p1", tangle.Unmatched)
 		s.store.AddUser("mary")
-		recheck <- struct{}{}
+		recheck <- "mary"
 		time.Sleep(100 * time.Millisecond)
 		s.want(t, "p1", tangle.Credited)
 		s.store.AddUser("anna") // and nobody tells
@@ -319,7 +319,7 @@ func TestWatcherTwin(t *testing.T) {
 		s.open(t)
 		time.Sleep(time.Second)
 		p := payment("p1", fromJohn, 500)
-		if _, err := s.store.Record(t.Context(), p, tangle.Unmatched); err != nil {
+		if _, err := s.store.Record(t.Context(), p, tangle.Settling); err != nil {
 			t.Fatal(err)
 		}
 		s.ledger.Confirm(p)

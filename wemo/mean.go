@@ -2,41 +2,40 @@ package wemo
 
 import "time"
 
-// mean is the time-weighted mean of readings over one window after another.
-// A reading counts from when it was taken until the next one, and at most for
-// hold: what happened in a longer gap is not known. It reads wall clock times
-// only, so it is exact across windows and survives a clock that is set.
+// mean computes the time-weighted mean of readings, one window after another. A
+// reading counts from its time until the next reading, but at most for hold; the rest
+// of a longer gap is not covered. It uses wall clock times only, so it is exact across
+// windows and survives a clock that is set.
 type mean struct {
 	hold    time.Duration
 	last    Reading
-	any     bool      // there is a last
-	counted time.Time // last has been counted until here
-	sum     int64     // mW·µs: a day of the largest reading is just within it
+	any     bool      // last is valid
+	counted time.Time // last is counted until here
+	sum     int64     // mW·µs; holds a day of MaxMilliWatts
 	covered time.Duration
 }
 
-// add counts what was known before r, and goes on with r. It may be the last
-// reading once more.
+// add counts the last reading until r, which then takes its place. r may be the last
+// reading again.
 func (m *mean) add(r Reading) {
 	r.At = wall(r.At)
 	switch {
 	case !m.any:
 		m.counted = r.At
 	case r.At.Before(m.last.At):
-		// The clock was set back. What this window has seen so far has no
-		// place on the new scale.
+		// The clock was set back: the sum so far belongs to another time.
 		m.sum, m.covered = 0, 0
 		m.counted = r.At
 	default:
 		m.count(r.At)
-		if m.counted.Before(r.At) { // a gap; otherwise a window may have ended since r
+		if m.counted.Before(r.At) { // after a gap; otherwise a window may have ended since r
 			m.counted = r.At
 		}
 	}
 	m.last, m.any = r, true
 }
 
-// count counts the last reading until t.
+// count adds the last reading until t to the sum.
 func (m *mean) count(t time.Time) {
 	if !m.any {
 		return
@@ -51,9 +50,9 @@ func (m *mean) count(t time.Time) {
 	}
 }
 
-// close ends a window at end and begins the next. It returns the mean of the
-// part of the window that was covered, rounded to whole milliwatts, and how
-// long that part is. With nothing covered the mean is 0 and means nothing.
+// close ends a window at end and begins the next. It returns the mean over the covered
+// part of the window, rounded to whole milliwatts, and the length of that part. If
+// nothing was covered, both are 0.
 func (m *mean) close(end time.Time) (mw int64, covered time.Duration) {
 	m.count(wall(end))
 	sum, covered := m.sum, m.covered
@@ -69,5 +68,5 @@ func (m *mean) close(end time.Time) (mw int64, covered time.Duration) {
 	return (sum + half) / n, covered
 }
 
-// wall is t by the wall clock alone, in whole microseconds.
+// wall returns t without its monotonic clock, in whole microseconds.
 func wall(t time.Time) time.Time { return t.Round(0).Truncate(time.Microsecond) }

@@ -6,8 +6,7 @@ import (
 	"time"
 )
 
-// A reading that is told again, even after the end of its window, changes
-// nothing: the means are those of a meter that hears each of them once.
+// Adding a reading again, even after the end of its window, changes nothing.
 func TestMeanOfRepeats(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 6))
 	once, often := mean{hold: 5 * time.Second}, mean{hold: 5 * time.Second}

@@ -17,7 +17,7 @@ import (
 	logtest "github.com/sirupsen/logrus/hooks/test"
 )
 
-// published is a message and when it was handed over.
+// published is a message and the time of Publish.
 type published struct {
 	at       time.Time
 	topic    string
@@ -25,18 +25,17 @@ type published struct {
 	retained bool
 }
 
-// memory is a Publisher that remembers.
+// memory is a Publisher that records messages.
 type memory struct {
 	mu  sync.Mutex
 	all []published
-	err error
 }
 
 func (m *memory) Publish(topic string, payload []byte, retained bool) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.all = append(m.all, published{time.Now(), topic, string(payload), retained})
-	return m.err
+	return nil
 }
 
 func (m *memory) on(topic string) []published {
@@ -162,6 +161,70 @@ func TestPollerStatus(t *testing.T) {
 	})
 }
 
+// The status tells a broker that refuses readings from a plug that brings none, and
+// says which topics are refused.
+func TestPollerStatusRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		within := func(from, to time.Duration) bool {
+			d := time.Since(start)
+			return d >= from && d < to
+		}
+		m := &memory{}
+		broker := &refuser{m, func(topic string) error {
+			switch {
+			case topic == "sensor/live" && within(10*time.Second, 40*time.Second), topic == "sensor/1m" && within(50*time.Second, 100*time.Second):
+				return &RefusedError{Reason: "not authorized"}
+			case topic == "sensor/live" && within(200*time.Second, 210*time.Second):
+				return errors.New("not connected")
+			}
+			return nil
+		}}
+		poll(t, 4*time.Minute, &Poller{Publisher: broker, Source: sourceFunc(func(context.Context) (Reading, error) {
+			if within(20*time.Second, 30*time.Second) {
+				return Reading{}, errors.New("no answer")
+			}
+			return Reading{time.Now(), 5}, nil
+		})})
+		var got []string
+		last := ""
+		for _, p := range m.on("sensor/status") {
+			s := statusOf(t, p)
+			s.LastSeen = nil
+			if text := string(s.Payload()); text != last {
+				got = append(got, fmt.Sprintf("%s %s", p.at.Sub(start), text))
+				last = text
+			}
+		}
+		const since = `"since":"2000-01-01T00:0`
+		want := []string{
+			`0s {"online":false,"reason":"starting",` + since + `0:00Z"}`,
+			`0s {"online":true,` + since + `0:00Z"}`,
+			`10s {"online":false,"reason":"refused","refused":{"sensor/live":"not authorized"},` + since + `0:10Z"}`,
+			`25s {"online":false,"reason":"stale","refused":{"sensor/live":"not authorized"},` + since + `0:25Z"}`,
+			`30s {"online":false,"reason":"refused","refused":{"sensor/live":"not authorized"},` + since + `0:30Z"}`,
+			`40s {"online":true,` + since + `0:40Z"}`,
+			`1m0s {"online":true,"refused":{"sensor/1m":"not authorized"},` + since + `0:40Z"}`,
+			`2m0s {"online":true,` + since + `0:40Z"}`,
+			`4m0s {"online":false,"reason":"stopped",` + since + `4:00Z"}`,
+		}
+		if strings.Join(got, "\n") != strings.Join(want, "\n") {
+			t.Errorf("statuses:\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+		}
+	})
+}
+
+// refuser is a memory whose broker refuses some messages.
+type refuser struct {
+	*memory
+	err func(topic string) error
+}
+
+func (r *refuser) Publish(topic string, payload []byte, retained bool) error {
+	r.memory.Publish(topic, payload, retained)
+	return r.err(topic)
+}
+
 func TestPollerMinutes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { // begins at midnight UTC 2000-01-01
 		time.Sleep(40 * time.Second)
@@ -198,7 +261,7 @@ func TestPollerMinutes(t *testing.T) {
 	})
 }
 
-// The clock of this machine is set, forward and back: no mean is made up.
+// No average is invented when the clock is set forward or back.
 func TestPollerClockIsSet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
@@ -234,7 +297,7 @@ func TestPollerClockIsSet(t *testing.T) {
 	})
 }
 
-// A mean is of one window, also of that in which the clock was set back.
+// An average covers one window, also that in which the clock was set back.
 func TestPollerClockIsSetBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
@@ -268,8 +331,8 @@ func TestPollerClockIsSetBack(t *testing.T) {
 	})
 }
 
-// A source that fails when the clock is set back is not online until the clock
-// has caught up.
+// A source that fails when the clock is set back becomes stale in time, not when the
+// clock has caught up.
 func TestPollerStaleClockIsSetBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
@@ -316,8 +379,7 @@ func TestPollerValidate(t *testing.T) {
 	}
 }
 
-// chaos is a load and a plug that fails at random. Every time in it is a whole
-// millisecond.
+// chaos is a source that fails at random. All its times are whole milliseconds.
 type chaos struct {
 	rand     *rand.Rand
 	begun    []time.Time
@@ -327,7 +389,7 @@ type chaos struct {
 	failed   int
 }
 
-// power is what the plug says: 1 to 3 W when on. It is 0 only while off.
+// power returns 0 while the relay is open, otherwise 1 to 3 W.
 func (c *chaos) power() int64 {
 	if time.Now().Before(c.off) {
 		return 0
@@ -363,8 +425,8 @@ func (c *chaos) Read(ctx context.Context) (Reading, error) {
 	return r, nil
 }
 
-// A day with random faults: the grid does not drift, no zero is made up, and
-// every mean equals one taken millisecond by millisecond.
+// A day of random faults: the grid does not drift, no zero is invented, and every
+// average equals one computed millisecond by millisecond.
 func TestPollerADayOfFaults(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -442,8 +504,6 @@ func quiet() logrus.FieldLogger {
 	l, _ := logtest.NewNullLogger()
 	return l
 }
-
-var readings = sourceFunc(func(context.Context) (Reading, error) { return Reading{time.Now(), 4155}, nil })
 
 func statusOf(t *testing.T, p published) Status {
 	t.Helper()

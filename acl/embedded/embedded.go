@@ -58,7 +58,8 @@ type Server struct {
 // Open locks a directory, which it creates if it does not exist, and listens on
 // a socket. The caller must call [Server.Run], which also releases them.
 //
-// It returns an error wrapping [ErrInUse] if the directory is open already.
+// It returns an error wrapping [ErrInUse] if the directory is open already, or
+// [ErrDamaged] if SQLite finds a file inconsistent.
 func Open(c Config, log logrus.FieldLogger) (_ *Server, err error) {
 	directory, err := makeDirectory(c.Directory)
 	if err != nil {
@@ -79,6 +80,9 @@ func Open(c Config, log logrus.FieldLogger) (_ *Server, err error) {
 			err = errors.Join(err, s.release())
 		}
 	}()
+	if err := check(context.Background(), directory); err != nil {
+		return nil, fmt.Errorf("embedded store: %w", err)
+	}
 	if err := repair(context.Background(), directory); err != nil {
 		return nil, fmt.Errorf("embedded store: %w", err)
 	}

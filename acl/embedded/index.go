@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"time"
 
 	_ "modernc.org/sqlite" // the driver that FerretDB registers too
@@ -36,7 +35,7 @@ func (s *Server) keepIndexed(ctx context.Context) {
 // parses all documents of the collection (4.5 ms for a thousand of them).
 // FerretDB does not notice that there is one index more.
 func indexAll(ctx context.Context, directory string) error {
-	files, err := filepath.Glob(filepath.Join(directory, "*.sqlite"))
+	files, err := databases(directory)
 	if err != nil {
 		return err
 	}
@@ -51,7 +50,7 @@ func indexAll(ctx context.Context, directory string) error {
 
 func index(ctx context.Context, file string) error {
 	// Opened anew each time: FerretDB may delete and remake the file.
-	db, err := sql.Open("sqlite", "file:"+file+"?mode=rw&_pragma=busy_timeout(10000)")
+	db, err := open(file)
 	if err != nil {
 		return err
 	}

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 )
 
@@ -21,7 +20,7 @@ import (
 //
 // It must not run beside a FerretDB.
 func repair(ctx context.Context, directory string) error {
-	files, err := filepath.Glob(filepath.Join(directory, "*.sqlite"))
+	files, err := databases(directory)
 	if err != nil {
 		return err
 	}
@@ -37,7 +36,7 @@ func repair(ctx context.Context, directory string) error {
 const catalog = "_ferretdb_collections"
 
 func repairFile(ctx context.Context, file string) error {
-	db, err := sql.Open("sqlite", "file:"+file+"?mode=rw&_pragma=busy_timeout(10000)")
+	db, err := open(file)
 	if err != nil {
 		return err
 	}

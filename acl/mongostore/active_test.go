@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"reflect"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -15,12 +17,14 @@ import (
 	"github.com/iotoll/iotoll/tangle"
 )
 
-// currentIDs returns the names in the collection current, sorted.
-func currentIDs(t testing.TB, s *Store) []string {
+// activeIDs returns the grants in the collection active, sorted.
+func activeIDs(t testing.TB, s *Store) []string {
 	t.Helper()
 	var ids []string
-	err := each(t.Context(), s.activeGrants, bson.D{}, func(raw bson.Raw) error {
-		ids = append(ids, raw.Lookup("_id").StringValue())
+	err := each(t.Context(), s.active, bson.D{}, func(raw bson.Raw) error {
+		if id := raw.Lookup("_id").StringValue(); !strings.HasPrefix(id, "cut:") {
+			ids = append(ids, id)
+		}
 		return nil
 	})
 	if err != nil {
@@ -41,14 +45,14 @@ func john(seqs ...int64) []string {
 
 func trimmed(t testing.TB, s *Store, before time.Time, want int64) {
 	t.Helper()
-	if n, err := s.trimCurrent(t.Context(), before); n != want || err != nil {
-		t.Errorf("trimCurrent: got %d deleted, error %v, want %d", n, err, want)
+	if n, err := s.trimActive(t.Context(), before); n != want || err != nil {
+		t.Errorf("trimActive: got %d deleted, error %v, want %d", n, err, want)
 	}
 }
 
-// TestTrimCurrent: only grants that are over are forgotten, revoked ones from
-// their revocation on, and the book keeps all.
-func TestTrimCurrent(t *testing.T) {
+// TestTrimActive checks that only grants that are over are forgotten, revoked ones
+// not before their own time is over, and that the book keeps all.
+func TestTrimActive(t *testing.T) {
 	s := newStore(t)
 	trimmed(t, s, epoch, 0)
 	for seq := range int64(5) {
@@ -57,7 +61,7 @@ func TestTrimCurrent(t *testing.T) {
 	credit := paid(t, 6, "6")
 	credit.NotAfter, credit.End = credit.NotBefore, paid(t, 5, "").End
 	complete(t, s, credit)
-	if got := currentIDs(t, s); !slices.Equal(got, john(1, 2, 3, 4, 5)) {
+	if got := activeIDs(t, s); !slices.Equal(got, john(1, 2, 3, 4, 5)) {
 		t.Errorf("current: got %q, want those that open something", got)
 	}
 	trimmed(t, s, epoch.Add(time.Hour), 0)
@@ -70,14 +74,16 @@ func TestTrimCurrent(t *testing.T) {
 	}
 	complete(t, s, revoked)
 	trimmed(t, s, now, 1)
-	if got := currentIDs(t, s); !slices.Equal(got, john(3, 4, 5)) {
-		t.Errorf("current: got %q, want entries 3, 4 and 5, which were revoked just now", got)
+	trimmed(t, s, now.Add(time.Millisecond), 0)
+	if got := activeIDs(t, s); !slices.Equal(got, john(3, 4, 5)) {
+		t.Errorf("active: got %q, want entries 3, 4 and 5, which were revoked", got)
 	}
-	if err := s.Trim(t.Context(), now.Add(time.Millisecond)); err != nil {
+	trimmed(t, s, epoch.Add(4*time.Hour+time.Millisecond), 4) // entries 3 and 4 with their cuts
+	if err := s.Trim(t.Context(), epoch.Add(6*time.Hour)); err != nil {
 		t.Fatal(err)
 	}
-	if got := currentIDs(t, s); len(got) != 0 {
-		t.Errorf("current: got %q, want none", got)
+	if n, err := s.active.CountDocuments(t.Context(), bson.D{}); n != 0 || err != nil {
+		t.Errorf("active: got %d documents, error %v, want none", n, err)
 	}
 	if all, err := s.Entries(t.Context(), "john", "live"); err != nil || len(all) != 7 {
 		t.Errorf("Grants: got %d, error %v, want all 7", len(all), err)
@@ -123,13 +129,10 @@ func TestCurrentGrants(t *testing.T) {
 	}
 }
 
-// TestEachGrant: however many are asked for at once, each that is there comes
-// once. The embedded store is better asked for one at a time.
+// TestEachGrant checks that each grant that is there comes once, however many are
+// asked for at once.
 func TestEachGrant(t *testing.T) {
 	s := newStore(t)
-	if got := s.idsAtOnce(t.Context()); got != 1 {
-		t.Errorf("idsAtOnce on FerretDB 1: got %d, want 1", got)
-	}
 	var ids []any
 	for seq := range int64(7) {
 		if err := s.Append(t.Context(), paid(t, seq+1, fmt.Sprint(seq+1))); err != nil {
@@ -150,35 +153,109 @@ func TestEachGrant(t *testing.T) {
 	}
 }
 
-// TestNamedOnly: a crash between the name and the grant leaves a name, which
-// opens nothing, is in nobody's way, and still counts when the grant is written
-// long after.
-func TestNamedOnly(t *testing.T) {
+// TestInterruptedLate checks that a process which stood still in the middle of
+// completing an entry, while others revoked it and trimmed, opens nothing when it
+// goes on.
+func TestInterruptedLate(t *testing.T) {
 	s := newStore(t)
-	s.Now = func() time.Time { return epoch }
-	if err := s.nameCurrent(t.Context(), paid(t, 1, "P1")); err != nil {
-		t.Fatal(err)
+	now := epoch
+	s.Now = func() time.Time { return now }
+	g := paid(t, 1, "P1")
+	complete(t, s, g)
+	now = epoch.Add(30 * time.Minute)
+	complete(t, s, tangle.Entry{
+		Subject: "john", Offer: "live", Seq: 2, Kind: tangle.Revoked, Cause: "manual/1", Filters: []acl.Filter{},
+		NotBefore: now, NotAfter: now, End: now, At: now,
+	})
+	for _, at := range []time.Time{now, now.Add(time.Minute), epoch.Add(2 * time.Hour)} {
+		now = at
+		if err := s.Trim(t.Context(), now); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.activate(t.Context(), g); err != nil {
+			t.Fatal(err)
+		}
+		_, grants, _, err := s.Load(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, g := range grants {
+			if g.NotAfter.After(now) {
+				t.Errorf("Load at %s: got %+v, want nothing that opens", at, g)
+			}
+		}
 	}
-	if _, grants, _, err := s.Load(t.Context()); err != nil || len(grants) != 0 {
-		t.Errorf("Load: got %v, error %v, want none", grants, err)
-	}
-	trimmed(t, s, epoch.Add(1000*time.Hour), 0)
-	complete(t, s, paid(t, 1, "P1"))
-	if _, grants, _, err := s.Load(t.Context()); err != nil || len(grants) != 1 {
-		t.Errorf("Load: got %v, error %v, want john's", grants, err)
-	}
-	trimmed(t, s, epoch.Add(1000*time.Hour), 1)
-	// Whoever comes too late with the same number names it again: it is refused,
-	// and the name goes with the next trim.
-	if err := s.Append(t.Context(), paid(t, 1, "P2")); !errors.Is(err, tangle.ErrConflict) {
-		t.Errorf("Append where an entry is: got error %v, want ErrConflict", err)
-	}
-	trimmed(t, s, epoch.Add(1000*time.Hour), 1)
 }
 
-// TestTrimBesideWriters: two processes write entries of one account, and die
-// now and then in between, while others trim as if it were much later. Whatever
-// is in the account and opens something is loaded.
+// TestUnreadableCut checks that a grant whose end cannot be read opens nothing.
+func TestUnreadableCut(t *testing.T) {
+	s := newStore(t)
+	s.Now = func() time.Time { return epoch }
+	complete(t, s, paid(t, 1, "P1"))
+	if _, err := insert(t.Context(), s.active, bson.M{"_id": "cut:x", "grant": john(1)[0], "at": "soon"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := insert(t.Context(), s.active, bson.M{"_id": "bad", "filters": 12, "not_after": epoch.Add(time.Hour)}); err != nil {
+		t.Fatal(err)
+	}
+	_, grants, _, err := s.Load(t.Context())
+	if err != nil || len(grants) != 1 || grants[0].NotAfter.After(epoch) {
+		t.Errorf("Load: got %+v, error %v, want john's grant with no time left", grants, err)
+	}
+}
+
+// TestCopyActive migrates a store of version 2, also when a crash came in between.
+func TestCopyActive(t *testing.T) {
+	s := newStore(t)
+	now := epoch.Add(150 * time.Minute) // in the third hour
+	s.Now = func() time.Time { return now }
+	for seq := range int64(5) {
+		complete(t, s, paid(t, seq+1, fmt.Sprint(seq+1)))
+	}
+	complete(t, s, tangle.Entry{
+		Subject: "john", Offer: "live", Seq: 6, Kind: tangle.Revoked, Cause: "manual/1", Filters: []acl.Filter{},
+		NotBefore: now, NotAfter: now, End: now, At: now,
+	})
+	_, want, _, err := s.Load(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := s.meta.Database().Collection("current")
+	for _, id := range john(3, 4, 5) {
+		if _, err := names.InsertOne(t.Context(), bson.M{"_id": id}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for round := range 2 {
+		if round == 0 {
+			if err := s.active.Drop(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		} else if _, err := remove(t.Context(), s.active, john(4)[0]); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := set(t.Context(), s.meta, "schema", bson.D{{Key: "version", Value: 2}}); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Migrate(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		_, got, _, err := s.Load(t.Context())
+		byID := func(a, b acl.Grant) int { return strings.Compare(a.ID, b.ID) }
+		slices.SortFunc(got, byID)
+		slices.SortFunc(want, byID)
+		if err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("Load after migration %d: got %+v, error %v, want %+v", round, got, err, want)
+		}
+	}
+	if n, err := names.CountDocuments(t.Context(), bson.D{}); n != 0 || err != nil {
+		t.Errorf("current: got %d documents, error %v, want none", n, err)
+	}
+}
+
+// TestTrimBesideWriters lets two processes write entries of one account, and stop
+// now and then in between, while others trim as if it were much later. What is
+// completed and opens something is loaded.
 func TestTrimBesideWriters(t *testing.T) {
 	const entries = 16
 	database := newDatabase()
@@ -205,12 +282,20 @@ func TestTrimBesideWriters(t *testing.T) {
 				if g.Seq%2 == 0 { // over long ago
 					g.NotBefore, g.NotAfter = g.NotBefore.Add(-1000*time.Hour), g.NotAfter.Add(-1000*time.Hour)
 				}
-				if random.IntN(3) == 0 {
-					err = s.nameCurrent(t.Context(), g) // and no more
-				} else if err = s.Append(t.Context(), g); errors.Is(err, tangle.ErrConflict) {
-					err = nil
+				if head.Seq > 0 {
+					if err := s.Complete(t.Context(), head); err != nil {
+						t.Error(err)
+						return
+					}
 				}
-				if err != nil {
+				err = s.Append(t.Context(), g)
+				if err == nil && g.Seq < entries && random.IntN(3) == 0 {
+					continue // and no more: the next to come completes it
+				}
+				if err == nil {
+					err = s.Complete(t.Context(), g)
+				}
+				if err != nil && !errors.Is(err, tangle.ErrConflict) {
 					t.Error(err)
 					return
 				}
@@ -244,7 +329,7 @@ func TestTrimBesideWriters(t *testing.T) {
 	if err != nil || len(grants) != entries/2 {
 		t.Errorf("Load: got %d grants, error %v, want the %d that are not over", len(grants), err, entries/2)
 	}
-	if got, want := len(currentIDs(t, s)), entries/2; got != want {
-		t.Errorf("current: got %d names, want %d", got, want)
+	if got, want := len(activeIDs(t, s)), entries/2; got != want {
+		t.Errorf("active: got %d grants, want %d", got, want)
 	}
 }

@@ -20,7 +20,7 @@ import (
 
 // fill puts grants into a store, as settled payments of as many subjects, each
 // of an hour from an instant on, and waits until the embedded store has indexed
-// them. Those that are over are not named as current, as after Trim.
+// them. Those that are over are not among the active ones, as after Trim.
 func fill(b *testing.B, s *Store, prefix string, grants int, start time.Time) {
 	b.Helper()
 	now := time.Now()
@@ -32,9 +32,9 @@ func fill(b *testing.B, s *Store, prefix string, grants int, start time.Time) {
 			d := documentOf(g)
 			documents = append(documents, d)
 			if g.NotAfter.After(now) {
-				names = append(names, activeGrantDocument{Grant: d.ID})
+				names = append(names, d.active())
 			}
-			settlements = append(settlements, settlementDocument{Payment: g.Cause, Outcome: string(tangle.Credited), Grant: d.ID, At: now})
+			settlements = append(settlements, settlementDocument{Cause: g.Cause, Outcome: string(tangle.Credited), Grant: d.ID, At: now})
 			payments = append(payments, paymentDocument{ID: g.Cause, Ledger: "legacy", Amount: 500, Seen: now, Confirmed: now})
 		}
 		for _, insert := range []func() error{
@@ -43,7 +43,7 @@ func fill(b *testing.B, s *Store, prefix string, grants int, start time.Time) {
 				if len(names) == 0 {
 					return nil
 				}
-				_, err := s.activeGrants.InsertMany(b.Context(), names)
+				_, err := s.active.InsertMany(b.Context(), names)
 				return err
 			},
 			func() error { _, err := s.settlements.InsertMany(b.Context(), settlements); return err },
@@ -90,9 +90,9 @@ func BenchmarkChanges(b *testing.B) {
 				}
 			}
 		})
-		b.Run(fmt.Sprintf("unsettled/grants=%d", grants), func(b *testing.B) {
+		b.Run(fmt.Sprintf("pending/grants=%d", grants), func(b *testing.B) {
 			for b.Loop() {
-				if got, err := s.Unsettled(b.Context(), "legacy"); err != nil || len(got) != 0 {
+				if got, err := s.Pending(b.Context(), "legacy"); err != nil || len(got) != 0 {
 					b.Fatal(len(got), err)
 				}
 			}
@@ -148,7 +148,7 @@ func settle(b *testing.B, s *Store) {
 	for b.Loop() {
 		for range payments {
 			p := payment(fmt.Sprintf("B%d", databases.Add(1)))
-			if _, err := s.Record(b.Context(), p, tangle.Unmatched); err != nil {
+			if _, err := s.Record(b.Context(), p, tangle.Settling); err != nil {
 				b.Fatal(err)
 			}
 			if r, err := settler.Settle(b.Context(), p); err != nil || r.Outcome != tangle.Credited {

@@ -177,7 +177,7 @@ func (s *Store) resolve(ctx context.Context, changes []acl.Change, c *change) ([
 		}
 		g, ok := acl.Grant{}, false
 		if raw != nil {
-			g, ok = s.usableGrant(*raw, make(filterLists))
+			g, ok = s.usableGrant(*raw)
 		}
 		if !ok {
 			// As Load leaves it out: it opens nothing, whatever it opened before.

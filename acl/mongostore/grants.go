@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -22,13 +23,19 @@ type grantDocument struct {
 	Seq       int64     `bson:"seq"`
 	Kind      string    `bson:"kind"`
 	Cause     string    `bson:"cause"`
+	Payment   string    `bson:"payment,omitempty"` // the cause if missing, where kind is paid: before schema version 2
 	Amount    int64     `bson:"amount"`
+	Undoes    int64     `bson:"undoes,omitempty"`
+	Price     int64     `bson:"price,omitempty"`
+	PeriodMS  int64     `bson:"period_ms,omitempty"`
 	Credit    int64     `bson:"credit"`
 	Remainder int64     `bson:"remainder"`
 	Filters   []string  `bson:"filters"`
 	NotBefore time.Time `bson:"not_before"`
 	NotAfter  time.Time `bson:"not_after"`
 	End       time.Time `bson:"end,omitempty"`
+	Life      int64     `bson:"life,omitempty"`
+	Born      time.Time `bson:"born,omitempty"`
 	At        time.Time `bson:"at"`
 	Reason    string    `bson:"reason,omitempty"`
 
@@ -46,9 +53,10 @@ func documentOf(g tangle.Entry) grantDocument {
 	d := grantDocument{
 		ID:      grantID(g.Subject, g.Offer, g.Seq),
 		Subject: g.Subject, Offer: g.Offer, Seq: g.Seq, Kind: string(g.Kind), Cause: g.Cause,
-		Amount: g.Amount, Credit: g.Credit, Remainder: g.Remainder,
+		Payment: g.Payment, Amount: g.Amount, Undoes: g.Undoes, Price: g.Price, PeriodMS: g.Period.Milliseconds(),
+		Credit: g.Credit, Remainder: g.Remainder,
 		Filters:   make([]string, len(g.Filters)),
-		NotBefore: g.NotBefore, NotAfter: g.NotAfter, End: g.End,
+		NotBefore: g.NotBefore, NotAfter: g.NotAfter, End: g.End, Life: g.Life, Born: g.Born,
 		At: g.At, Reason: textOf(g.Reason),
 	}
 	for i, f := range g.Filters {
@@ -62,12 +70,17 @@ func (d *grantDocument) grant() (tangle.Entry, error) {
 	if err != nil {
 		return tangle.Entry{}, fmt.Errorf("grant %s: %w", d.ID, err)
 	}
-	return tangle.Entry{
+	g := tangle.Entry{
 		Subject: d.Subject, Offer: d.Offer, Seq: d.Seq, Kind: tangle.Kind(d.Kind), Cause: d.Cause,
-		Amount: d.Amount, Credit: d.Credit, Remainder: d.Remainder,
-		Filters: filters, NotBefore: d.NotBefore, NotAfter: d.NotAfter, End: d.End,
+		Payment: d.Payment, Amount: d.Amount, Undoes: d.Undoes, Price: d.Price, Period: time.Duration(d.PeriodMS) * time.Millisecond,
+		Credit: d.Credit, Remainder: d.Remainder,
+		Filters: filters, NotBefore: d.NotBefore, NotAfter: d.NotAfter, End: d.End, Life: d.Life, Born: d.Born,
 		At: d.At, Reason: d.Reason,
-	}, nil
+	}
+	if g.Kind == tangle.Paid && g.Payment == "" {
+		g.Payment = g.Cause
+	}
+	return g, nil
 }
 
 func parseFilters(texts []string) ([]acl.Filter, error) {
@@ -94,18 +107,110 @@ func (d *grantDocument) right(filters []acl.Filter) acl.Grant {
 	return g
 }
 
-// Last implements [tangle.Store].
+// accounts is what a Store has seen itself of some accounts, so that it need not
+// ask again. It is only ever a hint where to look, except that an entry which was
+// finished stays so.
+type accounts struct {
+	mu    sync.Mutex
+	known map[string]account // by the ID of the account's first entry
+}
+
+// account is what is known of one account.
+type account struct {
+	last     int64 // there is an entry with that number
+	appended bool  // it was written by this Store and is not finished as far as it knows
+	finished bool  // its settlement is written
+}
+
+// knownAccounts bounds how many accounts are remembered.
+const knownAccounts = 10_000
+
+func (a *accounts) get(subject, offer string) account {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.known[grantID(subject, offer, 1)]
+}
+
+func (a *accounts) set(subject, offer string, what account) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.known == nil {
+		a.known = make(map[string]account)
+	}
+	key := grantID(subject, offer, 1)
+	if _, ok := a.known[key]; !ok && len(a.known) >= knownAccounts {
+		for some := range a.known {
+			delete(a.known, some)
+			break
+		}
+	}
+	if a.known[key].last <= what.last {
+		a.known[key] = what
+	}
+}
+
+// forget is for an account that is not as it was.
+func (a *accounts) forget(subject, offer string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.known, grantID(subject, offer, 1))
+}
+
+// Last implements [tangle.Accounts].
 func (s *Store) Last(ctx context.Context, subject, offer string) (tangle.Entry, error) {
-	d, err := last(nil, 0, func(seq int64) (*grantDocument, error) {
+	read := func(seq int64) (*grantDocument, error) {
 		return get[grantDocument](ctx, s.grants, grantID(subject, offer, seq))
-	})
+	}
+	known := s.accounts.get(subject, offer)
+	d, err := (*grantDocument)(nil), error(nil)
+	if known.last > 0 {
+		if d, err = read(known.last); err == nil && d == nil {
+			s.accounts.forget(subject, offer)
+			known = account{}
+		}
+	}
+	if err == nil {
+		d, err = last(d, known.last, read)
+	}
 	if err != nil {
 		return tangle.Entry{}, fmt.Errorf("read grants of %q for %q: %w", subject, offer, err)
 	}
 	if d == nil {
 		return tangle.Entry{}, nil
 	}
+	if d.Seq > known.last {
+		s.accounts.set(subject, offer, account{last: d.Seq})
+	}
 	return d.grant()
+}
+
+// Entry implements [tangle.Accounts].
+func (s *Store) Entry(ctx context.Context, subject, offer string, seq int64) (tangle.Entry, error) {
+	d, err := get[grantDocument](ctx, s.grants, grantID(subject, offer, seq))
+	if err != nil {
+		return tangle.Entry{}, fmt.Errorf("read grant %d of %q for %q: %w", seq, subject, offer, err)
+	}
+	if d == nil {
+		return tangle.Entry{}, nil
+	}
+	return d.grant()
+}
+
+// LastWritten implements [tangle.Accounts]: it is the date of the last change that
+// was announced, be it of an entry or of a user.
+func (s *Store) LastWritten(ctx context.Context) (time.Time, error) {
+	head, err := s.lastChange(ctx)
+	if err != nil || head.Seq == 0 {
+		return time.Time{}, err
+	}
+	c, err := get[change](ctx, s.changes, changeID(head.Seq))
+	if err != nil {
+		return time.Time{}, fmt.Errorf("read log of changes: %w", err)
+	}
+	if c == nil {
+		return time.Time{}, nil
+	}
+	return c.At, nil
 }
 
 // last returns the last document of a row that is numbered without gaps and to
@@ -141,12 +246,12 @@ func last[T any](known *T, from int64, read func(seq int64) (*T, error)) (*T, er
 	return known, nil
 }
 
-// Append implements [tangle.Store].
+// Append implements [tangle.Accounts].
 func (s *Store) Append(ctx context.Context, g tangle.Entry) error {
-	if g.Seq < 1 || g.Subject == "" || g.Offer == "" || g.Cause == "" {
+	if g.Seq < 1 || g.Subject == "" || g.Offer == "" || g.Cause == "" || g.Kind == tangle.Paid && g.Payment == "" {
 		return fmt.Errorf("append grant: entry %d of %q for %q with cause %q is not complete", g.Seq, g.Subject, g.Offer, g.Cause)
 	}
-	if g.Seq > 1 {
+	if g.Seq > 1 && s.accounts.get(g.Subject, g.Offer).last < g.Seq-1 {
 		// No gaps: what looks for the last entry relies on that.
 		before := grantID(g.Subject, g.Offer, g.Seq-1)
 		if d, err := get[bson.Raw](ctx, s.grants, before); err != nil {
@@ -155,8 +260,10 @@ func (s *Store) Append(ctx context.Context, g tangle.Entry) error {
 			return fmt.Errorf("append grant %d of %q for %q: there is no entry before it", g.Seq, g.Subject, g.Offer)
 		}
 	}
-	if err := s.nameCurrent(ctx, g); err != nil {
-		return err
+	if g.Seq == 1 {
+		if err := s.nameOffer(ctx, g.Offer); err != nil {
+			return err
+		}
 	}
 	added, err := insert(ctx, s.grants, documentOf(g))
 	if err != nil {
@@ -165,52 +272,104 @@ func (s *Store) Append(ctx context.Context, g tangle.Entry) error {
 	if !added {
 		return fmt.Errorf("insert grant %d of %q for %q: %w", g.Seq, g.Subject, g.Offer, tangle.ErrConflict)
 	}
+	s.accounts.set(g.Subject, g.Offer, account{last: g.Seq, appended: true})
 	return nil
 }
 
-// Complete implements [tangle.Store].
+// Complete implements [tangle.Accounts].
 func (s *Store) Complete(ctx context.Context, g tangle.Entry) error {
-	done, err := get[settlementDocument](ctx, s.settlements, g.Cause)
-	if err != nil {
-		return fmt.Errorf("read settlement of %s: %w", g.Cause, err)
+	known := s.accounts.get(g.Subject, g.Offer)
+	if known.last == g.Seq && known.finished {
+		return nil
 	}
 	id := grantID(g.Subject, g.Offer, g.Seq)
-	if done == nil {
-		if g.Kind == tangle.Revoked {
-			if err := s.revoke(ctx, g); err != nil {
-				return err
-			}
-		}
-		if err := s.announceGrant(ctx, id, g.Subject); err != nil {
+	if known.last != g.Seq || !known.appended {
+		done, err := s.settledWith(ctx, g.Cause, id)
+		if err != nil {
 			return err
 		}
-		d := settlementDocument{Payment: g.Cause, Outcome: string(g.Outcome()), Grant: id, At: s.now()}
-		added, err := insert(ctx, s.settlements, d)
-		if err != nil {
-			return fmt.Errorf("insert settlement of %s: %w", g.Cause, err)
-		}
-		if !added {
-			if done, err = get[settlementDocument](ctx, s.settlements, g.Cause); err != nil {
-				return fmt.Errorf("read settlement of %s: %w", g.Cause, err)
-			}
+		if done { // and what follows, or Unsettled makes up for it
+			s.accounts.set(g.Subject, g.Offer, account{last: g.Seq, finished: true})
+			return nil
 		}
 	}
-	if done != nil && done.Grant != id {
-		return fmt.Errorf("settle %s with grant %s: it was settled with grant %s", g.Cause, id, done.Grant)
+	if err := s.activate(ctx, g); err != nil {
+		return err
 	}
+	if err := s.cut(ctx, g); err != nil {
+		return err
+	}
+	if err := s.announceGrant(ctx, id, g.Subject); err != nil {
+		return err
+	}
+	added, err := insert(ctx, s.settlements, settlementDocument{Cause: g.Cause, Outcome: string(g.Outcome()), Grant: id, At: s.now()})
+	if err != nil {
+		return fmt.Errorf("insert settlement of %s: %w", g.Cause, err)
+	}
+	if !added {
+		if _, err := s.settledWith(ctx, g.Cause, id); err != nil {
+			return err
+		}
+	}
+	s.accounts.set(g.Subject, g.Offer, account{last: g.Seq, finished: true})
 	if g.Kind == tangle.Paid {
-		if _, err := remove(ctx, s.pending, g.Cause); err != nil {
-			return fmt.Errorf("remove %s from pending: %w", g.Cause, err)
+		if _, err := remove(ctx, s.pending, g.Payment); err != nil {
+			return fmt.Errorf("remove %s from pending: %w", g.Payment, err)
 		}
 	}
 	return nil
 }
 
-// revoke marks the entries before g that would still open something at g.At, and
-// announces each, the latest first. It announces those again that an interrupted
-// attempt had marked.
-func (s *Store) revoke(ctx context.Context, g tangle.Entry) error {
-	for seq := g.Seq - 1; seq > 0; seq-- {
+// settledWith reports whether a cause is settled. The error says so if it is
+// settled with another grant than this one.
+func (s *Store) settledWith(ctx context.Context, cause, grant string) (bool, error) {
+	d, err := get[settlementDocument](ctx, s.settlements, cause)
+	if err != nil {
+		return false, fmt.Errorf("read settlement of %s: %w", cause, err)
+	}
+	if d != nil && d.Grant != grant {
+		return false, fmt.Errorf("settle %s with grant %s: it was settled with grant %s", cause, grant, d.Grant)
+	}
+	return d != nil, nil
+}
+
+// settlementDocument says which entry a payment or manual act became.
+type settlementDocument struct {
+	Cause   string    `bson:"_id"`
+	Outcome string    `bson:"outcome"`
+	Grant   string    `bson:"grant"` // the grant's _id
+	At      time.Time `bson:"at"`
+}
+
+// Settled implements [tangle.Accounts].
+func (s *Store) Settled(ctx context.Context, cause string) (settled tangle.Settlement, ok bool, err error) {
+	d, err := get[settlementDocument](ctx, s.settlements, cause)
+	if err != nil {
+		return settled, false, fmt.Errorf("read settlement of %s: %w", cause, err)
+	}
+	if d == nil {
+		return settled, false, nil
+	}
+	grant, err := get[grantDocument](ctx, s.grants, d.Grant)
+	if err != nil {
+		return settled, false, fmt.Errorf("read grant %s: %w", d.Grant, err)
+	}
+	if grant == nil {
+		return settled, false, fmt.Errorf("settlement of %s: grant %s is missing", cause, d.Grant)
+	}
+	g, err := grant.grant()
+	if err != nil {
+		return settled, false, err
+	}
+	return tangle.Settlement{Cause: d.Cause, Outcome: tangle.Outcome(d.Outcome), Entry: g}, true, nil
+}
+
+// cut marks the entries before g that g cuts and that would still open something
+// at g.At, and announces each, the latest first. It announces those again that an
+// interrupted attempt had marked.
+func (s *Store) cut(ctx context.Context, g tangle.Entry) error {
+	first, last := g.Cuts()
+	for seq := last; seq > 0 && seq >= first; seq-- {
 		id := grantID(g.Subject, g.Offer, seq)
 		d, err := get[grantDocument](ctx, s.grants, id)
 		if err != nil {
@@ -232,6 +391,9 @@ func (s *Store) revoke(ctx context.Context, g tangle.Entry) error {
 				return fmt.Errorf("mark grant %s as revoked: %w", id, err)
 			}
 		}
+		if err := s.cutActive(ctx, d, g); err != nil {
+			return err
+		}
 		if err := s.announceGrant(ctx, id, g.Subject); err != nil {
 			return err
 		}
@@ -239,7 +401,7 @@ func (s *Store) revoke(ctx context.Context, g tangle.Entry) error {
 	return nil
 }
 
-// revocation is the mark that an entry of kind Revoked leaves on others.
+// revocation is the mark that an entry leaves on those that it cuts.
 func revocation(by tangle.Entry) bson.D {
 	return bson.D{{Key: "revoked_at", Value: by.At}, {Key: "revoked_reason", Value: textOf(by.Reason)}}
 }
@@ -262,14 +424,15 @@ func (d *grantDocument) entry() (EntryRecord, error) {
 }
 
 // Entries returns the entries of a subject for an offer, or of every subject or
-// offer if that is empty, by subject, offer and number.
+// offer if that is empty, by subject, offer and number. With a subject, its cost
+// does not grow with the entries of others.
 func (s *Store) Entries(ctx context.Context, subject, offer string) ([]EntryRecord, error) {
 	ctx, cancel := readAll(ctx)
 	defer cancel()
-	filter := bson.D{}
 	if subject != "" {
-		filter = append(filter, bson.E{Key: "subject", Value: subject})
+		return s.entriesOf(ctx, subject, offer)
 	}
+	filter := bson.D{}
 	if offer != "" {
 		filter = append(filter, bson.E{Key: "offer", Value: offer})
 	}
@@ -290,25 +453,64 @@ func (s *Store) Entries(ctx context.Context, subject, offer string) ([]EntryReco
 	return entries, nil
 }
 
+// entriesOf returns the entries of one subject, each found by its _id.
+func (s *Store) entriesOf(ctx context.Context, subject, offer string) ([]EntryRecord, error) {
+	offers := []string{offer}
+	if offer == "" {
+		terms, err := s.Offered(ctx)
+		if err != nil {
+			return nil, err
+		}
+		offers = nil
+		for _, t := range terms {
+			if t.Seq == 1 {
+				offers = append(offers, t.Offer)
+			}
+		}
+	}
+	var entries []EntryRecord
+	for _, offer := range offers {
+		for seq := int64(1); ; seq++ {
+			d, err := get[grantDocument](ctx, s.grants, grantID(subject, offer, seq))
+			if err != nil {
+				return nil, fmt.Errorf("list grants of %q for %q: %w", subject, offer, err)
+			}
+			if d == nil {
+				break
+			}
+			e, err := d.entry()
+			if err != nil {
+				return nil, fmt.Errorf("list grants of %q for %q: %w", subject, offer, err)
+			}
+			entries = append(entries, e)
+		}
+	}
+	return entries, nil
+}
+
 // ActiveEntries is [Store.Entries] without the entries that can open nothing any
 // more, and without reading them.
 func (s *Store) ActiveEntries(ctx context.Context, subject, offer string) ([]EntryRecord, error) {
 	ctx, cancel := readAll(ctx)
 	defer cancel()
 	now := s.now()
+	if subject != "" {
+		entries, err := s.entriesOf(ctx, subject, offer)
+		return slices.DeleteFunc(entries, func(e EntryRecord) bool { return !e.opensAfter(now) }), err
+	}
 	var entries []EntryRecord
-	err := s.eachCurrent(ctx, func(raw bson.Raw) error {
+	err := s.eachActive(ctx, func(raw bson.Raw) error {
 		var d grantDocument
 		if err := bson.Unmarshal(raw, &d); err != nil {
 			return fmt.Errorf("grant %s: %w", idText(raw), err)
 		}
-		opens := d.right(nil)
-		if !opens.NotAfter.After(now) || !opens.NotAfter.After(opens.NotBefore) ||
-			subject != "" && d.Subject != subject || offer != "" && d.Offer != offer {
+		if offer != "" && d.Offer != offer {
 			return nil
 		}
 		e, err := d.entry()
-		entries = append(entries, e)
+		if err == nil && e.opensAfter(now) {
+			entries = append(entries, e)
+		}
 		return err
 	})
 	if err != nil {
@@ -316,6 +518,15 @@ func (s *Store) ActiveEntries(ctx context.Context, subject, offer string) ([]Ent
 	}
 	sortEntries(entries)
 	return entries, nil
+}
+
+// opensAfter reports whether the entry opens anything after an instant.
+func (e EntryRecord) opensAfter(at time.Time) bool {
+	end := e.NotAfter
+	if !e.RevokedAt.IsZero() && e.RevokedAt.Before(end) {
+		end = e.RevokedAt
+	}
+	return end.After(at) && end.After(e.NotBefore)
 }
 
 func sortEntries(entries []EntryRecord) {

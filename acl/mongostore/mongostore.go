@@ -13,10 +13,12 @@
 //	addresses    the deposit addresses that are watched, and how far each was read
 //	payments     what was paid; never changed
 //	pending      the payments that are not settled yet, and why not
-//	assignments  whose a payment is; never changed
+//	assignments  what was decided about a payment: whose it is, or that it is dismissed or refunded; never changed
+//	offers       what each offer cost over time; never changed
+//	dust         sums of payments that are too small to count; never changed
 //	grants       the entries of the accounts; only a revocation marks them
-//	current      the names of the grants that may not be over
-//	settlements  what became of a payment; never changed
+//	active       what decisions need of the grants that may not be over
+//	settlements  which entry a payment or manual act became; never changed
 //	changes      the log by which others follow the store, see [Store.Changes]
 //	audit        what the seller did by hand
 //	meta         the schema's version, and single facts
@@ -39,6 +41,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/event"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 	"go.mongodb.org/mongo-driver/v2/mongo/readconcern"
@@ -79,12 +82,17 @@ type Store struct {
 
 	client *mongo.Client
 
-	users, addresses, payments, pending, assignments, grants, activeGrants, settlements, changes, audit, meta *mongo.Collection
+	users, addresses, payments, pending, decisions, offers, dust, grants, active, settlements, changes, audit, meta *mongo.Collection
 
 	announcing chan struct{} // holds one while the log of changes is written to
 
-	mu   sync.Mutex
-	head ResumeToken // an end that the log of changes had, to look from
+	accounts accounts
+	foreign  foreignUsers
+
+	mu    sync.Mutex
+	named map[string]bool // offers that have terms for sure
+	facts serverFacts
+	head  ResumeToken // an end that the log of changes had, to look from
 }
 
 var _ tangle.Store = (*Store)(nil)
@@ -94,7 +102,10 @@ var _ tangle.Store = (*Store)(nil)
 //
 // Where the URI names a Unix socket, those calls fail if another user than root,
 // this process's and the owner of the socket's directory could have made it.
-func Open(uri, database string) (*Store, error) {
+func Open(uri, database string) (*Store, error) { return open(uri, database, nil) }
+
+// open is Open with a monitor that sees every command.
+func open(uri, database string, monitor *event.CommandMonitor) (*Store, error) {
 	if err := CheckDatabase(database); err != nil {
 		return nil, err
 	}
@@ -108,6 +119,9 @@ func Open(uri, database string) (*Store, error) {
 		SetWriteConcern(writeconcern.Majority()).SetReadConcern(readconcern.Local()).SetReadPreference(readpref.Primary())
 	opts.SetDialer(&dialer{net.Dialer{KeepAlive: keepAlive}})
 	inject(opts)
+	if monitor != nil {
+		opts.SetMonitor(monitor)
+	}
 	client, err := mongo.Connect(opts)
 	if err != nil {
 		return nil, unusable(uri)
@@ -116,21 +130,23 @@ func Open(uri, database string) (*Store, error) {
 	silent.SetOutput(io.Discard)
 	db := client.Database(database)
 	return &Store{
-		Log:          silent,
-		Now:          time.Now,
-		client:       client,
-		announcing:   make(chan struct{}, 1),
-		users:        db.Collection("users"),
-		addresses:    db.Collection("addresses"),
-		payments:     db.Collection("payments"),
-		pending:      db.Collection("pending"),
-		assignments:  db.Collection("assignments"),
-		grants:       db.Collection("grants"),
-		activeGrants: db.Collection("current"),
-		settlements:  db.Collection("settlements"),
-		changes:      db.Collection("changes"),
-		audit:        db.Collection("audit"),
-		meta:         db.Collection("meta"),
+		Log:         silent,
+		Now:         time.Now,
+		client:      client,
+		announcing:  make(chan struct{}, 1),
+		users:       db.Collection("users"),
+		addresses:   db.Collection("addresses"),
+		payments:    db.Collection("payments"),
+		pending:     db.Collection("pending"),
+		decisions:   db.Collection("assignments"),
+		offers:      db.Collection("offers"),
+		dust:        db.Collection("dust"),
+		grants:      db.Collection("grants"),
+		active:      db.Collection("active"),
+		settlements: db.Collection("settlements"),
+		changes:     db.Collection("changes"),
+		audit:       db.Collection("audit"),
+		meta:        db.Collection("meta"),
 	}, nil
 }
 

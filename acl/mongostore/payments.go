@@ -1,10 +1,8 @@
 package mongostore
 
 import (
-	"cmp"
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -40,27 +38,8 @@ func (d *paymentDocument) payment() tangle.Payment {
 // settled. So the unsettled ones are found without reading all payments.
 type pendingDocument struct {
 	Payment string `bson:"_id"`
+	Ledger  string `bson:"ledger"`
 	Reason  string `bson:"reason"` // why it is held; empty if it is not
-}
-
-type assignmentDocument struct {
-	Payment string    `bson:"_id"`
-	Subject string    `bson:"subject"`
-	Offer   string    `bson:"offer"`
-	By      string    `bson:"by"`
-	At      time.Time `bson:"at"`
-}
-
-func (d *assignmentDocument) assignment() tangle.Assignment {
-	return tangle.Assignment{Payment: d.Payment, Subject: d.Subject, Offer: d.Offer, By: d.By, At: d.At}
-}
-
-// settlementDocument says what became of a payment or manual act.
-type settlementDocument struct {
-	Payment string    `bson:"_id"` // the cause
-	Outcome string    `bson:"outcome"`
-	Grant   string    `bson:"grant"` // the grant's _id
-	At      time.Time `bson:"at"`
 }
 
 // addressDocument is a deposit address that is watched on a ledger.
@@ -77,7 +56,7 @@ type addressDocument struct {
 // no two addresses share one.
 func addressID(ledger, address string) string { return ledger + "/" + address }
 
-// Marks implements [tangle.Store].
+// Marks implements [tangle.Marks].
 func (s *Store) Marks(ctx context.Context, ledger string) (map[string]tangle.Mark, error) {
 	marks := make(map[string]tangle.Mark)
 	err := each(ctx, s.addresses, bson.D{{Key: "ledger", Value: ledger}}, func(raw bson.Raw) error {
@@ -94,7 +73,7 @@ func (s *Store) Marks(ctx context.Context, ledger string) (map[string]tangle.Mar
 	return marks, nil
 }
 
-// SetMark implements [tangle.Store].
+// SetMark implements [tangle.Marks].
 func (s *Store) SetMark(ctx context.Context, ledger, address string, mark tangle.Mark) error {
 	id := addressID(ledger, address)
 	added, err := insert(ctx, s.addresses, addressDocument{
@@ -109,7 +88,7 @@ func (s *Store) SetMark(ctx context.Context, ledger, address string, mark tangle
 	return nil
 }
 
-// Record implements [tangle.Store].
+// Record implements [tangle.Payments].
 func (s *Store) Record(ctx context.Context, p tangle.Payment, outcome tangle.Outcome) (added bool, err error) {
 	if p.ID == "" {
 		return false, fmt.Errorf("record payment: ID is empty")
@@ -123,7 +102,7 @@ func (s *Store) Record(ctx context.Context, p tangle.Payment, outcome tangle.Out
 	}
 	if outcome != tangle.Historic {
 		// Before the payment, so that one that is there is never forgotten.
-		if _, err := insert(ctx, s.pending, pendingDocument{Payment: p.ID}); err != nil {
+		if _, err := insert(ctx, s.pending, pendingDocument{Payment: p.ID, Ledger: p.Ledger}); err != nil {
 			return false, fmt.Errorf("insert %s into pending: %w", p.ID, err)
 		}
 	}
@@ -139,52 +118,19 @@ func (s *Store) Record(ctx context.Context, p tangle.Payment, outcome tangle.Out
 	return added, nil
 }
 
-// Unsettled implements [tangle.Store]. The payments come in the ledger's order.
-// Its cost grows with what is unsettled, not with what was settled.
-func (s *Store) Unsettled(ctx context.Context, ledger string) ([]tangle.Payment, error) {
+// Pending implements [tangle.Payments].
+func (s *Store) Pending(ctx context.Context, ledger string) (map[string]string, error) {
 	ctx, cancel := readAll(ctx)
 	defer cancel()
-	ids, err := s.pendingReasons(ctx)
-	if err != nil {
-		return nil, err
-	}
-	var payments []tangle.Payment
-	for id := range ids {
-		settled, err := get[settlementDocument](ctx, s.settlements, id)
-		if err != nil {
-			return nil, fmt.Errorf("read settlement of %s: %w", id, err)
-		}
-		if settled != nil { // and a crash kept it from being removed
-			if _, err := remove(ctx, s.pending, id); err != nil {
-				return nil, fmt.Errorf("remove %s from pending: %w", id, err)
-			}
-			continue
-		}
-		d, err := get[paymentDocument](ctx, s.payments, id)
-		if err != nil {
-			return nil, fmt.Errorf("read payment %s: %w", id, err)
-		}
-		// Else it is about to be recorded, or was recorded as historic by another watcher.
-		if d != nil && !d.Historic && d.Ledger == ledger {
-			payments = append(payments, d.payment())
-		}
-	}
-	slices.SortFunc(payments, func(a, b tangle.Payment) int {
-		return cmp.Or(cmp.Compare(a.Position, b.Position), a.Confirmed.Compare(b.Confirmed), cmp.Compare(a.ID, b.ID))
-	})
-	return payments, nil
-}
-
-// pendingReasons returns the IDs of payments that may be unsettled, and why they
-// are held.
-func (s *Store) pendingReasons(ctx context.Context) (map[string]string, error) {
 	reasons := make(map[string]string)
 	err := each(ctx, s.pending, bson.D{}, func(raw bson.Raw) error {
 		var d pendingDocument
 		if err := bson.Unmarshal(raw, &d); err != nil {
-			return err
+			return fmt.Errorf("%s: %w", idText(raw), err)
 		}
-		reasons[d.Payment] = d.Reason
+		if d.Ledger == ledger {
+			reasons[d.Payment] = d.Reason
+		}
 		return nil
 	})
 	if err != nil {
@@ -193,59 +139,56 @@ func (s *Store) pendingReasons(ctx context.Context) (map[string]string, error) {
 	return reasons, nil
 }
 
-// Hold implements [tangle.Store].
+// Unsettled implements [tangle.Payments]. What a crash left among the pending
+// payments although it is settled is removed from them.
+func (s *Store) Unsettled(ctx context.Context, payment string) (tangle.Payment, bool, error) {
+	p, err := get[paymentDocument](ctx, s.payments, payment)
+	if err != nil {
+		return tangle.Payment{}, false, fmt.Errorf("read payment %s: %w", payment, err)
+	}
+	if p == nil { // it is about to be recorded
+		return tangle.Payment{}, false, nil
+	}
+	d, err := s.Decided(ctx, payment)
+	if err != nil {
+		return tangle.Payment{}, false, err
+	}
+	over := p.Historic && d.Seq == 0 || final(d)
+	if !over && d.Verdict != tangle.TakenBack {
+		cause := tangle.Decision{Payment: payment, Seq: d.Seq}.Cause()
+		done, ok, err := s.Settled(ctx, cause)
+		if err != nil {
+			return tangle.Payment{}, false, err
+		}
+		over = ok && done.Entry.Kind == tangle.Paid
+	}
+	if over {
+		if _, err := remove(ctx, s.pending, payment); err != nil {
+			return tangle.Payment{}, false, fmt.Errorf("remove %s from pending: %w", payment, err)
+		}
+		return tangle.Payment{}, false, nil
+	}
+	return p.payment(), true, nil
+}
+
+// Hold implements [tangle.Payments].
 func (s *Store) Hold(ctx context.Context, payment, reason string) error {
-	if _, err := set(ctx, s.pending, payment, bson.D{{Key: "reason", Value: textOf(reason)}}); err != nil {
+	found, err := set(ctx, s.pending, payment, bson.D{{Key: "reason", Value: textOf(reason)}})
+	if err != nil {
 		return fmt.Errorf("note why payment %s is held: %w", payment, err)
 	}
+	if found {
+		return nil
+	}
+	p, err := get[paymentDocument](ctx, s.payments, payment)
+	if err != nil {
+		return fmt.Errorf("read payment %s: %w", payment, err)
+	}
+	if p == nil {
+		return fmt.Errorf("hold payment %s: it was never recorded", payment)
+	}
+	if _, err := insert(ctx, s.pending, pendingDocument{Payment: payment, Ledger: p.Ledger, Reason: textOf(reason)}); err != nil {
+		return fmt.Errorf("insert %s into pending: %w", payment, err)
+	}
 	return nil
-}
-
-// Assign implements [tangle.Store].
-func (s *Store) Assign(ctx context.Context, a tangle.Assignment) (tangle.Assignment, error) {
-	d := assignmentDocument{Payment: a.Payment, Subject: a.Subject, Offer: a.Offer, By: a.By, At: a.At}
-	if _, err := insert(ctx, s.assignments, d); err != nil {
-		return tangle.Assignment{}, fmt.Errorf("insert assignment of payment %s: %w", a.Payment, err)
-	}
-	// Read it back, whoever made it: it is given out as the store has it.
-	inForce, ok, err := s.Assigned(ctx, a.Payment)
-	if err == nil && !ok {
-		err = fmt.Errorf("assignment of payment %s was removed", a.Payment)
-	}
-	return inForce, err
-}
-
-// Assigned implements [tangle.Store].
-func (s *Store) Assigned(ctx context.Context, payment string) (a tangle.Assignment, ok bool, err error) {
-	d, err := get[assignmentDocument](ctx, s.assignments, payment)
-	if err != nil {
-		return a, false, fmt.Errorf("read assignment of payment %s: %w", payment, err)
-	}
-	if d == nil {
-		return a, false, nil
-	}
-	return d.assignment(), true, nil
-}
-
-// Settled implements [tangle.Store].
-func (s *Store) Settled(ctx context.Context, payment string) (settled tangle.Settlement, ok bool, err error) {
-	d, err := get[settlementDocument](ctx, s.settlements, payment)
-	if err != nil {
-		return settled, false, fmt.Errorf("read settlement of %s: %w", payment, err)
-	}
-	if d == nil {
-		return settled, false, nil
-	}
-	grant, err := get[grantDocument](ctx, s.grants, d.Grant)
-	if err != nil {
-		return settled, false, fmt.Errorf("read grant %s: %w", d.Grant, err)
-	}
-	if grant == nil {
-		return settled, false, fmt.Errorf("settlement of %s: grant %s is missing", payment, d.Grant)
-	}
-	g, err := grant.grant()
-	if err != nil {
-		return settled, false, err
-	}
-	return tangle.Settlement{Payment: d.Payment, Outcome: tangle.Outcome(d.Outcome), Entry: g}, true, nil
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -12,12 +13,24 @@ import (
 	"testing"
 	"time"
 
+	"go.mongodb.org/mongo-driver/v2/bson"
+
 	"github.com/iotoll/iotoll/acl"
 	"github.com/iotoll/iotoll/tangle"
 	"github.com/iotoll/iotoll/tangle/tangletest"
 )
 
 func contains(text fmt.Stringer, part string) bool { return strings.Contains(text.String(), part) }
+
+// pending returns what waits on the ledger of the tests.
+func pending(t testing.TB, s *Store) map[string]string {
+	t.Helper()
+	got, err := s.Pending(t.Context(), "legacy")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got
+}
 
 func payment(id string) tangle.Payment {
 	return tangle.Payment{
@@ -48,7 +61,7 @@ func TestBook(t *testing.T) {
 		p := payment("P1")
 		p.Message = []byte("\xff\x00 not text")
 		for i := range 3 {
-			if added, err := s.Record(ctx, p, tangle.Unmatched); err != nil || added != (i == 0) {
+			if added, err := s.Record(ctx, p, tangle.Settling); err != nil || added != (i == 0) {
 				t.Errorf("Record, time %d: got added %v, error %v", i, added, err)
 			}
 		}
@@ -58,36 +71,44 @@ func TestBook(t *testing.T) {
 		if err := s.Hold(ctx, "P1", "nobody is named"); err != nil {
 			t.Fatal(err)
 		}
-		got, err := s.Unsettled(ctx, "legacy")
-		if err != nil || len(got) != 1 {
-			t.Fatalf("Unsettled: got %v, error %v, want P1 alone", got, err)
+		if got := pending(t, s); !maps.Equal(got, map[string]string{"P1": "nobody is named"}) {
+			t.Fatalf("Pending: got %v, want P1 alone", got)
 		}
-		g := got[0]
+		g, ok, err := s.Unsettled(ctx, "P1")
+		if err != nil || !ok {
+			t.Fatalf("Unsettled: got %v, error %v", ok, err)
+		}
 		if !bytes.Equal(g.Message, p.Message) || !g.Claimed.Equal(p.Claimed) || !g.Seen.Equal(p.Seen) || !g.Confirmed.Equal(p.Confirmed) ||
 			g.ID != p.ID || g.Ledger != p.Ledger || g.Address != p.Address || g.Amount != p.Amount || g.Reference != p.Reference || g.Position != p.Position {
 			t.Errorf("Unsettled: got %+v, want %+v", g, p)
 		}
 	})
 	t.Run("assignment", func(t *testing.T) {
-		if _, ok, err := s.Assigned(ctx, "P1"); ok || err != nil {
-			t.Errorf("Assigned of nothing: got %v, error %v, want false", ok, err)
-		}
-		want := tangle.Assignment{Payment: "P1", Subject: "john", Offer: "live", By: "message", At: epoch}
+		want := tangle.Decision{Payment: "P1", Seq: 1, Verdict: tangle.AssignedTo, Subject: "john", Offer: "live", By: "message", At: epoch}
 		for _, subject := range []string{"john", "mallory"} {
-			a := want
-			a.Subject = subject
-			got, err := s.Assign(ctx, a)
-			if err != nil || got.Subject != "john" || got.Offer != "live" || got.By != "message" || !got.At.Equal(epoch) || got.Payment != "P1" {
-				t.Errorf("Assign to %s: got %+v, error %v, want %+v", subject, got, err, want)
+			d := want
+			d.Subject = subject
+			if added, err := s.Decide(ctx, d); err != nil || added != (subject == "john") {
+				t.Errorf("Decide for %s: got %t, error %v", subject, added, err)
+			}
+			if got, err := s.Decided(ctx, "P1"); err != nil || got != want {
+				t.Errorf("Decided: got %+v, error %v, want %+v", got, err, want)
 			}
 		}
-		if got, ok, err := s.Assigned(ctx, "P1"); err != nil || !ok || got.Subject != "john" {
-			t.Errorf("Assigned: got %+v, %v, error %v, want john's", got, ok, err)
+		// As the release before schema version 2 wrote it.
+		if _, err := s.decisions.InsertOne(ctx, bson.D{
+			{Key: "_id", Value: "P0"}, {Key: "subject", Value: "john"}, {Key: "offer", Value: "live"}, {Key: "by", Value: "message"}, {Key: "at", Value: epoch},
+		}); err != nil {
+			t.Fatal(err)
+		}
+		want.Payment = "P0"
+		if got, err := s.Decided(ctx, "P0"); err != nil || got != want {
+			t.Errorf("Decided of an old one: got %+v, error %v, want %+v", got, err, want)
 		}
 	})
 	t.Run("account", func(t *testing.T) {
 		s := fresh()
-		if _, err := s.Record(ctx, payment("P1"), tangle.Unmatched); err != nil {
+		if _, err := s.Record(ctx, payment("P1"), tangle.Settling); err != nil {
 			t.Fatal(err)
 		}
 		if g, err := s.Last(ctx, "john", "live"); err != nil || g.Seq != 0 {
@@ -113,26 +134,26 @@ func TestBook(t *testing.T) {
 		if _, ok, err := s.Settled(ctx, "P1"); ok || err != nil {
 			t.Errorf("Settled before Complete: got %v, error %v, want false", ok, err)
 		}
-		if got, err := s.Unsettled(ctx, "legacy"); err != nil || len(got) != 1 {
-			t.Errorf("Unsettled before Complete: got %v, error %v, want P1", got, err)
+		if got := pending(t, s); len(got) != 1 {
+			t.Errorf("Unsettled before Complete: got %v, want P1", got)
 		}
 		for range 2 {
 			if err := s.Complete(ctx, first); err != nil {
 				t.Fatal(err)
 			}
 			settled, ok, err := s.Settled(ctx, "P1")
-			if err != nil || !ok || settled.Outcome != tangle.Credited || settled.Payment != "P1" || settled.Entry.Seq != 1 || settled.Entry.Cause != "P1" {
+			if err != nil || !ok || settled.Outcome != tangle.Credited || settled.Cause != "P1" || settled.Entry.Seq != 1 || settled.Entry.Cause != "P1" {
 				t.Errorf("Settled: got %+v, %v, error %v, want credited by entry 1", settled, ok, err)
 			}
 		}
-		if got, err := s.Unsettled(ctx, "legacy"); err != nil || len(got) != 0 {
-			t.Errorf("Unsettled after Complete: got %v, error %v, want none", got, err)
+		if got := pending(t, s); len(got) != 0 {
+			t.Errorf("Unsettled after Complete: got %v, want none", got)
 		}
-		if added, err := s.Record(ctx, payment("P1"), tangle.Unmatched); err != nil || added {
+		if added, err := s.Record(ctx, payment("P1"), tangle.Settling); err != nil || added {
 			t.Errorf("Record of a settled payment: got %v, error %v, want false", added, err)
 		}
-		if got, err := s.Unsettled(ctx, "legacy"); err != nil || len(got) != 0 {
-			t.Errorf("Unsettled after that: got %v, error %v, want none", got, err)
+		if got := pending(t, s); len(got) != 0 {
+			t.Errorf("Unsettled after that: got %v, want none", got)
 		}
 		// An entry that carries credit only.
 		second := paid(t, 2, "P2")
@@ -208,7 +229,7 @@ func TestOneAccountManySettlers(t *testing.T) {
 			wait.Go(func() {
 				for i := range payments {
 					p := payment(fmt.Sprintf("P%02d", (i+4*p+g)%payments))
-					if _, err := s.Record(t.Context(), p, tangle.Unmatched); err != nil {
+					if _, err := s.Record(t.Context(), p, tangle.Settling); err != nil {
 						t.Error(err)
 						return
 					}
@@ -239,8 +260,8 @@ func TestOneAccountManySettlers(t *testing.T) {
 	if len(entries) != payments || len(causes) != payments {
 		t.Errorf("account: got %d entries of %d payments, want %d of each", len(entries), len(causes), payments)
 	}
-	if left, err := first.Unsettled(t.Context(), "legacy"); err != nil || len(left) != 0 {
-		t.Errorf("Unsettled: got %v, error %v, want none", left, err)
+	if left := pending(t, first); len(left) != 0 {
+		t.Errorf("pending: got %v, want none", left)
 	}
 	// And the follower was told of every entry.
 	told := make(map[string]bool)
@@ -355,33 +376,33 @@ func TestUnsettledAfterCrash(t *testing.T) {
 	s := newStore(t)
 	ctx := t.Context()
 	// Noted as pending, the payment itself not written.
-	if _, err := insert(ctx, s.pending, pendingDocument{Payment: "P1"}); err != nil {
+	if _, err := insert(ctx, s.pending, pendingDocument{Payment: "P1", Ledger: "legacy"}); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := s.Unsettled(ctx, "legacy"); err != nil || len(got) != 0 {
-		t.Errorf("Unsettled before the payment: got %v, error %v, want none", got, err)
+	if _, ok, err := s.Unsettled(ctx, "P1"); err != nil || ok {
+		t.Errorf("Unsettled before the payment: got %v, error %v, want false", ok, err)
 	}
-	if added, err := s.Record(ctx, payment("P1"), tangle.Unmatched); err != nil || !added {
+	if added, err := s.Record(ctx, payment("P1"), tangle.Settling); err != nil || !added {
 		t.Errorf("Record: got %v, error %v, want true", added, err)
 	}
-	if got, err := s.Unsettled(ctx, "legacy"); err != nil || len(got) != 1 {
-		t.Errorf("Unsettled: got %v, error %v, want P1", got, err)
+	if _, ok, err := s.Unsettled(ctx, "P1"); err != nil || !ok {
+		t.Errorf("Unsettled: got %v, error %v, want true", ok, err)
 	}
 	complete(t, s, paid(t, 1, "P1"))
 	// Settled, but still pending.
-	if _, err := insert(ctx, s.pending, pendingDocument{Payment: "P1", Reason: "old"}); err != nil {
+	if _, err := insert(ctx, s.pending, pendingDocument{Payment: "P1", Ledger: "legacy", Reason: "old"}); err != nil {
 		t.Fatal(err)
 	}
 	if b, err := s.PaymentRecord(ctx, "P1"); err != nil || b.Outcome != tangle.Credited || b.Reason != "" {
-		t.Errorf("Booking: got %+v, error %v, want credited and no reason", b, err)
+		t.Errorf("PaymentRecord: got %+v, error %v, want credited and no reason", b, err)
 	}
 	for range 2 {
-		if got, err := s.Unsettled(ctx, "legacy"); err != nil || len(got) != 0 {
-			t.Errorf("Unsettled after the settlement: got %v, error %v, want none", got, err)
+		if _, ok, err := s.Unsettled(ctx, "P1"); err != nil || ok {
+			t.Errorf("Unsettled after the settlement: got %v, error %v, want false", ok, err)
 		}
-	}
-	if d, err := get[pendingDocument](ctx, s.pending, "P1"); err != nil || d != nil {
-		t.Errorf("pending: got %v, error %v, want nothing", d, err)
+		if got := pending(t, s); len(got) != 0 {
+			t.Errorf("pending: got %v, want nothing", got)
+		}
 	}
 }
 
@@ -402,7 +423,7 @@ func TestBookings(t *testing.T) {
 	if err := s.Hold(ctx, "HELD", "names \xff nobody"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Assign(ctx, tangle.Assignment{Payment: "CREDITED", Subject: "john", Offer: "live", By: "jane", At: epoch}); err != nil {
+	if _, err := s.Decide(ctx, tangle.Decision{Payment: "CREDITED", Seq: 1, Verdict: tangle.AssignedTo, Subject: "john", Offer: "live", By: "jane", At: epoch}); err != nil {
 		t.Fatal(err)
 	}
 	complete(t, s, paid(t, 1, "CREDITED"))

@@ -16,12 +16,18 @@ import (
 // PaymentRecord is a payment in the seller's book, and all that became of it.
 type PaymentRecord struct {
 	tangle.Payment
+	// Outcome is Settling until the payment is settled or held, and Unmatched
+	// while it is held.
 	Outcome    tangle.Outcome
-	Reason     string            // why it is held, if it is
-	Assignment tangle.Assignment // zero if nobody has it
-	Entry      EntryRecord       // the entry that it made; Seq 0 if there is none
-	Settled    time.Time         // when that was finished; zero if it was not
+	Reason     string          // why it is held, dismissed, or by which transfer it was refunded
+	Assignment tangle.Decision // the decision in force if it assigns the payment; else zero
+	Decision   tangle.Decision // the decision in force; Seq 0 if there is none
+	Entry      EntryRecord     // the entry that it made; Seq 0 if there is none
+	Settled    time.Time       // when that was finished, or it was dismissed or refunded; zero if it was not
 }
+
+// Open reports whether the payment waits for the seller.
+func (r PaymentRecord) Open() bool { return r.Outcome == tangle.Unmatched }
 
 // PaymentRecord returns a payment; the error wraps [ErrNotFound] if it was never seen.
 func (s *Store) PaymentRecord(ctx context.Context, payment string) (PaymentRecord, error) {
@@ -32,31 +38,25 @@ func (s *Store) PaymentRecord(ctx context.Context, payment string) (PaymentRecor
 	if p == nil {
 		return PaymentRecord{}, fmt.Errorf("payment %.100q: %w", payment, ErrNotFound)
 	}
-	b := newBooking(p)
-	held, err := get[pendingDocument](ctx, s.pending, payment)
+	pending, err := get[pendingDocument](ctx, s.pending, payment)
 	if err != nil {
 		return PaymentRecord{}, fmt.Errorf("read why payment %s is held: %w", payment, err)
 	}
-	if held != nil {
-		b.Reason = held.Reason
-	}
-	if b.Assignment, _, err = s.Assigned(ctx, payment); err != nil {
+	d, err := s.Decided(ctx, payment)
+	if err != nil {
 		return PaymentRecord{}, err
 	}
-	settled, err := get[settlementDocument](ctx, s.settlements, payment)
+	settled, err := get[settlementDocument](ctx, s.settlements, causeOf(payment, d))
 	if err != nil {
 		return PaymentRecord{}, fmt.Errorf("read settlement of %s: %w", payment, err)
 	}
+	var g *grantDocument
 	if settled != nil {
-		g, err := get[grantDocument](ctx, s.grants, settled.Grant)
-		if err != nil {
+		if g, err = get[grantDocument](ctx, s.grants, settled.Grant); err != nil {
 			return PaymentRecord{}, fmt.Errorf("read grant %s: %w", settled.Grant, err)
 		}
-		if err := b.settle(settled, g); err != nil {
-			return PaymentRecord{}, err
-		}
 	}
-	return b, nil
+	return newRecord(p, pending, d, settled, g)
 }
 
 // PaymentRecords returns all payments ever seen, by the time when they were.
@@ -67,15 +67,21 @@ func (s *Store) PaymentRecords(ctx context.Context) ([]PaymentRecord, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read payments: %w", err)
 	}
-	reasons, err := s.pendingReasons(ctx)
+	pending, err := all[pendingDocument](ctx, s.pending, func(d *pendingDocument) string { return d.Payment })
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("read pending payments: %w", err)
 	}
-	assignments, err := all[assignmentDocument](ctx, s.assignments, func(d *assignmentDocument) string { return d.Payment })
+	documents, err := all[decisionDocument](ctx, s.decisions, func(d *decisionDocument) string { return d.ID })
 	if err != nil {
-		return nil, fmt.Errorf("read assignments: %w", err)
+		return nil, fmt.Errorf("read decisions: %w", err)
 	}
-	settlements, err := all[settlementDocument](ctx, s.settlements, func(d *settlementDocument) string { return d.Payment })
+	decisions := make(map[string]tangle.Decision)
+	for _, document := range documents {
+		if d := document.decision(); d.Seq > decisions[d.Payment].Seq {
+			decisions[d.Payment] = d
+		}
+	}
+	settlements, err := all[settlementDocument](ctx, s.settlements, func(d *settlementDocument) string { return d.Cause })
 	if err != nil {
 		return nil, fmt.Errorf("read settlements: %w", err)
 	}
@@ -84,42 +90,108 @@ func (s *Store) PaymentRecords(ctx context.Context) ([]PaymentRecord, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read grants: %w", err)
 	}
-	bookings := make([]PaymentRecord, 0, len(payments))
+	records := make([]PaymentRecord, 0, len(payments))
 	for id, p := range payments {
-		b := newBooking(p)
-		b.Reason = reasons[id]
-		if a := assignments[id]; a != nil {
-			b.Assignment = a.assignment()
+		settled := settlements[causeOf(id, decisions[id])]
+		var g *grantDocument
+		if settled != nil {
+			g = grants[settled.Grant]
 		}
-		if settled := settlements[id]; settled != nil {
-			if err := b.settle(settled, grants[settled.Grant]); err != nil {
-				return nil, err
-			}
+		r, err := newRecord(p, pending[id], decisions[id], settled, g)
+		if err != nil {
+			return nil, err
 		}
-		bookings = append(bookings, b)
+		records = append(records, r)
 	}
-	slices.SortFunc(bookings, func(a, b PaymentRecord) int {
+	sortRecords(records)
+	return records, nil
+}
+
+// PaymentRecordsOf returns the payments that are assigned to a subject, by the
+// time when they were seen. Its cost does not grow with the payments of others.
+func (s *Store) PaymentRecordsOf(ctx context.Context, subject string) ([]PaymentRecord, error) {
+	ctx, cancel := readAll(ctx)
+	defer cancel()
+	ids := make(map[string]bool)
+	entries, err := s.Entries(ctx, subject, "")
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range entries {
+		if e.Payment != "" {
+			ids[e.Payment] = true
+		}
+	}
+	pending, err := all[pendingDocument](ctx, s.pending, func(d *pendingDocument) string { return d.Payment })
+	if err != nil {
+		return nil, fmt.Errorf("read pending payments: %w", err)
+	}
+	for id := range pending {
+		if d, err := s.Decided(ctx, id); err != nil {
+			return nil, err
+		} else if d.Subject == subject {
+			ids[id] = true
+		}
+	}
+	var records []PaymentRecord
+	for id := range ids {
+		r, err := s.PaymentRecord(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		if r.Assignment.Subject == subject {
+			records = append(records, r)
+		}
+	}
+	sortRecords(records)
+	return records, nil
+}
+
+func sortRecords(records []PaymentRecord) {
+	slices.SortFunc(records, func(a, b PaymentRecord) int {
 		return cmp.Or(a.Seen.Compare(b.Seen), cmp.Compare(a.Position, b.Position), cmp.Compare(a.ID, b.ID))
 	})
-	return bookings, nil
 }
 
-func newBooking(p *paymentDocument) PaymentRecord {
-	b := PaymentRecord{Payment: p.payment(), Outcome: tangle.Unmatched}
+// causeOf returns the cause of the entry that a payment makes by a decision, or
+// made without one: so some of the first release's did.
+func causeOf(payment string, d tangle.Decision) string {
+	return tangle.Decision{Payment: payment, Seq: d.Seq}.Cause()
+}
+
+func newRecord(p *paymentDocument, pending *pendingDocument, d tangle.Decision, settled *settlementDocument, g *grantDocument) (PaymentRecord, error) {
+	r := PaymentRecord{Payment: p.payment(), Outcome: tangle.Settling, Decision: d}
 	if p.Historic {
-		b.Outcome = tangle.Historic
+		r.Outcome = tangle.Historic
 	}
-	return b
-}
-
-func (b *PaymentRecord) settle(d *settlementDocument, grant *grantDocument) error {
-	if grant == nil {
-		return fmt.Errorf("settlement of %s: grant %s is missing", d.Payment, d.Grant)
+	if pending != nil && pending.Reason != "" {
+		r.Outcome, r.Reason = tangle.Unmatched, pending.Reason
+	}
+	switch d.Verdict {
+	case tangle.SetAside:
+		r.Outcome, r.Reason, r.Settled = tangle.Dismissed, d.Reason, d.At
+		return r, nil
+	case tangle.PaidBack:
+		r.Outcome, r.Reason, r.Settled = tangle.Refunded, d.Reason, d.At
+		return r, nil
+	case tangle.TakenBack:
+		r.Outcome = tangle.Unmatched
+		return r, nil
+	case tangle.AssignedTo:
+		r.Assignment = d
+	}
+	if settled == nil {
+		return r, nil
+	}
+	if g == nil {
+		return r, fmt.Errorf("settlement of %s: grant %s is missing", settled.Cause, settled.Grant)
 	}
 	var err error
-	b.Outcome, b.Reason, b.Settled = tangle.Outcome(d.Outcome), "", d.At
-	b.Entry, err = grant.entry()
-	return err
+	if r.Entry, err = g.entry(); err != nil || r.Entry.Kind != tangle.Paid {
+		return r, err
+	}
+	r.Outcome, r.Reason, r.Settled = tangle.Outcome(settled.Outcome), "", settled.At
+	return r, nil
 }
 
 // all reads a collection.

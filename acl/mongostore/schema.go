@@ -12,7 +12,7 @@ import (
 )
 
 // Version is the schema's version that this package reads and writes.
-const Version = 2
+const Version = 3
 
 // Errors of [Store.CheckVersion] and [Store.Migrate].
 var (
@@ -34,7 +34,8 @@ type schema struct {
 // once.
 var migrations = []func(context.Context, *Store) error{
 	createIndexes,
-	moveBaselines,
+	makeVersion2,
+	makeVersion3,
 }
 
 // CheckVersion returns an error wrapping [ErrNotMigrated] or [ErrVersion] unless
@@ -109,12 +110,34 @@ func createIndexes(ctx context.Context, s *Store) error {
 	} else if err != nil {
 		return fmt.Errorf("create index of usernames: %w", err)
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.facts.unique = fact{}
 	return nil
 }
 
-// moveBaselines makes version 2. Version 1 kept the watched addresses in meta,
-// under "baseline/<ledger>/<address>".
-func moveBaselines(ctx context.Context, s *Store) error {
+// makeVersion2 gives the watched addresses a collection of their own, says of each
+// pending payment which ledger it is on, and of which offers anything was sold.
+func makeVersion2(ctx context.Context, s *Store) error {
+	for _, step := range []func(context.Context) error{s.moveBaselines, s.placePending, s.nameOffers} {
+		if err := step(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// makeVersion3 gives the store an ID, and keeps active grants whole.
+func makeVersion3(ctx context.Context, s *Store) error {
+	if err := s.identify(ctx); err != nil {
+		return err
+	}
+	return s.copyActive(ctx)
+}
+
+// moveBaselines: version 1 kept the watched addresses in meta, under
+// "baseline/<ledger>/<address>".
+func (s *Store) moveBaselines(ctx context.Context) error {
 	return each(ctx, s.meta, bson.D{}, func(raw bson.Raw) error {
 		id, _ := raw.Lookup("_id").StringValueOK()
 		rest, ok := strings.CutPrefix(id, "baseline/")
@@ -122,10 +145,58 @@ func moveBaselines(ctx context.Context, s *Store) error {
 			return nil
 		}
 		ledger, address, _ := strings.Cut(rest, "/")
-		d := addressDocument{ID: addressID(ledger, address), Ledger: ledger, Address: address, Since: raw.Lookup("at").Time()}
+		d := addressDocument{ID: addressID(ledger, address), Ledger: ledger, Address: address}
+		d.Since, _ = raw.Lookup("at").TimeOK()
 		if _, err := insert(ctx, s.addresses, d); err != nil {
 			return fmt.Errorf("insert watched address %s: %w", address, err)
 		}
 		return nil
 	})
+}
+
+// placePending: version 1 kept only the ID of a pending payment.
+func (s *Store) placePending(ctx context.Context) error {
+	pending, err := all[pendingDocument](ctx, s.pending, func(d *pendingDocument) string { return d.Payment })
+	if err != nil {
+		return fmt.Errorf("read pending payments: %w", err)
+	}
+	for id, d := range pending {
+		if d.Ledger != "" {
+			continue
+		}
+		p, err := get[paymentDocument](ctx, s.payments, id)
+		if err != nil {
+			return fmt.Errorf("read payment %s: %w", id, err)
+		}
+		if p == nil { // a crash came before it was recorded; it is read again
+			if _, err := remove(ctx, s.pending, id); err != nil {
+				return fmt.Errorf("remove %s from pending: %w", id, err)
+			}
+			continue
+		}
+		if _, err := set(ctx, s.pending, id, bson.D{{Key: "ledger", Value: p.Ledger}}); err != nil {
+			return fmt.Errorf("note the ledger of payment %s: %w", id, err)
+		}
+	}
+	return nil
+}
+
+// nameOffers: version 1 did not keep what offers cost, nor their names.
+func (s *Store) nameOffers(ctx context.Context) error {
+	offers := make(map[string]bool)
+	err := each(ctx, s.grants, bson.D{}, func(raw bson.Raw) error {
+		if offer, ok := raw.Lookup("offer").StringValueOK(); ok {
+			offers[offer] = true
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("read grants: %w", err)
+	}
+	for offer := range offers {
+		if err := s.nameOffer(ctx, offer); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -141,7 +141,7 @@ func filters(t testing.TB, texts ...string) []acl.Filter {
 func paid(t testing.TB, seq int64, payment string) tangle.Entry {
 	from := epoch.Add(time.Duration(seq-1) * time.Hour)
 	return tangle.Entry{
-		Subject: "john", Offer: "live", Seq: seq, Kind: tangle.Paid, Cause: payment, Amount: 500,
+		Subject: "john", Offer: "live", Seq: seq, Kind: tangle.Paid, Cause: payment, Payment: payment, Amount: 500,
 		Filters: filters(t, "sensor/live"), NotBefore: from, NotAfter: from.Add(time.Hour), End: from.Add(time.Hour), At: epoch,
 	}
 }
@@ -272,12 +272,30 @@ func TestMigrateOldDatabase(t *testing.T) {
 	if err := s.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	users, err := s.Users(t.Context())
+	users, _, _, err := s.Load(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	if len(users) != 1 || users[0].Name != "john" {
 		t.Errorf("users: got %v, want john alone", users)
+	}
+	for name, want := range map[string]tangle.UserState{"twin": tangle.UserUnusable, "john": tangle.UserReady} {
+		if got, err := s.UserState(t.Context(), name); got != want || err != nil {
+			t.Errorf("UserState(%s): got %s, error %v, want %s", name, got, err, want)
+		}
+	}
+	// Without an index, too, nobody is added beside another.
+	if err := s.AddUser(t.Context(), acl.User{Name: "john"}); !errors.Is(err, ErrExists) {
+		t.Errorf("AddUser: got error %v, want ErrExists", err)
+	}
+	// Both can be removed.
+	for range 2 {
+		if err := s.RemoveUser(t.Context(), "twin"); err != nil {
+			t.Error(err)
+		}
+	}
+	if got, err := s.User(t.Context(), "twin"); !errors.Is(err, ErrNotFound) {
+		t.Errorf("User after both were removed: got %+v, error %v, want ErrNotFound", got, err)
 	}
 	if !strings.Contains(text.String(), "are not kept unique") || !strings.Contains(text.String(), "username=twin") {
 		t.Errorf("log: got %s, want a word about twin", text)

@@ -1,16 +1,20 @@
 package mongostore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"unicode"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
+	"golang.org/x/text/unicode/norm"
 
 	"github.com/iotoll/iotoll/acl"
 	"github.com/iotoll/iotoll/acl/password"
+	"github.com/iotoll/iotoll/tangle"
 )
 
 // MaxUsername is how many bytes the name of a new user may have. MQTT would
@@ -49,43 +53,54 @@ func wordFor(access acl.Access) (string, error) {
 }
 
 // parseUser reads a user as this package, the demo of 2017 or mosquitto-auth-plug
-// wrote it. The error names the field that cannot be understood, and never holds
-// the password.
-func parseUser(raw bson.Raw) (acl.User, error) {
-	var u acl.User
+// wrote it. A field that cannot be understood is a fault, and costs no more than
+// itself: what cannot be read as a right gives none, and as "disabled" bars the
+// user. Without a username there is no user. No fault holds the password.
+func parseUser(raw bson.Raw) (u acl.User, faults []error) {
+	fault := func(field string, err error) {
+		if err != nil {
+			faults = append(faults, fmt.Errorf("%s: %w", field, err))
+		}
+	}
 	elements, err := raw.Elements()
 	if err != nil {
-		return u, errors.New("document: is not BSON")
+		return u, []error{errors.New("document: is not BSON")}
 	}
-	// The name first, so that the log can tell whose document is at fault.
 	name, err := raw.LookupErr("username")
 	if err != nil {
-		return u, errors.New("username: is missing")
+		return u, []error{errors.New("username: is missing")}
 	}
 	if u.Name, err = text(name); err == nil && u.Name == "" {
 		err = errors.New("is empty")
 	}
 	if err != nil {
-		return u, fmt.Errorf("username: %w", err)
+		return u, []error{fmt.Errorf("username: %w", err)}
 	}
 	for _, e := range elements {
 		value := e.Value()
 		switch e.Key() {
 		case "password":
 			u.Password, err = text(value)
+			if err == nil {
+				err = checkHash(u.Password)
+			}
+			fault(passwordField, err)
 		case "superuser":
 			u.Superuser, err = truth(value)
+			fault(e.Key(), err)
 		case "disabled":
 			u.Disabled, err = truth(value)
+			u.Disabled = u.Disabled || err != nil
+			fault(e.Key(), err)
 		case "topics":
 			u.Rights, err = rights(value)
-		}
-		if err != nil {
-			return acl.User{Name: u.Name}, fmt.Errorf("%s: %w", e.Key(), err)
+			fault(e.Key(), err)
 		}
 	}
-	return u, nil
+	return u, faults
 }
+
+const passwordField = "password"
 
 func text(value bson.RawValue) (string, error) {
 	s, ok := value.StringValueOK()
@@ -168,98 +183,146 @@ func rights(value bson.RawValue) ([]acl.Right, error) {
 	return nil, fmt.Errorf("is of type %s, want {filter: access} or an array of filters", value.Type)
 }
 
-// usable parses a user and logs why, if it cannot: that user, and nobody else,
-// then does not exist.
+// usable parses a user and logs what of it cannot be understood. It returns false
+// if the document is no user at all.
 func (s *Store) usable(raw bson.Raw) (acl.User, bool) {
-	u, err := parseUser(raw)
-	if err != nil {
-		s.Log.WithError(err).WithFields(map[string]any{"id": idText(raw), "username": u.Name}).
-			Warn("user in the store cannot be used")
-		return u, false
+	u, faults := parseUser(raw)
+	for _, fault := range faults {
+		s.Log.WithError(fault).WithFields(map[string]any{"id": idText(raw), "username": u.Name}).
+			Warn("user in the store is not readable")
 	}
-	return u, true
+	return u, u.Name != ""
 }
 
 func idText(raw bson.Raw) string { return strings.ToValidUTF8(raw.Lookup("_id").String(), "\uFFFD") }
 
-// findUser returns the document of a user, nil if there is none.
-func (s *Store) findUser(ctx context.Context, name string) (bson.Raw, error) {
-	raw, err := get[bson.Raw](ctx, s.users, name)
-	if err != nil {
-		return nil, fmt.Errorf("read user %q: %w", name, err)
-	}
-	if raw != nil && raw.Lookup("username").Equal(raw.Lookup("_id")) {
-		return *raw, nil
-	}
-	// Not ours, or renamed by hand: then the _id tells nothing.
-	var found bson.Raw
-	err = each(ctx, s.users, bson.D{{Key: "username", Value: name}}, func(raw bson.Raw) error {
-		found = slices.Clone(raw)
-		return nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("find user %q: %w", name, err)
-	}
-	return found, nil
+// UserRecord is a user as the seller sees it.
+type UserRecord struct {
+	acl.User
+	State    tangle.UserState
+	Document string  // the _id, as text
+	Faults   []error // what of the document cannot be understood, and does not count
 }
 
-// UserExists implements [tangle.Store]. A user that is disabled exists.
-func (s *Store) UserExists(ctx context.Context, name string) (bool, error) {
-	if name == "" || name != textOf(name) {
-		return false, nil // and some servers would make it an error
+// errTwice is the fault of documents that bear one name: which of them is meant
+// cannot be told.
+var errTwice = errors.New("username: another document has the same one")
+
+// userRecord describes what documents say of one user.
+func userRecord(raw bson.Raw, twice bool) UserRecord {
+	r := UserRecord{Document: idText(raw), State: tangle.UserReady}
+	r.User, r.Faults = parseUser(raw)
+	if twice {
+		r.Faults = append(r.Faults, errTwice)
 	}
-	raw, err := s.findUser(ctx, name)
-	return raw != nil, err
+	unreadable := func(err error) bool { return strings.HasPrefix(err.Error(), passwordField+":") }
+	switch {
+	case r.Name == "" || twice || slices.ContainsFunc(r.Faults, unreadable):
+		r.State = tangle.UserUnusable
+	case r.Disabled:
+		r.State = tangle.UserDisabled
+	}
+	return r
+}
+
+// UserState implements [tangle.Users]. A user without a password hash is Ready: the
+// broker may know it by other means, such as a certificate.
+//
+// On FerretDB 1 a user that others wrote may be Unknown for some time after it was
+// written, or known after it was removed: see foreignUsers.
+func (s *Store) UserState(ctx context.Context, name string) (tangle.UserState, error) {
+	documents, err := s.findUser(ctx, name, false)
+	if err != nil || len(documents) == 0 {
+		return tangle.UserUnknown, err
+	}
+	return userRecord(documents[0], len(documents) > 1).State, nil
 }
 
 // User returns a user; the error wraps [ErrNotFound] if there is none.
-func (s *Store) User(ctx context.Context, name string) (acl.User, error) {
-	raw, err := s.findUser(ctx, name)
+func (s *Store) User(ctx context.Context, name string) (UserRecord, error) {
+	documents, err := s.findUser(ctx, name, true)
 	if err != nil {
-		return acl.User{}, err
+		return UserRecord{}, err
 	}
-	if raw == nil {
-		return acl.User{}, fmt.Errorf("user %.80q: %w", name, ErrNotFound)
+	if len(documents) == 0 {
+		return UserRecord{}, fmt.Errorf("user %.80q: %w", name, ErrNotFound)
 	}
-	u, err := parseUser(raw)
-	if err != nil {
-		return acl.User{}, fmt.Errorf("user %.80q: %w", name, err)
-	}
-	return u, nil
+	return userRecord(documents[0], len(documents) > 1), nil
 }
 
-// Users returns all users by name. Those that cannot be used are logged and left
-// out.
-func (s *Store) Users(ctx context.Context) ([]acl.User, error) {
+// Users returns all users by name, also those that cannot log in. A document
+// without a readable username has none in its record.
+func (s *Store) Users(ctx context.Context) ([]UserRecord, error) {
 	ctx, cancel := readAll(ctx)
 	defer cancel()
-	users, err := s.readUsers(ctx)
-	slices.SortFunc(users, func(a, b acl.User) int { return strings.Compare(a.Name, b.Name) })
-	return users, err
+	var users []UserRecord
+	documents := make(map[string]int) // how many bear each name
+	err := each(ctx, s.users, bson.D{}, func(raw bson.Raw) error {
+		r := userRecord(raw, false)
+		users = append(users, r)
+		documents[r.Name]++
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read users: %w", err)
+	}
+	for i := range users {
+		if r := &users[i]; r.Name != "" && documents[r.Name] > 1 {
+			r.State, r.Faults = tangle.UserUnusable, append(r.Faults, errTwice)
+		}
+	}
+	slices.SortFunc(users, func(a, b UserRecord) int {
+		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.Document, b.Document))
+	})
+	return users, nil
 }
 
-// readUsers returns every user that can be used, in no order. A name that two
-// documents bear belongs to neither: which of them is meant cannot be told.
+// readUsers returns every user, in no order. A name that two documents bear
+// belongs to neither.
 func (s *Store) readUsers(ctx context.Context) ([]acl.User, error) {
 	var users []acl.User
-	names := make(map[string]int) // how many documents bear each
+	documents := make(map[string]int) // how many bear each name
 	err := each(ctx, s.users, bson.D{}, func(raw bson.Raw) error {
 		u, ok := s.usable(raw)
 		if ok {
 			users = append(users, u)
 		}
-		names[u.Name]++
+		documents[u.Name]++
 		return nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read users: %w", err)
 	}
 	return slices.DeleteFunc(users, func(u acl.User) bool {
-		if names[u.Name] > 1 {
+		if documents[u.Name] > 1 {
 			s.Log.WithField("username", u.Name).Warn("users in the store have one name, none of them can be used")
 		}
-		return names[u.Name] > 1
+		return documents[u.Name] > 1
 	}), nil
+}
+
+// CheckNewName returns an error that says why nobody new may have a name. It
+// refuses more than [acl.CheckName]: what looks like another name, or like
+// nothing. Users that have such names keep them.
+func CheckNewName(name string) error {
+	if len(name) > MaxUsername {
+		return fmt.Errorf("username %.40q…: is %d bytes long, want at most %d", name, len(name), MaxUsername)
+	}
+	if err := acl.CheckName(name); err != nil {
+		return err
+	}
+	for _, r := range name {
+		if !unicode.IsPrint(r) {
+			return fmt.Errorf("username %q: contains %U, which is not a letter, mark, number, punctuation, symbol or plain space", name, r)
+		}
+	}
+	if strings.TrimSpace(name) != name {
+		return fmt.Errorf("username %q: begins or ends with a space", name)
+	}
+	if composed := norm.NFC.String(name); composed != name {
+		return fmt.Errorf("username %+q: is not in Unicode normalization form C, want %+q", name, composed)
+	}
+	return nil
 }
 
 // AddUser adds a user. u.Password is a hash as of package password, not a
@@ -269,27 +332,38 @@ func (s *Store) AddUser(ctx context.Context, u acl.User) error {
 	if err := checkUser(u); err != nil {
 		return fmt.Errorf("add user: %w", err)
 	}
-	d := userDocument{
-		ID: u.Name, Username: u.Name, Password: u.Password, Superuser: u.Superuser, Disabled: u.Disabled,
-		Topics: make([]topicDocument, len(u.Rights)),
-	}
-	for i, r := range u.Rights {
-		word, err := wordFor(r.Access)
-		if err != nil {
-			return fmt.Errorf("add user: access to %q: %w", r.Pattern, err)
-		}
-		d.Topics[i] = topicDocument{Filter: r.Pattern, Access: word}
-	}
-	raw, err := s.findUser(ctx, u.Name)
+	topics, err := topicDocuments(u.Rights)
 	if err != nil {
 		return fmt.Errorf("add user: %w", err)
 	}
+	d := userDocument{ID: u.Name, Username: u.Name, Password: u.Password, Superuser: u.Superuser, Disabled: u.Disabled, Topics: topics}
+	unique, err := s.namesAreUnique(ctx)
+	if err != nil {
+		return fmt.Errorf("add user: %w", err)
+	}
+	// The index tells in no time whether anybody bears the name. Without it, look.
+	var documents []bson.Raw
+	if !unique {
+		if documents, err = s.findUser(ctx, u.Name, true); err != nil {
+			return fmt.Errorf("add user: %w", err)
+		}
+	}
 	added := false
+	if len(documents) == 0 {
+		if added, err = insert(ctx, s.users, d); err != nil {
+			return fmt.Errorf("insert user %q: %w", u.Name, err)
+		}
+	}
 	var id any = u.Name
-	if raw != nil {
-		id = raw.Lookup("_id") // as others wrote it
-	} else if added, err = insert(ctx, s.users, d); err != nil {
-		return fmt.Errorf("insert user %q: %w", u.Name, err)
+	if added {
+		s.foreign.noteOurs(1)
+	} else if documents == nil {
+		if documents, err = s.findUser(ctx, u.Name, false); err != nil {
+			return fmt.Errorf("add user: %w", err)
+		}
+	}
+	if len(documents) > 0 {
+		id = documents[0].Lookup("_id") // as others wrote it
 	}
 	// Also if it was there: perhaps an earlier attempt ended here.
 	if err := s.announce(ctx, userChanged, id, u.Name); err != nil {
@@ -302,18 +376,13 @@ func (s *Store) AddUser(ctx context.Context, u acl.User) error {
 }
 
 func checkUser(u acl.User) error {
-	if len(u.Name) > MaxUsername {
-		return fmt.Errorf("username %.40q…: is %d bytes long, want at most %d", u.Name, len(u.Name), MaxUsername)
-	}
-	if err := acl.CheckName(u.Name); err != nil {
+	if err := CheckNewName(u.Name); err != nil {
 		return err
 	}
-	for _, r := range u.Rights {
-		if err := acl.CheckPattern(r.Pattern); err != nil {
-			return err
-		}
+	if err := checkHash(u.Password); err != nil {
+		return fmt.Errorf("%s: %w", passwordField, err)
 	}
-	return checkHash(u.Password)
+	return nil
 }
 
 // checkHash refuses what is no hash, before a password is stored as it is.
@@ -321,8 +390,8 @@ func checkHash(hash string) error {
 	if hash == "" {
 		return nil
 	}
-	if _, err := password.Verify(hash, ""); err != nil {
-		return errors.New("password: is not a hash that can be verified")
+	if password.Check(hash) != nil { // whose error says more of the hash than need be
+		return errors.New("is not a hash that can be verified")
 	}
 	return nil
 }
@@ -331,31 +400,76 @@ func checkHash(hash string) error {
 // may be. The error wraps [ErrNotFound] if there is no such user.
 func (s *Store) SetPassword(ctx context.Context, name, hash string) error {
 	if err := checkHash(hash); err != nil {
-		return fmt.Errorf("user %.80q: %w", name, err)
+		return fmt.Errorf("user %.80q: %s: %w", name, passwordField, err)
 	}
-	return s.changeUser(ctx, name, "password", hash)
+	return s.changeUser(ctx, name, bson.D{{Key: passwordField, Value: hash}})
+}
+
+// UserChange is what SetUser changes. A nil field stays as it is.
+type UserChange struct {
+	Superuser, Disabled *bool
+	Rights              *[]acl.Right
+}
+
+// SetUser changes a user's rights, or bars it, or lets it in again. The error
+// wraps [ErrNotFound] if there is no such user.
+func (s *Store) SetUser(ctx context.Context, name string, c UserChange) error {
+	var fields bson.D
+	if c.Superuser != nil {
+		fields = append(fields, bson.E{Key: "superuser", Value: *c.Superuser})
+	}
+	if c.Disabled != nil {
+		fields = append(fields, bson.E{Key: "disabled", Value: *c.Disabled})
+	}
+	if c.Rights != nil {
+		topics, err := topicDocuments(*c.Rights)
+		if err != nil {
+			return fmt.Errorf("user %.80q: %w", name, err)
+		}
+		fields = append(fields, bson.E{Key: "topics", Value: topics})
+	}
+	if len(fields) == 0 {
+		return nil
+	}
+	return s.changeUser(ctx, name, fields)
 }
 
 // SetDisabled bars a user, or lets it in again. The error wraps [ErrNotFound] if
 // there is no such user.
 func (s *Store) SetDisabled(ctx context.Context, name string, disabled bool) error {
-	return s.changeUser(ctx, name, "disabled", disabled)
+	return s.SetUser(ctx, name, UserChange{Disabled: &disabled})
 }
 
-// changeUser sets a field. FerretDB 1 may lose one of two changes that are made
-// to a user in the same instant.
-func (s *Store) changeUser(ctx context.Context, name, field string, value any) error {
-	raw, err := s.findUser(ctx, name)
+// topicDocuments writes rights as they are stored.
+func topicDocuments(rights []acl.Right) ([]topicDocument, error) {
+	topics := make([]topicDocument, len(rights))
+	for i, r := range rights {
+		if err := acl.CheckPattern(r.Pattern); err != nil {
+			return nil, err
+		}
+		word, err := wordFor(r.Access)
+		if err != nil {
+			return nil, fmt.Errorf("access to %q: %w", r.Pattern, err)
+		}
+		topics[i] = topicDocument{Filter: r.Pattern, Access: word}
+	}
+	return topics, nil
+}
+
+// changeUser sets fields. FerretDB 1 may lose one of two changes that are made to
+// a user in the same instant.
+func (s *Store) changeUser(ctx context.Context, name string, fields bson.D) error {
+	documents, err := s.findUser(ctx, name, true)
 	if err != nil {
 		return err
 	}
-	if raw == nil {
+	if len(documents) == 0 {
 		return fmt.Errorf("user %.80q: %w", name, ErrNotFound)
 	}
-	id := raw.Lookup("_id")
-	found, err := set(ctx, s.users, id, bson.D{{Key: field, Value: value}})
+	id := documents[0].Lookup("_id")
+	found, err := set(ctx, s.users, id, fields)
 	if err != nil {
-		return fmt.Errorf("set %s of user %q: %w", field, name, err)
+		return fmt.Errorf("set %s of user %q: %w", fields[0].Key, name, err)
 	}
 	if !found {
 		return fmt.Errorf("user %.80q: %w", name, ErrNotFound)
@@ -367,14 +481,14 @@ func (s *Store) changeUser(ctx context.Context, name, field string, value any) e
 // was sold to that name stays in the book, and counts for a user who is given
 // the name later. The error wraps [ErrNotFound] if there is no such user.
 func (s *Store) RemoveUser(ctx context.Context, name string) error {
-	raw, err := s.findUser(ctx, name)
+	documents, err := s.findUser(ctx, name, true)
 	if err != nil {
 		return err
 	}
 	removed := false
 	var id any = name
-	if raw != nil {
-		id = raw.Lookup("_id")
+	if len(documents) > 0 {
+		id = documents[0].Lookup("_id")
 		if removed, err = remove(ctx, s.users, id); err != nil {
 			return fmt.Errorf("remove user %q: %w", name, err)
 		}
@@ -386,5 +500,6 @@ func (s *Store) RemoveUser(ctx context.Context, name string) error {
 	if !removed {
 		return fmt.Errorf("user %.80q: %w", name, ErrNotFound)
 	}
+	s.foreign.noteOurs(-1)
 	return nil
 }

@@ -104,16 +104,32 @@ func Hash(password string) (string, error) {
 // constant time. The errors wrap ErrFormat and never hold any part of the hash
 // but its kind and cost.
 func Verify(stored, password string) (bool, error) {
+	verify, err := parse(stored)
+	if err != nil {
+		return false, err
+	}
+	return verify(password)
+}
+
+// Check returns an error wrapping ErrFormat unless [Verify] can compare passwords
+// with a stored hash. It takes a microsecond, whatever the hash costs.
+func Check(stored string) error {
+	_, err := parse(stored)
+	return err
+}
+
+// parse returns the function that compares passwords with a stored hash.
+func parse(stored string) (func(password string) (bool, error), error) {
 	kind, _, _ := strings.Cut(strings.TrimPrefix(stored, "$"), "$")
 	switch {
 	case kind == "argon2id" && stored[0] == '$':
-		return verifyArgon2id(stored, password)
+		return parseArgon2id(stored)
 	case kind == "PBKDF2" && stored[0] == 'P':
-		return verifyPBKDF2(stored, password)
+		return parsePBKDF2(stored)
 	case Cheap(stored):
-		return verifyGenerated(stored, password)
+		return parseGenerated(stored)
 	}
-	return false, fmt.Errorf("%w: it begins with none of $argon2id$, PBKDF2$ and %s", ErrFormat, generatedPrefix)
+	return nil, fmt.Errorf("%w: it begins with none of $argon2id$, PBKDF2$ and %s", ErrFormat, generatedPrefix)
 }
 
 // Cheap reports whether a stored hash is that of a generated password, which
@@ -121,23 +137,25 @@ func Verify(stored, password string) (bool, error) {
 // slowed.
 func Cheap(stored string) bool { return strings.HasPrefix(stored, generatedPrefix) }
 
-// verifyGenerated reads $generated-sha256$salt$key.
-func verifyGenerated(stored, password string) (bool, error) {
+// parseGenerated reads $generated-sha256$salt$key.
+func parseGenerated(stored string) (func(string) (bool, error), error) {
 	salt, key, ok := strings.Cut(stored[len(generatedPrefix):], "$")
 	if !ok {
-		return false, fmt.Errorf("%w: want %ssalt$key", ErrFormat, generatedPrefix)
+		return nil, fmt.Errorf("%w: want %ssalt$key", ErrFormat, generatedPrefix)
 	}
 	s, err := decode(base64.RawStdEncoding, "salt", salt, saltLen)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
 	want, err := decode(base64.RawStdEncoding, "key", key, keyLen)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
-	// Only a generated password is safe under this hash, however it got there.
-	same := subtle.ConstantTimeCompare(generatedKey(s, password), want) == 1
-	return same && isGenerated(password), nil
+	return func(password string) (bool, error) {
+		// Only a generated password is safe under this hash, however it got there.
+		same := subtle.ConstantTimeCompare(generatedKey(s, password), want) == 1
+		return same && isGenerated(password), nil
+	}, nil
 }
 
 func generatedKey(salt []byte, password string) []byte {
@@ -146,60 +164,52 @@ func generatedKey(salt []byte, password string) []byte {
 	return h.Sum(nil)
 }
 
-type argon2id struct {
-	memory, time uint32
-	threads      uint8
-	salt, key    []byte
-}
-
 // parseArgon2id reads $argon2id$v=19$m=19456,t=2,p=1$salt$key.
-func parseArgon2id(stored string) (p argon2id, err error) {
+func parseArgon2id(stored string) (func(string) (bool, error), error) {
 	parts := strings.Split(stored, "$")
 	if len(parts) != 6 || parts[0] != "" || parts[1] != "argon2id" {
-		return p, fmt.Errorf("%w: want $argon2id$v=19$m=...,t=...,p=...$salt$key", ErrFormat)
+		return nil, fmt.Errorf("%w: want $argon2id$v=19$m=...,t=...,p=...$salt$key", ErrFormat)
 	}
 	if parts[2] != "v=19" {
-		return p, fmt.Errorf("%w: want argon2id version v=19", ErrFormat)
+		return nil, fmt.Errorf("%w: want argon2id version v=19", ErrFormat)
 	}
 	costs := strings.Split(parts[3], ",")
 	if len(costs) != 3 {
-		return p, fmt.Errorf("%w: want argon2id costs such as m=19456,t=2,p=1", ErrFormat)
+		return nil, fmt.Errorf("%w: want argon2id costs such as m=19456,t=2,p=1", ErrFormat)
 	}
 	var m, t, n int
+	var err error
 	for i, c := range []struct {
 		name     string
 		to       *int
 		min, max int
 	}{{"m=", &m, 8, maxMemory}, {"t=", &t, 1, maxTime}, {"p=", &n, 1, maxThreads}} {
 		if *c.to, err = number(costs[i], c.name, c.min, c.max); err != nil {
-			return p, err
+			return nil, err
 		}
 	}
 	if m < 8*n { // RFC 9106, section 3.1
-		return p, fmt.Errorf("%w: argon2id m=%d is less than 8 times p=%d", ErrFormat, m, n)
+		return nil, fmt.Errorf("%w: argon2id m=%d is less than 8 times p=%d", ErrFormat, m, n)
 	}
-	p.memory, p.time, p.threads = uint32(m), uint32(t), uint8(n)
-	if p.salt, err = decode(base64.RawStdEncoding, "salt", parts[4], 8); err != nil {
-		return p, err
-	}
-	p.key, err = decode(base64.RawStdEncoding, "key", parts[5], minKey)
-	return p, err
-}
-
-func verifyArgon2id(stored, password string) (bool, error) {
-	p, err := parseArgon2id(stored)
+	salt, err := decode(base64.RawStdEncoding, "salt", parts[4], 8)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
-	got := argon2.IDKey([]byte(password), p.salt, p.time, p.memory, p.threads, uint32(len(p.key)))
-	return subtle.ConstantTimeCompare(got, p.key) == 1, nil
+	want, err := decode(base64.RawStdEncoding, "key", parts[5], minKey)
+	if err != nil {
+		return nil, err
+	}
+	return func(password string) (bool, error) {
+		got := argon2.IDKey([]byte(password), salt, uint32(t), uint32(m), uint8(n), uint32(len(want)))
+		return subtle.ConstantTimeCompare(got, want) == 1, nil
+	}, nil
 }
 
-// verifyPBKDF2 reads PBKDF2$sha256$901$salt$key as mosquitto-auth-plug's np wrote it.
-func verifyPBKDF2(stored, password string) (bool, error) {
+// parsePBKDF2 reads PBKDF2$sha256$901$salt$key as mosquitto-auth-plug's np wrote it.
+func parsePBKDF2(stored string) (func(string) (bool, error), error) {
 	parts := strings.Split(stored, "$")
 	if len(parts) != 5 {
-		return false, fmt.Errorf("%w: want PBKDF2$sha256$iterations$salt$key", ErrFormat)
+		return nil, fmt.Errorf("%w: want PBKDF2$sha256$iterations$salt$key", ErrFormat)
 	}
 	var digest func() hash.Hash
 	switch parts[1] {
@@ -210,25 +220,27 @@ func verifyPBKDF2(stored, password string) (bool, error) {
 	case "sha512":
 		digest = sha512.New
 	default:
-		return false, fmt.Errorf("%w: PBKDF2 digest is none of sha1, sha256, sha512", ErrFormat)
+		return nil, fmt.Errorf("%w: PBKDF2 digest is none of sha1, sha256, sha512", ErrFormat)
 	}
 	iterations, err := number(parts[2], "", 1, maxIterations)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
 	salt := parts[3]
 	if salt == "" || len(salt) > maxBytes {
-		return false, fmt.Errorf("%w: PBKDF2 salt has %d bytes, want 1 to %d", ErrFormat, len(salt), maxBytes)
+		return nil, fmt.Errorf("%w: PBKDF2 salt has %d bytes, want 1 to %d", ErrFormat, len(salt), maxBytes)
 	}
 	key, err := decode(base64.StdEncoding, "key", parts[4], minKey)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
-	got, err := pbkdf2.Key(digest, password, []byte(salt), iterations, len(key))
-	if err != nil {
-		return false, fmt.Errorf("derive PBKDF2 key: %w", err)
-	}
-	return subtle.ConstantTimeCompare(got, key) == 1, nil
+	return func(password string) (bool, error) {
+		got, err := pbkdf2.Key(digest, password, []byte(salt), iterations, len(key))
+		if err != nil {
+			return false, fmt.Errorf("derive PBKDF2 key: %w", err)
+		}
+		return subtle.ConstantTimeCompare(got, key) == 1, nil
+	}, nil
 }
 
 // number reads a decimal number after a name, such as m=19456.

@@ -159,6 +159,9 @@ func TestVerifyRefusesFormat(t *testing.T) {
 		if ok || !errors.Is(err, ErrFormat) {
 			t.Errorf("Verify(%.80q): got %v, %v, want an error wrapping ErrFormat", h, ok, err)
 		}
+		if err := Check(h); !errors.Is(err, ErrFormat) {
+			t.Errorf("Check(%.80q): got error %v, want one wrapping ErrFormat", h, err)
+		}
 		if took := time.Since(start); took > 50*time.Millisecond {
 			t.Errorf("Verify(%.80q) took %v: it did work before it refused", h, took)
 		}

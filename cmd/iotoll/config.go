@@ -22,7 +22,7 @@ fault with what would be right. It connects to nothing.`,
 				if err := cfg.CheckFiles(); err != nil {
 					return err
 				}
-				_, err = fmt.Fprintf(c.out, "ok: %d offers, %d plugs, %d public filters\n", len(cfg.Offers), len(cfg.Plugs), len(cfg.Public))
+				_, err = fmt.Fprintf(c.out, "ok: %s, %s, %s\n", count(len(cfg.Offers), "offer", "offers"), count(len(cfg.Plugs), "plug", "plugs"), count(len(cfg.Public), "public filter", "public filters"))
 				return err
 			},
 		})

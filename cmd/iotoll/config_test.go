@@ -38,7 +38,7 @@ plugs:
 	if err := os.WriteFile(password, []byte("hunter2\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if out := mustRun(t, "--config", path, "config", "check"); out != "ok: 1 offers, 1 plugs, 1 public filters\n" {
+	if out := mustRun(t, "--config", path, "config", "check"); out != "ok: 1 offer, 1 plug, 1 public filter\n" {
 		t.Errorf("config check: got %q", out)
 	}
 }

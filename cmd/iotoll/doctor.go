@@ -18,13 +18,13 @@ import (
 	"github.com/iotoll/iotoll/cmd/internal/config"
 	"github.com/iotoll/iotoll/cmd/internal/daemon"
 	"github.com/iotoll/iotoll/tangle"
+	"github.com/iotoll/iotoll/wemo/mqtt"
 )
 
 // examineTimeout bounds each thing that doctor tries.
 const examineTimeout = 15 * time.Second
 
 func newDoctor(c console, load loader) *cobra.Command {
-	var brokerConf string
 	cmd := &cobra.Command{
 		Use:   "doctor",
 		Short: "Try everything that the configuration names, and compare the book with the ledger",
@@ -33,8 +33,7 @@ nodes say that the deposit addresses hold with the payments in the book. It
 settles nothing, and may run beside "iotoll serve".
 
 Each line begins with ok, warn or FAIL. The exit code is 1 if anything failed.`,
-		Example: `  iotoll doctor --mosquitto-conf /etc/mosquitto/conf.d/iotoll.conf`,
-		Args:    exactly(),
+		Args: exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := load()
 			if err != nil {
@@ -44,19 +43,15 @@ Each line begins with ok, warn or FAIL. The exit code is 1 if anything failed.`,
 			e.say(ok, "configuration %s", cfg.Path)
 			e.secret("store.uri_file", cfg.Store.URIFile)
 			e.secret("broker.password_file", cfg.Broker.PasswordFile)
-			if brokerConf != "" {
-				e.brokerConf(brokerConf)
-			}
 			e.store(cmd.Context())
 			e.broker(cmd.Context())
 			e.plugs(cmd.Context())
 			if e.failed > 0 {
-				return fmt.Errorf("%d checks failed", e.failed)
+				return fmt.Errorf("%s failed", count(e.failed, "check", "checks"))
 			}
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&brokerConf, "mosquitto-conf", "", "`file` whose plugin_opt_public lines to compare with the configuration")
 	return cmd
 }
 
@@ -98,53 +93,6 @@ func (e *examination) secret(field, path string) {
 	}
 }
 
-// brokerConf compares the plugin's public filters with ours: a filter that only
-// the plugin has gives away what is for sale. Those of its settings file count,
-// too.
-func (e *examination) brokerConf(path string) {
-	public, err := lineValues(path, "plugin_opt_public")
-	if err != nil {
-		e.say(fail, "mosquitto.conf: %v", err)
-		return
-	}
-	settings, err := lineValues(path, "plugin_opt_settings_file")
-	if err != nil {
-		e.say(fail, "mosquitto.conf: %v", err)
-		return
-	}
-	for _, file := range settings {
-		more, err := lineValues(file, "public")
-		if err != nil {
-			e.say(fail, "plugin_opt_settings_file: %v", err)
-			return
-		}
-		public = append(public, more...)
-	}
-	slices.Sort(public)
-	public = slices.Compact(public)
-	ours := slices.Compact(slices.Sorted(slices.Values(e.cfg.Public)))
-	if slices.Equal(ours, public) {
-		e.say(ok, "%s has the same public filters as the configuration", path)
-	} else {
-		e.say(fail, "%s has the public filters %q, the configuration has %q: must be the same", path, public, ours)
-	}
-}
-
-// lineValues returns the values of all lines "NAME VALUE" of a file.
-func lineValues(path, name string) ([]string, error) {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	var values []string
-	for line := range strings.Lines(string(text)) {
-		if option, value, _ := strings.Cut(strings.TrimSpace(line), " "); option == name {
-			values = append(values, strings.TrimSpace(value))
-		}
-	}
-	return values, nil
-}
-
 // store looks at the store, and then at the ledger, which is compared with it.
 func (e *examination) store(ctx context.Context) {
 	if s := e.cfg.Store; s.URIFile == "" {
@@ -163,7 +111,12 @@ func (e *examination) store(ctx context.Context) {
 		if err != nil {
 			return err
 		}
-		e.say(ok, "store at %s: %d users, %d payments", e.cfg.Store.Where(), len(users), len(book))
+		e.say(ok, "store at %s: %s, %s", e.cfg.Store.Where(), count(len(users), "user", "users"), count(len(book), "payment", "payments"))
+		for _, u := range users {
+			for _, fault := range u.Faults {
+				e.say(warn, "user %s in document %s: %v", printable(u.Name), printable(u.Document), fault)
+			}
+		}
 		e.publisher(users)
 		held := 0
 		for _, b := range book {
@@ -172,7 +125,10 @@ func (e *examination) store(ctx context.Context) {
 			}
 		}
 		if held > 0 {
-			e.say(warn, "%d payments are held: see iotoll payment list --outcome unmatched", held)
+			e.say(warn, "%s held: see iotoll payment list --outcome unmatched", count(held, "payment is", "payments are"))
+		}
+		if err := e.forgotten(ctx, store); err != nil {
+			return err
 		}
 		return e.ledger(ctx, store)
 	})
@@ -181,27 +137,34 @@ func (e *examination) store(ctx context.Context) {
 	}
 }
 
-// publisher looks whether the broker will let serve publish: MQTT 3.1.1 has no
-// way to say that it does not.
-func (e *examination) publisher(users []acl.User) {
-	name, topics := e.cfg.Broker.Username, e.cfg.Published()
-	if name == "" || len(topics) == 0 {
+// publisher checks that the account that publishes exists and has its rights.
+func (e *examination) publisher(users []mongostore.UserRecord) {
+	name := e.cfg.Broker.Username
+	if name == "" || len(e.cfg.Published()) == 0 {
 		return
 	}
-	if !slices.ContainsFunc(users, func(u acl.User) bool { return u.Name == name }) {
+	i := slices.IndexFunc(users, func(u mongostore.UserRecord) bool { return u.Name == name })
+	if i < 0 {
 		e.say(warn, "account %q does not exist: iotoll serve creates it", name)
 		return
 	}
-	now := time.Now()
-	snapshot := acl.NewSnapshot(nil, time.Hour).Load(now, users, nil)
-	denied := slices.DeleteFunc(topics, func(topic string) bool {
-		return snapshot.Decide(acl.Request{Subject: name, Topic: topic, Access: acl.Write}, now).Permit
-	})
-	if len(denied) > 0 {
-		e.say(fail, "account %q may not publish to %q: remove it, and iotoll serve creates it anew with the rights that it needs", name, denied)
+	if users[i].Disabled {
+		e.say(fail, "account %q is disabled: nothing is published; iotoll user enable %s", name, name)
+	}
+	if missing := daemon.MissingRights(e.cfg, users[i].User); len(missing) > 0 {
+		e.say(fail, "account %q lacks the rights %s: iotoll serve adds them at its start and on SIGHUP", name, strings.Join(formatRights(acl.User{Rights: missing}), " "))
 		return
 	}
-	e.say(ok, "account %q may publish what it has to", name)
+	e.say(ok, "account %q may publish to all topics", name)
+}
+
+// forgotten names addresses that were watched before.
+func (e *examination) forgotten(ctx context.Context, store *mongostore.Store) error {
+	addresses, err := daemon.ForgottenAddresses(ctx, e.cfg, store)
+	for _, a := range addresses {
+		e.say(fail, "address %s was watched before and is configured no more: payments to it are not seen; list it under former of its offer", a)
+	}
+	return err
 }
 
 // ledger asks every node, and compares the balances with the book.
@@ -299,7 +262,52 @@ func (e *examination) broker(ctx context.Context) {
 		e.say(fail, "broker as %q: %v", b.Username, err)
 	} else {
 		e.say(ok, "broker %s lets %q in", b.URL, b.Username)
+		e.anonymous(ctx)
 	}
+}
+
+// anonymous asks the running broker, as a client without an account, for what is
+// free and for what is for sale.
+func (e *examination) anonymous(ctx context.Context) {
+	client := mqtt.Broker{URL: e.cfg.Broker.URL}
+	public := e.cfg.PublicFilters()
+	ask := func(filter acl.Filter, free bool) {
+		topic := exampleOf(filter)
+		if !free && slices.ContainsFunc(public, func(f acl.Filter) bool { return f.Matches(topic) }) {
+			return
+		}
+		ctx, cancel := context.WithTimeout(ctx, examineTimeout)
+		defer cancel()
+		err := client.TrySubscribe(ctx, topic)
+		switch refused := errors.Is(err, mqtt.ErrRefused); {
+		case err != nil && !refused:
+			e.say(fail, "broker, asked anonymously for %s: %v", topic, err)
+		case free && refused:
+			e.say(fail, "broker refuses %s to anonymous clients although %s is public: send Mosquitto a SIGHUP, or compare plugin_opt_settings_file with broker.settings_file", topic, filter)
+		case !free && !refused:
+			e.say(fail, "broker lets anonymous clients read %s, which is for sale: is the plugin loaded, with the settings of broker.settings_file?", topic)
+		case free:
+			e.say(ok, "anyone may read %s", filter)
+		default:
+			e.say(ok, "%s is not readable without paying", filter)
+		}
+	}
+	for _, f := range public {
+		ask(f, true)
+	}
+	for _, o := range e.cfg.Offers {
+		for _, text := range o.Topics {
+			if f, err := acl.ParseFilter(text); err == nil {
+				ask(f, false)
+			}
+		}
+	}
+}
+
+// exampleOf returns a topic that a filter matches, and that a filter which shares
+// only some of its topics is unlikely to match.
+func exampleOf(f acl.Filter) string {
+	return strings.NewReplacer("+", "iotoll-doctor", "#", "iotoll-doctor").Replace(f.String())
 }
 
 // plugs reads each plug once.

@@ -22,6 +22,7 @@ func newGrant(c console, load loader) *cobra.Command {
 		newGrantList(c, load),
 		newGrantAdd(c, load),
 		newGrantRevoke(c, load),
+		newGrantRestore(c, load),
 	)
 }
 
@@ -250,7 +251,35 @@ receive nothing more. Credit stays, and so does all in the book.`,
 				if err != nil {
 					return err
 				}
-				return done(ctx, c, store, mongostore.Act{Act: "grant revoke", Object: g.Subject + " " + g.Offer, Reason: reason}, "%s has no more of %s since %s\n", g.Subject, g.Offer, clock(g.At))
+				return done(ctx, c, store, mongostore.Act{Act: "grant revoke", Object: g.Subject + " " + g.Offer, Reason: reason}, "revoked %s's access to %s at %s\n", g.Subject, g.Offer, clock(g.At))
+			})(cmd, args)
+		},
+	}
+	cmd.Flags().StringVar(&reason, "reason", "", "why, for the book")
+	cmd.MarkFlagRequired("reason")
+	return cmd
+}
+
+func newGrantRestore(c console, load loader) *cobra.Command {
+	var reason string
+	cmd := &cobra.Command{
+		Use:   "restore USER OFFER --reason TEXT",
+		Short: "Give back the time that the last revoke took",
+		Args:  exactly("USER", "OFFER"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := checkReason(reason); err != nil {
+				return err
+			}
+			return stored(c, load, func(ctx context.Context, cfg *config.Config, store *mongostore.Store, args []string) error {
+				s, err := settler(cfg, store)
+				if err != nil {
+					return err
+				}
+				g, err := s.Restore(ctx, args[0], args[1], reason)
+				if err != nil {
+					return err
+				}
+				return done(ctx, c, store, mongostore.Act{Act: "grant restore", Object: g.Subject + " " + g.Offer, Reason: reason}, "%s has %s from %s until %s\n", g.Subject, g.Offer, clock(g.NotBefore), clock(g.NotAfter))
 			})(cmd, args)
 		},
 	}

@@ -24,15 +24,33 @@ import (
 )
 
 func newPayment(c console, load loader) *cobra.Command {
-	return group("payment", "Show the book of payments, assign those that name nobody",
+	return group("payment", "Show the book of payments, decide on those that are held",
 		newPaymentList(c, load),
 		newPaymentShow(c, load),
 		newPaymentAssign(c, load),
+		newPaymentDecision(c, load, decision{
+			use: "release", past: "released", short: "Take back an assignment of which nothing was used", flag: "reason", what: "why, for the book",
+			long: `release takes back whose a payment is: it is held again. It is refused once time that
+the payment bought has begun, or something was entered in the account after it.`,
+			do: (*tangle.Settler).Release,
+		}),
+		newPaymentDecision(c, load, decision{
+			use: "dismiss", past: "dismissed", short: "Set a held payment aside", flag: "reason", what: "why, for the book",
+			long: `dismiss sets a held payment aside: nobody gets anything for it, and doctor does not
+mention it any more. It can be assigned later.`,
+			do: (*tangle.Settler).Dismiss,
+		}),
+		newPaymentDecision(c, load, decision{
+			use: "refund", past: "refunded", short: "Note that a held payment was paid back", flag: "reference", what: "the transfer that paid it back",
+			long: `refund notes that you have paid a held payment back, and by which transfer. It moves
+no money. It is final.`,
+			do: (*tangle.Settler).Refund,
+		}),
 	)
 }
 
 // listedOutcomes are those that a payment can have in the book.
-var listedOutcomes = []tangle.Outcome{tangle.Credited, tangle.Underpaid, tangle.Unmatched, tangle.Historic}
+var listedOutcomes = []tangle.Outcome{tangle.Credited, tangle.Underpaid, tangle.Unmatched, tangle.Dismissed, tangle.Refunded, tangle.Historic}
 
 func newPaymentList(c console, load loader) *cobra.Command {
 	var user, offer, outcome, since, until string
@@ -45,6 +63,8 @@ func newPaymentList(c console, load loader) *cobra.Command {
   credited    it bought time
   underpaid   less than the price, kept as credit for the user's next payment
   unmatched   held: it names nobody, or nobody known; see "iotoll payment assign"
+  dismissed   the seller set it aside
+  refunded    the seller paid it back
   historic    it was there when the address was first read
 
 Payments are shortened to their first characters, which the other commands take;
@@ -57,7 +77,7 @@ as this program prints it, or how long ago.`,
 		Args: exactly(),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if outcome != "" && !slices.Contains(listedOutcomes, tangle.Outcome(outcome)) {
-				return &usageError{err: fmt.Errorf("--outcome %q: must be credited, underpaid, unmatched or historic", outcome)}
+				return &usageError{err: fmt.Errorf("--outcome %q: want credited, underpaid, unmatched, dismissed, refunded or historic", outcome)}
 			}
 			now := time.Now()
 			from, err := parseWhen("--since", since, now)
@@ -327,10 +347,10 @@ func newPaymentShow(c console, load loader) *cobra.Command {
 func newPaymentAssign(c console, load loader) *cobra.Command {
 	return &cobra.Command{
 		Use:   "assign PAYMENT USER [OFFER]",
-		Short: "Say whose a held payment is, once and for all",
+		Short: "Say whose a held payment is",
 		Long: `assign settles a payment that names nobody, or nobody known, for a user. The
-offer may be left out if only one is sold at the address that was paid to. What
-is assigned stays so.`,
+offer may be left out if only one is sold at the address that was paid to. "iotoll
+payment release" takes an assignment back while nothing of it was used.`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 3 {
 				return nil
@@ -368,6 +388,41 @@ is assigned stays so.`,
 			return done(ctx, c, store, act, "%s has %s from %s until %s\n", g.Subject, g.Offer, clock(g.NotBefore), clock(g.NotAfter))
 		}),
 	}
+}
+
+// decision is what the seller decides on a payment.
+type decision struct {
+	use, past, short, long string
+	flag, what             string // the flag that must say more, and what it says
+	do                     func(s *tangle.Settler, ctx context.Context, p tangle.Payment, by, text string) (tangle.Decision, error)
+}
+
+func newPaymentDecision(c console, load loader, d decision) *cobra.Command {
+	var text string
+	cmd := &cobra.Command{
+		Use:   d.use + " PAYMENT --" + d.flag + " TEXT",
+		Short: d.short,
+		Long:  d.long,
+		Args:  exactly("PAYMENT"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if strings.TrimSpace(text) == "" {
+				return &usageError{err: fmt.Errorf("--%s %q: required: %s", d.flag, text, d.what)}
+			}
+			return stored(c, load, func(ctx context.Context, _ *config.Config, store *mongostore.Store, args []string) error {
+				b, err := booking(ctx, store, args[0])
+				if err != nil {
+					return err
+				}
+				if _, err := d.do(&tangle.Settler{Store: store}, ctx, b.Payment, operator(), text); err != nil {
+					return err
+				}
+				return done(ctx, c, store, mongostore.Act{Act: "payment " + d.use, Object: b.ID, Reason: text}, "%s payment %s\n", d.past, short(b.ID))
+			})(cmd, args)
+		},
+	}
+	cmd.Flags().StringVar(&text, d.flag, "", d.what)
+	cmd.MarkFlagRequired(d.flag)
+	return cmd
 }
 
 // offerAt returns the one offer that is sold at an address.

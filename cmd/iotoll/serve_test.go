@@ -157,7 +157,7 @@ func TestStory(t *testing.T) {
 	// Before serve ever ran: the command opens the store itself.
 	s.must("hunter2\n", "user", "add", "john")
 	lines := background(t, "", "--config", s.config, "serve")
-	if want := "iotoll is ready: 1 offers, 0 plugs, store at " + s.socket; lines[0] != want {
+	if want := "iotoll is ready: 1 offer, 0 plugs, store at " + s.socket; lines[0] != want {
 		t.Errorf("serve: got %q, want %q", lines[0], want)
 	}
 
@@ -229,6 +229,26 @@ func TestStory(t *testing.T) {
 		t.Errorf("payment list --csv: got\n%s", out)
 	}
 
+	// Held for ever: set aside, or paid back.
+	pay = func(amount, message string) {
+		t.Helper()
+		s.must("", "pay", "--node", node, "--seed-file", seed, "--mwm", "1", "--address", depositAddress, "--amount", amount, "--message", message, "--force", "--wait")
+	}
+	pay("503", "nobody's")
+	pay("504", "nobody's")
+	aside, back := s.await(503, "unmatched"), s.await(504, "unmatched")
+	s.refuses(2, `--reason "": required: why, for the book`, "", "payment", "dismiss", aside.Payment, "--reason", "")
+	s.prints("dismissed payment "+aside.Payment[:12]+"\n", "payment", "dismiss", aside.Payment, "--reason", "spam")
+	s.prints("refunded payment "+back.Payment[:12]+"\n", "payment", "refund", back.Payment, "--reference", "bundle X")
+	if p := s.await(503, "dismissed"); p.Reason != "spam" {
+		t.Errorf("dismissed payment: got %+v", p)
+	}
+	s.await(504, "refunded")
+	s.refuses(1, "refunded", "", "payment", "assign", back.Payment, "john")
+	s.must("", "payment", "assign", aside.Payment, "john")
+	s.must("", "payment", "release", aside.Payment, "--reason", "wrong one")
+	s.await(503, "unmatched")
+
 	// By hand.
 	if out := s.must("", "grant", "add", "jane", "live", "30m", "--reason", "the plug was away"); !strings.HasPrefix(out, "jane has live from ") {
 		t.Errorf("grant add: got %q", out)
@@ -239,7 +259,14 @@ func TestStory(t *testing.T) {
 	s.refuses(2, `required flag(s) "reason" not set`, "", "grant", "extend", "jane", "live", "15m")
 	s.must("", "grant", "revoke", "jane", "live", "--reason", "asked for it")
 	s.answers("deny: grant ended live/00000000000000000001/jane", "jane", "read", "sensor/live")
-	if out := s.must("", "grant", "list", "--user", "jane"); strings.Count(out, "\n") != 5 || strings.Count(out, " revoked ") != 4 {
+	if out := s.must("", "grant", "restore", "jane", "live", "--reason", "a mistake"); !strings.HasPrefix(out, "jane has live from ") {
+		t.Errorf("grant restore: got %q", out)
+	}
+	if r := s.run("", "check", "jane", "read", "sensor/live"); r.code != 0 {
+		t.Errorf("check after grant restore: got %+v", r)
+	}
+	s.must("", "grant", "revoke", "jane", "live", "--reason", "asked for it")
+	if out := s.must("", "grant", "list", "--user", "jane"); strings.Count(out, "\n") != 7 || strings.Count(out, " revoked ") != 6 {
 		t.Errorf("grant list: got\n%s", out)
 	}
 	if out := s.must("", "grant", "list", "--live"); strings.Count(out, "\n") != 2 || !strings.Contains(out, "john  live   2   paid  live ") {
@@ -251,7 +278,7 @@ func TestStory(t *testing.T) {
 			t.Fatalf("grant list --json: got %+v, %v", g, err)
 		}
 	}
-	if out := s.must("", "audit"); strings.Count(out, "\n") != 7 || !strings.Contains(out, "grant revoke") || !strings.Contains(out, "asked for it") {
+	if out := s.must("", "audit"); strings.Count(out, "\n") != 13 || !strings.Contains(out, "grant revoke") || !strings.Contains(out, "asked for it") {
 		t.Errorf("audit: got\n%s", out)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -18,6 +19,7 @@ import (
 	"github.com/iotoll/iotoll/cmd/internal/daemon"
 	"github.com/iotoll/iotoll/cmd/internal/hint"
 	"github.com/iotoll/iotoll/cmd/internal/secret"
+	"github.com/iotoll/iotoll/tangle"
 )
 
 func newUser(c console, load loader) *cobra.Command {
@@ -27,6 +29,7 @@ func newUser(c console, load loader) *cobra.Command {
 		newUserPasswd(c, load),
 		newUserDisabled(c, load, "disable", "Bar a user, who keeps what was bought", true),
 		newUserDisabled(c, load, "enable", "Let a user in again who was barred", false),
+		newUserSet(c, load),
 		newUserRemove(c, load),
 	)
 }
@@ -175,7 +178,7 @@ func newUserList(c console, load loader) *cobra.Command {
 			w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
 			fmt.Fprintln(w, "USER\tSTATE\tRIGHTS")
 			for _, u := range users {
-				fmt.Fprintf(w, "%s\t%s\t%s\n", printable(u.Name), userState(u), printable(strings.Join(formatRights(u), " ")))
+				fmt.Fprintf(w, "%s\t%s\t%s\n", printable(u.Name), userState(u), printable(strings.Join(formatRights(u.User), " ")))
 			}
 			return w.Flush()
 		}),
@@ -184,15 +187,16 @@ func newUserList(c console, load loader) *cobra.Command {
 	return cmd
 }
 
-func printUsersJSON(c console, users []acl.User) error {
+func printUsersJSON(c console, users []mongostore.UserRecord) error {
 	e := json.NewEncoder(c.out)
 	for _, u := range users {
 		err := e.Encode(struct {
 			User      string   `json:"user"`
+			State     string   `json:"state"`
 			Superuser bool     `json:"superuser"`
 			Disabled  bool     `json:"disabled"`
 			Rights    []string `json:"rights"`
-		}{u.Name, u.Superuser, u.Disabled, formatRights(u)})
+		}{u.Name, string(u.State), u.Superuser, u.Disabled, formatRights(u.User)})
 		if err != nil {
 			return err
 		}
@@ -208,8 +212,10 @@ func formatRights(u acl.User) []string {
 	return rights
 }
 
-func userState(u acl.User) string {
+func userState(u mongostore.UserRecord) string {
 	switch {
+	case u.State == tangle.UserUnusable:
+		return "cannot log in"
 	case u.Disabled:
 		return "disabled"
 	case u.Superuser:
@@ -258,20 +264,82 @@ func newUserDisabled(c console, load loader, use, short string, disabled bool) *
 	}
 }
 
-func newUserRemove(c console, load loader) *cobra.Command {
-	return &cobra.Command{
-		Use:   "remove NAME",
-		Short: "Remove a user",
-		Long: `remove removes a user. What was sold to that name stays in the book, and counts
-for whoever is given the name later.`,
+func newUserSet(c console, load loader) *cobra.Command {
+	var rights []string
+	var superuser, disabled bool
+	cmd := &cobra.Command{
+		Use:   "set NAME",
+		Short: "Change the rights of a user, or whether it may do everything or log in",
+		Long: `set changes what its flags say and nothing else. --right replaces all rights; an
+empty one, --right '', takes them away.`,
+		Example: `  iotoll user set sensor --right 'sensor/#=w' --right 'log/%u=w'
+  iotoll user set root --superuser=false`,
 		Args: exactly("NAME"),
-		RunE: stored(c, load, func(ctx context.Context, _ *config.Config, store *mongostore.Store, args []string) error {
-			if err := store.RemoveUser(ctx, args[0]); err != nil {
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var change mongostore.UserChange
+			flags := cmd.Flags()
+			if flags.Changed("right") {
+				parsed, err := parseRights(slices.DeleteFunc(rights, func(r string) bool { return r == "" }))
+				if err != nil {
+					return &usageError{err: err}
+				}
+				change.Rights = &parsed
+			}
+			if flags.Changed("superuser") {
+				change.Superuser = &superuser
+			}
+			if flags.Changed("disabled") {
+				change.Disabled = &disabled
+			}
+			if flags.NFlag() == 0 || change == (mongostore.UserChange{}) {
+				return &usageError{err: errors.New("nothing to set, want --right, --superuser or --disabled")}
+			}
+			return stored(c, load, func(ctx context.Context, _ *config.Config, store *mongostore.Store, args []string) error {
+				if err := store.SetUser(ctx, args[0], change); err != nil {
+					return err
+				}
+				return done(ctx, c, store, mongostore.Act{Act: "user set", Object: args[0]}, "changed user %s\n", args[0])
+			})(cmd, args)
+		},
+	}
+	f := cmd.Flags()
+	f.StringArrayVar(&rights, "right", nil, "what the user may always do: `FILTER=r`, =w or =rw; may be repeated")
+	f.BoolVar(&superuser, "superuser", false, "the user may do everything")
+	f.BoolVar(&disabled, "disabled", false, "the user may not log in")
+	return cmd
+}
+
+func newUserRemove(c console, load loader) *cobra.Command {
+	var force bool
+	cmd := &cobra.Command{
+		Use:   "remove NAME",
+		Short: "Remove a user, and end what it bought",
+		Long: `remove removes a user. Its remaining time and credit end, on the record: a new user
+of that name starts with nothing.
+
+The account that serve publishes with is removed only with --force, since nothing
+is published without it. A running serve creates it again.`,
+		Args: exactly("NAME"),
+		RunE: stored(c, load, func(ctx context.Context, cfg *config.Config, store *mongostore.Store, args []string) error {
+			name := args[0]
+			if name == cfg.Broker.Username && !force {
+				return hint.Add(fmt.Errorf("remove user %s: serve publishes with this account", name), "--force removes it all the same")
+			}
+			// In this order, so that nothing is credited to the name in between.
+			if err := store.SetDisabled(ctx, name, true); err != nil && !errors.Is(err, mongostore.ErrNotFound) {
 				return err
 			}
-			return done(ctx, c, store, mongostore.Act{Act: "user remove", Object: args[0]}, "removed user %s\n", args[0])
+			if err := (&tangle.Settler{Store: store}).Close(ctx, name, "user removed"); err != nil {
+				return err
+			}
+			if err := store.RemoveUser(ctx, name); err != nil {
+				return err
+			}
+			return done(ctx, c, store, mongostore.Act{Act: "user remove", Object: name}, "removed user %s\n", printable(name))
 		}),
 	}
+	cmd.Flags().BoolVar(&force, "force", false, "remove the account that serve publishes with")
+	return cmd
 }
 
 // printable returns text of others as it can be shown on a terminal: control

@@ -29,13 +29,20 @@ john    disabled
 root    superuser  
 sensor  -          sensor/#=rw log/%u=w
 `, "user", "list")
-	s.prints(`{"user":"john","superuser":false,"disabled":true,"rights":[]}
-{"user":"root","superuser":true,"disabled":false,"rights":[]}
-{"user":"sensor","superuser":false,"disabled":false,"rights":["sensor/#=rw","log/%u=w"]}
+	s.prints(`{"user":"john","state":"disabled","superuser":false,"disabled":true,"rights":[]}
+{"user":"root","state":"ready","superuser":true,"disabled":false,"rights":[]}
+{"user":"sensor","state":"ready","superuser":false,"disabled":false,"rights":["sensor/#=rw","log/%u=w"]}
 `, "user", "list", "--json")
 	s.answers("deny: user disabled", "john", "read", "sensor/live")
 	s.answers("permit: static right", "sensor", "write", "sensor/live")
 	s.answers("permit: superuser", "root", "write", "any/thing")
+	s.must("", "user", "set", "root", "--superuser=false", "--right", "log/#=r")
+	s.answers("deny: no right", "root", "write", "any/thing")
+	s.answers("permit: static right", "root", "read", "log/x")
+	s.must("", "user", "set", "root", "--right", "")
+	s.answers("deny: no right", "root", "read", "log/x")
+	s.refuses(2, "nothing to set, want --right, --superuser or --disabled", "", "user", "set", "root")
+	s.refuses(1, "not found", "", "user", "set", "nobody", "--disabled")
 	s.must("", "user", "enable", "john")
 	s.must("hunter5\n", "user", "passwd", "john")
 	s.must("", "user", "remove", "john")
@@ -53,7 +60,7 @@ sensor  -          sensor/#=rw log/%u=w
 	s.refuses(2, `--right "sensor/#": must be a topic filter and =r, =w or =rw, such as sensor/#=rw`, "x", "user", "add", "jane", "--right", "sensor/#")
 	s.refuses(2, `--right "sensor/#": must be`, "x", "user", "add", "jane", "--right", "sensor/#")
 	s.refuses(2, `--right "a#=r": pattern of a right`, "x", "user", "add", "jane", "--right", "a#=r")
-	s.refuses(2, "user needs a command: one of add, list, passwd, disable, enable, remove", "", "user")
+	s.refuses(2, "user needs a command: one of add, list, passwd, disable, enable, set, remove", "", "user")
 }
 
 // A generated password is printed once, and it is the one that was stored.

@@ -30,7 +30,8 @@ func TestStore(t *testing.T, open func(t *testing.T) (store tangle.Store, addUse
 	}
 	entry := func(seq int64, cause string) tangle.Entry {
 		return tangle.Entry{
-			Subject: "john", Offer: "live", Seq: seq, Kind: tangle.Paid, Cause: cause, Amount: 1250, Credit: 3, Remainder: 4,
+			Subject: "john", Offer: "live", Seq: seq, Kind: tangle.Paid, Cause: cause, Payment: cause, Amount: 1250, Credit: 3, Remainder: 4,
+			Price: 500, Period: time.Hour, Life: 2, Born: now.Add(-time.Hour),
 			Filters: []acl.Filter{filter}, NotBefore: now, NotAfter: now.Add(time.Hour), End: now.Add(time.Hour), At: now,
 		}
 	}
@@ -64,12 +65,12 @@ func TestStore(t *testing.T, open func(t *testing.T) (store tangle.Store, addUse
 			outcome tangle.Outcome
 			added   bool
 		}{
-			{"p1", tangle.Unmatched, true},
-			{"p2/3", tangle.Unmatched, true},
+			{"p1", tangle.Settling, true},
+			{"p2/3", tangle.Settling, true},
 			{"old", tangle.Historic, true},
-			{"p1", tangle.Unmatched, false},
+			{"p1", tangle.Settling, false},
 			{"p1", tangle.Historic, false},
-			{"old", tangle.Unmatched, false},
+			{"old", tangle.Settling, false},
 		} {
 			p := payment(test.id)
 			if !test.added {
@@ -82,23 +83,62 @@ func TestStore(t *testing.T, open func(t *testing.T) (store tangle.Store, addUse
 		if err := s.Hold(ctx, "p1", "because"); err != nil {
 			t.Errorf("Hold: %v", err)
 		}
-		got, err := s.Unsettled(ctx, "test")
-		if err != nil {
-			t.Fatal(err)
+		pending := func() map[string]string {
+			t.Helper()
+			got, err := s.Pending(ctx, "test")
+			if err != nil {
+				t.Fatal(err)
+			}
+			return got
 		}
-		found := make(map[string]tangle.Payment)
-		for _, p := range got {
-			found[p.ID] = p
+		if got, want := pending(), map[string]string{"p1": "because", "p2/3": ""}; !maps.Equal(got, want) {
+			t.Errorf("Pending: got %q, want %q", got, want)
 		}
-		if len(got) != 2 || !reflect.DeepEqual(found["p1"], payment("p1")) || !reflect.DeepEqual(found["p2/3"], payment("p2/3")) {
-			t.Errorf("Unsettled: got %+v, want p1 and p2/3 as recorded first, and not what is historic", got)
+		if got, err := s.Pending(ctx, "other"); err != nil || len(got) != 0 {
+			t.Errorf("Pending of another ledger: got %q, %v", got, err)
+		}
+		for id, want := range map[string]bool{"p1": true, "p2/3": true, "old": false, "p9": false} {
+			if got, ok, err := s.Unsettled(ctx, id); err != nil || ok != want || ok && !reflect.DeepEqual(got, payment(id)) {
+				t.Errorf("Unsettled(%s): got %+v, %t, %v, want %t and as recorded first", id, got, ok, err, want)
+			}
 		}
 		g := entry(1, "p1")
 		if err := errors.Join(s.Append(ctx, g), s.Complete(ctx, g)); err != nil {
 			t.Fatal(err)
 		}
-		if got, err = s.Unsettled(ctx, "test"); err != nil || len(got) != 1 || got[0].ID != "p2/3" {
-			t.Errorf("Unsettled after p1 was settled: got %+v, %v", got, err)
+		if got, want := pending(), map[string]string{"p2/3": ""}; !maps.Equal(got, want) {
+			t.Errorf("Pending after p1 was settled: got %q, want %q", got, want)
+		}
+		if _, ok, err := s.Unsettled(ctx, "p1"); err != nil || ok {
+			t.Errorf("Unsettled after p1 was settled: got %t, %v", ok, err)
+		}
+		if d, err := s.Decided(ctx, "p2/3"); err != nil || d.Seq != 0 {
+			t.Errorf("Decided: got %+v, %v", d, err)
+		}
+		for _, verdict := range []tangle.Verdict{tangle.SetAside, tangle.PaidBack} {
+			if _, err := s.Decide(ctx, tangle.Decision{Payment: "p2/3", Seq: 1, Verdict: verdict, By: "jane", Reason: "spam", At: now}); err != nil {
+				t.Fatal(err)
+			}
+			if _, ok, err := s.Unsettled(ctx, "p2/3"); err != nil || ok || len(pending()) != 0 {
+				t.Errorf("dismissed: got Unsettled %t, %v, Pending %v", ok, err, pending())
+			}
+		}
+		for _, test := range []struct {
+			payment string
+			seq     int64
+		}{{"p1", 1}, {"p1", 2}, {"p2/3", 2}} {
+			if _, err := s.Decide(ctx, tangle.Decision{Payment: test.payment, Seq: test.seq, Verdict: tangle.TakenBack, By: "jane", At: now}); err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Hold(ctx, test.payment, "taken back"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got, want := pending(), map[string]string{"p1": "taken back", "p2/3": "taken back"}; !maps.Equal(got, want) {
+			t.Errorf("Pending after both were taken back: got %q, want %q", got, want)
+		}
+		if _, ok, err := s.Unsettled(ctx, "p1"); err != nil || !ok {
+			t.Errorf("Unsettled after it was taken back: got %t, %v", ok, err)
 		}
 	})
 
@@ -116,21 +156,75 @@ func TestStore(t *testing.T, open func(t *testing.T) (store tangle.Store, addUse
 		}
 	})
 
-	t.Run("assignments", func(t *testing.T) {
+	t.Run("decisions", func(t *testing.T) {
 		s, _ := open(t)
 		ctx := t.Context()
-		if _, ok, err := s.Assigned(ctx, "p1"); err != nil || ok {
-			t.Errorf("Assigned before: got %t, %v", ok, err)
+		if d, err := s.Decided(ctx, "p1"); err != nil || d.Seq != 0 {
+			t.Errorf("Decided before: got %+v, %v", d, err)
 		}
-		first := tangle.Assignment{Payment: "p1", Subject: "john", Offer: "live", By: "message", At: now}
-		if got, err := s.Assign(ctx, first); err != nil || got != first {
-			t.Errorf("Assign: got %+v, %v", got, err)
+		for i := range int64(5) {
+			d := tangle.Decision{
+				Payment: "p1", Seq: i + 1, Verdict: tangle.AssignedTo, Subject: "john", Offer: "live", Life: 3, By: "message", Reason: "why", At: now,
+			}
+			for _, by := range []string{"message", "eve"} {
+				d.By = by
+				if added, err := s.Decide(ctx, d); err != nil || added != (by == "message") {
+					t.Errorf("Decide %d by %s: got %t, %v", d.Seq, by, added, err)
+				}
+			}
+			d.By = "message"
+			if got, err := s.Decided(ctx, "p1"); err != nil || got != d {
+				t.Errorf("Decided: got %+v, %v, want %+v", got, err, d)
+			}
 		}
-		if got, err := s.Assign(ctx, tangle.Assignment{Payment: "p1", Subject: "eve", Offer: "live", By: "eve", At: now}); err != nil || got != first {
-			t.Errorf("Assign again: got %+v, %v, want the first", got, err)
+	})
+
+	t.Run("terms", func(t *testing.T) {
+		s, _ := open(t)
+		ctx := t.Context()
+		var want []tangle.Terms
+		for _, offer := range []string{"gold", "live", "live-2"} {
+			for seq := range int64(12) {
+				want = append(want, tangle.Terms{Offer: offer, Seq: seq + 1, Price: 500 + seq, Period: time.Hour, Since: now.Add(time.Duration(seq) * time.Minute)})
+			}
 		}
-		if got, ok, err := s.Assigned(ctx, "p1"); err != nil || !ok || got != first {
-			t.Errorf("Assigned: got %+v, %t, %v", got, ok, err)
+		for _, i := range []int{24, 12, 0} {
+			for _, terms := range want[i : i+12] {
+				for n := range 2 {
+					if added, err := s.Offer(ctx, terms); err != nil || added != (n == 0) {
+						t.Errorf("Offer(%+v), time %d: got %t, %v", terms, n, added, err)
+					}
+					terms.Price = 1
+				}
+			}
+		}
+		if got, err := s.Offered(ctx); err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("Offered: got %+v, %v, want %+v", got, err, want)
+		}
+	})
+
+	t.Run("dust", func(t *testing.T) {
+		s, _ := open(t)
+		ctx := t.Context()
+		if d, err := s.LastDust(ctx, "test", "JANE", "c1"); err != nil || d.Seq != 0 {
+			t.Errorf("LastDust before: got %+v, %v", d, err)
+		}
+		day := now.Truncate(24 * time.Hour)
+		for i := range int64(10) {
+			d := tangle.Dust{Ledger: "test", Address: "JANE", Chain: "c1", Seq: i + 1, To: 100 * (i + 1), Day: day, Count: i, Sum: 7 * i}
+			for n := range 2 {
+				if added, err := s.AddDust(ctx, d); err != nil || added != (n == 0) {
+					t.Errorf("AddDust %d, time %d: got %t, %v", d.Seq, n, added, err)
+				}
+			}
+			if got, err := s.LastDust(ctx, "test", "JANE", "c1"); err != nil || got != d {
+				t.Errorf("LastDust: got %+v, %v, want %+v", got, err, d)
+			}
+		}
+		for _, other := range [][3]string{{"test", "JANE", ""}, {"test", "JAN", "c1"}, {"", "JANE", "c1"}} {
+			if d, err := s.LastDust(ctx, other[0], other[1], other[2]); err != nil || d.Seq != 0 {
+				t.Errorf("LastDust of %q: got %+v, %v", other, d, err)
+			}
 		}
 	})
 
@@ -142,6 +236,9 @@ func TestStore(t *testing.T, open func(t *testing.T) (store tangle.Store, addUse
 		}
 		if _, ok, err := s.Settled(ctx, "p1"); err != nil || ok {
 			t.Errorf("Settled before: got %t, %v", ok, err)
+		}
+		if at, err := s.LastWritten(ctx); err != nil || !at.IsZero() {
+			t.Errorf("LastWritten before: got %s, %v", at, err)
 		}
 		for i := range int64(20) {
 			g := entry(i+1, fmt.Sprintf("p%d", i))
@@ -160,10 +257,13 @@ func TestStore(t *testing.T, open func(t *testing.T) (store tangle.Store, addUse
 					t.Fatalf("Complete %d: %v", g.Seq, err)
 				}
 			}
-			want := tangle.Settlement{Payment: g.Cause, Outcome: tangle.Credited, Entry: g}
+			want := tangle.Settlement{Cause: g.Cause, Outcome: tangle.Credited, Entry: g}
 			if got, ok, err := s.Settled(ctx, g.Cause); err != nil || !ok || !reflect.DeepEqual(got, want) {
 				t.Errorf("Settled(%s): got %+v, %t, %v, want %+v", g.Cause, got, ok, err, want)
 			}
+		}
+		if at, err := s.LastWritten(ctx); err != nil || at.IsZero() {
+			t.Errorf("LastWritten: got %s, %v", at, err)
 		}
 		// Names that would run into each other if they were only joined.
 		for i, names := range [][2]string{{"john", "live-2"}, {"john/live", "live"}, {"john/", "live"}, {"/john", "live"}, {"20", "live"}, {"jo.hn", "live"}, {"$john", "live"}, {"john%2F", "live"}} {
@@ -179,6 +279,15 @@ func TestStore(t *testing.T, open func(t *testing.T) (store tangle.Store, addUse
 		if g, err := s.Last(ctx, "john", "live"); err != nil || g.Seq != 20 {
 			t.Errorf("Last: got %+v, %v, want entry 20", g, err)
 		}
+		for seq := range int64(23) {
+			want := tangle.Entry{}
+			if seq >= 1 && seq <= 20 {
+				want = entry(seq, fmt.Sprintf("p%d", seq-1))
+			}
+			if got, err := s.Entry(ctx, "john", "live", seq); err != nil || got.Seq != want.Seq || got.Seq > 0 && !reflect.DeepEqual(got, want) {
+				t.Errorf("Entry(%d): got %+v, %v, want %+v", seq, got, err, want)
+			}
+		}
 	})
 
 	t.Run("underpaid and revoked", func(t *testing.T) {
@@ -187,9 +296,9 @@ func TestStore(t *testing.T, open func(t *testing.T) (store tangle.Store, addUse
 		credit := entry(1, "p1")
 		credit.NotAfter, credit.End = credit.NotBefore, time.Time{}
 		gift := entry(2, "manual/a")
-		gift.Kind, gift.Amount, gift.Reason = tangle.Manual, 0, "gift"
+		gift.Kind, gift.Amount, gift.Reason, gift.Payment = tangle.Manual, 0, "gift", ""
 		end := entry(3, "manual/b")
-		end.Kind, end.Amount, end.Reason, end.Filters = tangle.Revoked, 0, "abuse", nil
+		end.Kind, end.Amount, end.Reason, end.Filters, end.Payment = tangle.Revoked, 0, "abuse", nil, ""
 		end.At = now.Add(time.Minute)
 		end.NotBefore, end.NotAfter, end.End = end.At, end.At, end.At
 		for i, g := range []tangle.Entry{credit, gift, end} {
@@ -212,12 +321,12 @@ func TestStore(t *testing.T, open func(t *testing.T) (store tangle.Store, addUse
 		ctx := t.Context()
 		var all sync.WaitGroup
 		var mu sync.Mutex
-		added, assigned, appended := 0, make(map[string]int), 0
+		added, assigned, appended := 0, 0, 0
 		for i := range 8 {
 			all.Go(func() {
 				name := fmt.Sprintf("u%d", i)
-				new, err := s.Record(ctx, payment("p1"), tangle.Unmatched)
-				a, err2 := s.Assign(ctx, tangle.Assignment{Payment: "p1", Subject: name, Offer: "live", By: "message", At: now})
+				new, err := s.Record(ctx, payment("p1"), tangle.Settling)
+				mine, err2 := s.Decide(ctx, tangle.Decision{Payment: "p1", Seq: 1, Verdict: tangle.AssignedTo, Subject: name, Offer: "live", By: "message", At: now})
 				err3 := s.Append(ctx, entry(1, name))
 				if err := errors.Join(err, err2); err != nil {
 					t.Error(err)
@@ -233,12 +342,14 @@ func TestStore(t *testing.T, open func(t *testing.T) (store tangle.Store, addUse
 				if err3 == nil {
 					appended++
 				}
-				assigned[a.Subject]++
+				if mine {
+					assigned++
+				}
 			})
 		}
 		all.Wait()
-		if added != 1 || appended != 1 || len(assigned) != 1 {
-			t.Errorf("eight at once: got %d payments added, %d entries appended, assignments to %v; want one of each", added, appended, assigned)
+		if added != 1 || appended != 1 || assigned != 1 {
+			t.Errorf("eight at once: got %d payments added, %d entries appended, %d assignments; want one of each", added, appended, assigned)
 		}
 	})
 }

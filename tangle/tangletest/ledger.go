@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math"
 	"sync"
+	"time"
 
 	"github.com/iotoll/iotoll/tangle"
 )
@@ -15,6 +16,7 @@ var _ tangle.Ledger = (*Ledger)(nil)
 // Ledger is a tangle.Ledger in memory. Its zero value is ready.
 type Ledger struct {
 	Notation
+	Dust int64 // Currency.Dust; set before the first use
 
 	mu       sync.Mutex
 	pending  []tangle.Payment
@@ -23,6 +25,21 @@ type Ledger struct {
 	marks    map[string]tangle.Mark
 	from     map[string]tangle.Mark
 	requests int
+	clock    func() time.Time
+}
+
+// Currency returns that of Notation with the dust limit.
+func (l *Ledger) Currency() tangle.Currency {
+	c := l.Notation.Currency()
+	c.Dust = l.Dust
+	return c
+}
+
+// Clock gives the ledger a time of its own.
+func (l *Ledger) Clock(now func() time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.clock = now
 }
 
 // Notation is the notation of a Ledger: whole units, any address that is not empty.
@@ -102,5 +119,8 @@ func (l *Ledger) Confirmed(ctx context.Context, from map[string]tangle.Mark) (ta
 	}
 	batch := tangle.Batch{Payments: l.pending, Partial: l.partial, Marks: maps.Clone(l.marks)}
 	l.pending = nil
+	if l.clock != nil {
+		batch.Time = l.clock()
+	}
 	return batch, nil
 }

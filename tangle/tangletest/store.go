@@ -3,11 +3,13 @@
 package tangletest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/iotoll/iotoll/tangle"
 )
@@ -19,9 +21,6 @@ type Point struct {
 	Op    string // the method's name
 	After bool   // the write was done, but the caller does not know yet
 }
-
-// Writes are the methods of a Store that write.
-var Writes = []string{"SetMark", "Record", "Hold", "Assign", "Append", "Complete"}
 
 // Store is a tangle.Store in memory. It keeps the promises of the interface and
 // nothing beyond them. Its zero value is ready.
@@ -39,7 +38,9 @@ type Store struct {
 	order       []string
 	outcomes    map[string]tangle.Outcome
 	reasons     map[string]string
-	assignments map[string]tangle.Assignment
+	decisions   map[string][]tangle.Decision
+	terms       []tangle.Terms
+	dust        map[[3]string][]tangle.Dust
 	accounts    map[[2]string][]tangle.Entry
 	revoked     map[[2]string]map[int64]tangle.Entry // by account and Seq: the revoking entry
 	settlements map[string]tangle.Settlement
@@ -106,10 +107,52 @@ func (s *Store) Payments() []tangle.Payment {
 func (s *Store) Outcome(id string) (tangle.Outcome, string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if done, ok := s.settlements[id]; ok {
-		return done.Outcome, ""
+	if outcome := s.settledAs(id); outcome != "" {
+		return outcome, ""
+	}
+	if s.outcomes[id] == tangle.Settling && s.reasons[id] != "" {
+		return tangle.Unmatched, s.reasons[id]
 	}
 	return s.outcomes[id], s.reasons[id]
+}
+
+// settledAs returns the final outcome of a payment, "" if it has none.
+func (s *Store) settledAs(id string) tangle.Outcome {
+	d := s.decided(id)
+	switch d.Verdict {
+	case tangle.SetAside:
+		return tangle.Dismissed
+	case tangle.PaidBack:
+		return tangle.Refunded
+	case tangle.TakenBack:
+		return ""
+	}
+	d.Payment = id
+	if done, ok := s.settlements[d.Cause()]; ok && done.Entry.Kind == tangle.Paid {
+		return done.Outcome
+	}
+	return ""
+}
+
+func (s *Store) decided(payment string) tangle.Decision {
+	if all := s.decisions[payment]; len(all) > 0 {
+		return all[len(all)-1]
+	}
+	return tangle.Decision{}
+}
+
+// Decisions returns all decisions on a payment, in order.
+func (s *Store) Decisions(payment string) []tangle.Decision {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.decisions[payment])
+}
+
+// Dust returns all sums of an address, in order.
+func (s *Store) Dust(ledger, address, chain string) []tangle.Dust {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.dust[[3]string{ledger, address, chain}])
 }
 
 // Calls returns how often a method was called.
@@ -200,6 +243,9 @@ func (s *Store) Record(ctx context.Context, p tangle.Payment, outcome tangle.Out
 		}
 		s.payments[p.ID] = p
 		s.outcomes[p.ID] = outcome
+		if outcome != tangle.Historic {
+			s.outcomes[p.ID] = tangle.Settling
+		}
 		s.order = append(s.order, p.ID)
 		added = true
 		return nil
@@ -207,21 +253,35 @@ func (s *Store) Record(ctx context.Context, p tangle.Payment, outcome tangle.Out
 	return added && err == nil, err
 }
 
-// Unsettled implements tangle.Store.
-func (s *Store) Unsettled(ctx context.Context, ledger string) ([]tangle.Payment, error) {
-	if err := s.enter(ctx, "Unsettled"); err != nil {
+// Pending implements tangle.Store.
+func (s *Store) Pending(ctx context.Context, ledger string) (map[string]string, error) {
+	if err := s.enter(ctx, "Pending"); err != nil {
 		return nil, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var all []tangle.Payment
-	for _, id := range s.order {
-		_, settled := s.settlements[id]
-		if p := s.payments[id]; !settled && s.outcomes[id] != tangle.Historic && p.Ledger == ledger {
-			all = append(all, p)
+	reasons := make(map[string]string)
+	for id := range s.payments {
+		if s.pending(id) && s.payments[id].Ledger == ledger {
+			reasons[id] = s.reasons[id]
 		}
 	}
-	return all, nil
+	return reasons, nil
+}
+
+func (s *Store) pending(id string) bool {
+	_, recorded := s.payments[id]
+	return recorded && s.outcomes[id] != tangle.Historic && s.settledAs(id) == ""
+}
+
+// Unsettled implements tangle.Store.
+func (s *Store) Unsettled(ctx context.Context, payment string) (tangle.Payment, bool, error) {
+	if err := s.enter(ctx, "Unsettled"); err != nil {
+		return tangle.Payment{}, false, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.payments[payment], s.pending(payment), nil
 }
 
 // Hold implements tangle.Store.
@@ -248,30 +308,128 @@ func (s *Store) UserState(ctx context.Context, name string) (tangle.UserState, e
 	return tangle.UserUnknown, nil
 }
 
-// Assign implements tangle.Store.
-func (s *Store) Assign(ctx context.Context, a tangle.Assignment) (inForce tangle.Assignment, err error) {
-	err = s.write(ctx, "Assign", func() error {
-		if _, ok := s.assignments[a.Payment]; !ok {
-			if s.assignments == nil {
-				s.assignments = make(map[string]tangle.Assignment)
-			}
-			s.assignments[a.Payment] = a
+// Decide implements tangle.Store.
+func (s *Store) Decide(ctx context.Context, d tangle.Decision) (added bool, err error) {
+	err = s.write(ctx, "Decide", func() error {
+		n := int64(len(s.decisions[d.Payment]))
+		switch {
+		case d.Seq >= 1 && d.Seq <= n:
+			return nil
+		case d.Seq != n+1:
+			return fmt.Errorf("decision %d on payment %s: it has %d", d.Seq, d.Payment, n)
 		}
-		inForce = s.assignments[a.Payment]
+		if s.decisions == nil {
+			s.decisions = make(map[string][]tangle.Decision)
+		}
+		s.decisions[d.Payment] = append(s.decisions[d.Payment], d)
+		added = true
 		return nil
 	})
-	return inForce, err
+	return added && err == nil, err
 }
 
-// Assigned implements tangle.Store.
-func (s *Store) Assigned(ctx context.Context, payment string) (a tangle.Assignment, ok bool, err error) {
-	if err := s.enter(ctx, "Assigned"); err != nil {
-		return a, false, err
+// Decided implements tangle.Store.
+func (s *Store) Decided(ctx context.Context, payment string) (tangle.Decision, error) {
+	if err := s.enter(ctx, "Decided"); err != nil {
+		return tangle.Decision{}, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	a, ok = s.assignments[payment]
-	return a, ok, nil
+	return s.decided(payment), nil
+}
+
+// Entry implements tangle.Store.
+func (s *Store) Entry(ctx context.Context, subject, offer string, seq int64) (tangle.Entry, error) {
+	if err := s.enter(ctx, "Entry"); err != nil {
+		return tangle.Entry{}, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	account := s.accounts[[2]string{subject, offer}]
+	if seq < 1 || seq > int64(len(account)) {
+		return tangle.Entry{}, nil
+	}
+	return account[seq-1], nil
+}
+
+// LastWritten implements tangle.Store.
+func (s *Store) LastWritten(ctx context.Context) (newest time.Time, err error) {
+	if err := s.enter(ctx, "LastWritten"); err != nil {
+		return time.Time{}, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, account := range s.accounts {
+		for _, g := range account {
+			if g.At.After(newest) {
+				newest = g.At
+			}
+		}
+	}
+	return newest, nil
+}
+
+// Offered implements tangle.Store.
+func (s *Store) Offered(ctx context.Context) ([]tangle.Terms, error) {
+	if err := s.enter(ctx, "Offered"); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := slices.Clone(s.terms)
+	slices.SortFunc(all, func(a, b tangle.Terms) int {
+		return cmp.Or(cmp.Compare(a.Offer, b.Offer), cmp.Compare(a.Seq, b.Seq))
+	})
+	return all, nil
+}
+
+// Offer implements tangle.Store.
+func (s *Store) Offer(ctx context.Context, t tangle.Terms) (added bool, err error) {
+	err = s.write(ctx, "Offer", func() error {
+		for _, known := range s.terms {
+			if known.Offer == t.Offer && known.Seq == t.Seq {
+				return nil
+			}
+		}
+		s.terms = append(s.terms, t)
+		added = true
+		return nil
+	})
+	return added && err == nil, err
+}
+
+// LastDust implements tangle.Store.
+func (s *Store) LastDust(ctx context.Context, ledger, address, chain string) (tangle.Dust, error) {
+	if err := s.enter(ctx, "LastDust"); err != nil {
+		return tangle.Dust{}, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if all := s.dust[[3]string{ledger, address, chain}]; len(all) > 0 {
+		return all[len(all)-1], nil
+	}
+	return tangle.Dust{}, nil
+}
+
+// AddDust implements tangle.Store.
+func (s *Store) AddDust(ctx context.Context, d tangle.Dust) (added bool, err error) {
+	err = s.write(ctx, "AddDust", func() error {
+		key := [3]string{d.Ledger, d.Address, d.Chain}
+		n := int64(len(s.dust[key]))
+		switch {
+		case d.Seq >= 1 && d.Seq <= n:
+			return nil
+		case d.Seq != n+1:
+			return fmt.Errorf("dust %d of %s: it has %d", d.Seq, d.Address, n)
+		}
+		if s.dust == nil {
+			s.dust = make(map[[3]string][]tangle.Dust)
+		}
+		s.dust[key] = append(s.dust[key], d)
+		added = true
+		return nil
+	})
+	return added && err == nil, err
 }
 
 // Last implements tangle.Store.
@@ -313,18 +471,22 @@ func (s *Store) Complete(ctx context.Context, g tangle.Entry) error {
 		return err
 	}
 	key := [2]string{g.Subject, g.Offer}
+	finished := false
 	err := s.locked(func() error {
+		if _, finished = s.settlements[g.Cause]; finished {
+			return nil
+		}
 		if g.Seq < 1 || g.Seq > int64(len(s.accounts[key])) {
 			return errors.New("complete an entry that was never appended")
 		}
-		if g.Kind == tangle.Revoked {
+		if first, last := g.Cuts(); last > 0 {
 			if s.revoked == nil {
 				s.revoked = make(map[[2]string]map[int64]tangle.Entry)
 			}
 			if s.revoked[key] == nil {
 				s.revoked[key] = make(map[int64]tangle.Entry)
 			}
-			for _, old := range s.accounts[key][:g.Seq-1] {
+			for _, old := range s.accounts[key][first-1 : last] {
 				if _, ok := s.revoked[key][old.Seq]; !ok && old.NotAfter.After(g.At) {
 					s.revoked[key][old.Seq] = g
 					s.announced = append(s.announced, old)
@@ -334,7 +496,7 @@ func (s *Store) Complete(ctx context.Context, g tangle.Entry) error {
 		s.announced = append(s.announced, g)
 		return nil
 	})
-	if err != nil {
+	if err != nil || finished {
 		return err
 	}
 	if err := s.fault(ctx, Point{Op: "Complete/announced", After: true}); err != nil {
@@ -345,7 +507,7 @@ func (s *Store) Complete(ctx context.Context, g tangle.Entry) error {
 			s.settlements = make(map[string]tangle.Settlement)
 		}
 		if _, ok := s.settlements[g.Cause]; !ok {
-			s.settlements[g.Cause] = tangle.Settlement{Payment: g.Cause, Outcome: g.Outcome(), Entry: g}
+			s.settlements[g.Cause] = tangle.Settlement{Cause: g.Cause, Outcome: g.Outcome(), Entry: g}
 		}
 		return nil
 	})
@@ -356,12 +518,12 @@ func (s *Store) Complete(ctx context.Context, g tangle.Entry) error {
 }
 
 // Settled implements tangle.Store.
-func (s *Store) Settled(ctx context.Context, payment string) (tangle.Settlement, bool, error) {
+func (s *Store) Settled(ctx context.Context, cause string) (tangle.Settlement, bool, error) {
 	if err := s.enter(ctx, "Settled"); err != nil {
 		return tangle.Settlement{}, false, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	done, ok := s.settlements[payment]
+	done, ok := s.settlements[cause]
 	return done, ok, nil
 }

@@ -23,8 +23,9 @@ type Client struct {
 	// Dial opens a connection; nil is a net.Dialer. Tests set it.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 
-	once sync.Once
-	http *http.Client
+	timeout time.Duration // of one request; 0 is requestTimeout; tests set it
+	once    sync.Once
+	http    *http.Client
 }
 
 const (
@@ -57,8 +58,6 @@ type Device struct {
 	UDN      string // uuid:Insight-1_0-<serial number>
 	Name     string // which its owner chose
 	Model    string // Insight
-	Serial   string
-	MAC      string // 12 hexadecimal digits
 	Firmware string
 	Addr     netip.AddrPort
 }
@@ -82,14 +81,12 @@ func (c *Client) Describe(ctx context.Context, addr netip.AddrPort) (Device, err
 // parseDescription reads a setup.xml.
 func parseDescription(doc []byte) (Device, error) {
 	const insight = "urn:Belkin:device:insight:"
-	v, err := xmlTexts(doc, false, "deviceType", "UDN", "friendlyName", "modelName", "serialNumber", "macAddress", "firmwareVersion")
+	v, err := xmlTexts(doc, false, "deviceType", "UDN", "friendlyName", "modelName", "firmwareVersion")
 	field := func(name string) string { return plain(v[name]) }
 	d := Device{
 		UDN:      field("UDN"),
 		Name:     field("friendlyName"),
 		Model:    field("modelName"),
-		Serial:   field("serialNumber"),
-		MAC:      field("macAddress"),
 		Firmware: field("firmwareVersion"),
 	}
 	switch {
@@ -201,7 +198,11 @@ func (c *Client) Locate(ctx context.Context, addr netip.AddrPort, udn string) (D
 // is 200. A SOAP fault is a *Fault, another status a *StatusError. If the body is
 // truncated, what arrived of it is returned with the error.
 func (c *Client) do(ctx context.Context, method string, addr netip.AddrPort, path string, header http.Header, body string) (http.Header, []byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	timeout := c.timeout
+	if timeout == 0 {
+		timeout = requestTimeout
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, method, "http://"+addr.String()+path, strings.NewReader(body))
 	if err != nil {

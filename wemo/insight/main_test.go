@@ -8,27 +8,24 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/iotoll/iotoll/wemo/simulator"
 )
 
-// TestMain lets more tests run side by side than there are processors: most of
-// their time they wait, for a deadline of 3 s or for answers to a search. With
-// IOTOLL_SIMULATE=N the process is N plugs instead, see simulateElsewhere.
+// TestMain runs more tests side by side than there are processors, since most of
+// them wait. With IOTOLL_SIMULATE set the process is a plug instead.
 func TestMain(m *testing.M) {
-	if n, err := strconv.Atoi(os.Getenv("IOTOLL_SIMULATE")); err == nil {
-		for range n {
-			p, err := simulator.Listen(simulator.Config{})
-			if err != nil {
-				panic(err)
-			}
-			p.Freeze(simulator.Values{State: 1, Power: 4155})
-			go p.Run(context.Background())
-			fmt.Println(p.Addr())
+	if os.Getenv("IOTOLL_SIMULATE") != "" {
+		p, err := simulator.Listen(simulator.Config{})
+		if err != nil {
+			panic(err)
 		}
-		io.Copy(io.Discard, os.Stdin) // until nobody needs us
+		p.Freeze(simulator.Values{State: 1, Power: 4155})
+		go p.Run(context.Background())
+		fmt.Println(p.Addr())
+		io.Copy(io.Discard, os.Stdin) // until the parent has ended
 		return
 	}
 	flag.Parse()
@@ -38,13 +35,12 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// simulateElsewhere runs n plugs in a process of their own, so that what they
-// use is not counted as ours, and returns their addresses.
-func simulateElsewhere(b *testing.B, n int) []string {
+// simulateElsewhere runs a plug in another process, so that its CPU time does not
+// count, and returns its address.
+func simulateElsewhere(b *testing.B) string {
 	b.Helper()
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), "IOTOLL_SIMULATE="+strconv.Itoa(n))
-	cmd.Stderr = os.Stderr
+	cmd.Env = append(os.Environ(), "IOTOLL_SIMULATE=1")
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		b.Fatal(err)
@@ -60,13 +56,9 @@ func simulateElsewhere(b *testing.B, n int) []string {
 		in.Close()
 		cmd.Wait()
 	})
-	var addrs []string
-	lines := bufio.NewScanner(out)
-	for len(addrs) < n && lines.Scan() {
-		addrs = append(addrs, lines.Text())
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		b.Fatal(err)
 	}
-	if len(addrs) != n {
-		b.Fatalf("simulators: got %d of %d addresses", len(addrs), n)
-	}
-	return addrs
+	return strings.TrimSpace(line)
 }

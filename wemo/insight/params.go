@@ -25,19 +25,6 @@ const (
 	Standby State = 8 // the relay is closed, the load draws less
 )
 
-// String returns off, on or standby, or the number of any other state.
-func (s State) String() string {
-	switch s {
-	case Off:
-		return "off"
-	case On:
-		return "on"
-	case Standby:
-		return "standby"
-	}
-	return strconv.Itoa(int(s))
-}
-
 // Params holds the fields of InsightParams, in their order. Energies are in
 // milliwatt minutes; 60,000 of them are 1 Wh.
 type Params struct {

@@ -113,7 +113,7 @@ func FuzzParseParams(f *testing.F) {
 			return
 		}
 		if mw := p.MilliWatts(); mw < 0 || mw > wemo.MaxMilliWatts || p.State == Off && mw != 0 {
-			t.Errorf("ParseParams(%q): got %d mW in state %s", s, mw, p.State)
+			t.Errorf("ParseParams(%q): got %d mW in state %d", s, mw, p.State)
 		}
 		if p.OnFor < 0 || p.OnToday < 0 || p.OnTotal < 0 || p.Period < 0 || p.LastChange.Unix() < 0 {
 			t.Errorf("ParseParams(%q): got %+v", s, p)

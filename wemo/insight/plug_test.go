@@ -26,8 +26,8 @@ func quiet() logrus.FieldLogger {
 	return l
 }
 
-// readUntil reads until want reads succeeded in a row, and returns the errors
-// on the way.
+// readUntil reads until want reads have succeeded in a row, and returns the errors
+// before that.
 func readUntil(t *testing.T, p *Plug, want int) []error {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 25*time.Second)
@@ -48,7 +48,7 @@ func readUntil(t *testing.T, p *Plug, want int) []error {
 func TestPlugIsFoundAgainWhenItMoves(t *testing.T) {
 	t.Parallel()
 	s := simulate(t, simulator.Config{Search: "127.0.0.1:0"})
-	p := &Plug{Search: Search{Group: s.SearchAddr()}, Address: s.Addr().String(), Log: quiet()}
+	p := &Plug{Search: Search{Group: s.SearchAddr()}, Address: s.Addr().String(), Client: Client{timeout: 300 * time.Millisecond}, Log: quiet()}
 	readUntil(t, p, 2)
 	old := s.Addr()
 	if err := s.Restart(true); err != nil {
@@ -80,7 +80,7 @@ func TestPlugSurvivesFaults(t *testing.T) {
 		t.Run(fault, func(t *testing.T) {
 			t.Parallel()
 			s := simulate(t, simulator.Config{Load: func(time.Time) float64 { return 60_000 }})
-			p := &Plug{Address: s.Addr().String(), Log: quiet()}
+			p := &Plug{Address: s.Addr().String(), Client: Client{timeout: time.Second}, Log: quiet()}
 			readUntil(t, p, 1)
 			if err := s.Command(fault); err != nil {
 				t.Fatal(err)
@@ -104,7 +104,7 @@ func TestPlugSurvivesFaults(t *testing.T) {
 	}
 }
 
-// Another plug at the address of ours must not be taken for it.
+// Another plug at our plug's address is not read.
 func TestPlugIsNoOther(t *testing.T) {
 	t.Parallel()
 	ours := simulate(t, simulator.Config{Serial: "OURS"})
@@ -115,7 +115,7 @@ func TestPlugIsNoOther(t *testing.T) {
 	}
 }
 
-// network is a network in memory: what an address answers.
+// network is an in-memory network; answers says how each address answers.
 type network struct {
 	mu      sync.Mutex
 	answers map[string]func(net.Conn) // nil: silence; no entry: refused
@@ -126,6 +126,9 @@ type network struct {
 }
 
 func (n *network) dial(ctx context.Context, _, address string) (net.Conn, error) {
+	if n.open.Load() > 0 {
+		time.Sleep(time.Nanosecond) // http closes the connection of a finished request in the background
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.dials = append(n.dials, address)
@@ -157,7 +160,7 @@ func (n *network) dial(ctx context.Context, _, address string) (net.Conn, error)
 	return &counted{Conn: client, open: &n.open}, nil
 }
 
-// counted is a connection that counts as open until the client closes it.
+// counted counts as open until the client closes it.
 type counted struct {
 	net.Conn
 	open *atomic.Int32
@@ -199,13 +202,13 @@ func TestLocateProbesPorts(t *testing.T) {
 		if got := strings.Join(n.dials, " "); err != nil || d.Addr.Port() != 49155 || got != want {
 			t.Errorf("Locate: got %+v, %v, probed %s, want %s", d, err, got, want)
 		}
-		// An HTTP error is a plug that is not well: no other port is tried.
+		// After an HTTP error no other port is probed.
 		n.dials = nil
 		var status *StatusError
 		if _, err := c.Locate(t.Context(), netip.MustParseAddrPort("192.0.2.2:0"), ""); !errors.As(err, &status) || len(n.dials) != 1 {
 			t.Errorf("Locate with HTTP 500: got %v after %v, want a StatusError after one", err, n.dials)
 		}
-		// A host that is gone is not asked nine times.
+		// A host that does not answer is probed once.
 		n.dials = nil
 		start := time.Now()
 		if _, err := c.Locate(t.Context(), netip.MustParseAddrPort("192.0.2.3:0"), ""); !errors.Is(err, ErrUnreachable) || len(n.dials) != 1 || time.Since(start) != connectTimeout {
@@ -215,7 +218,7 @@ func TestLocateProbesPorts(t *testing.T) {
 		if _, err := c.Locate(t.Context(), netip.MustParseAddrPort("192.0.2.4:0"), ""); err == nil || len(n.dials) != 9 {
 			t.Errorf("Locate with nothing there: got %v after %v, want an error after nine", err, n.dials)
 		}
-		// A host that accepts on every port and never answers is given up.
+		// A host that accepts on every port and never answers is given up in time.
 		for port := 49151; port <= 49159; port++ {
 			n.answers[fmt.Sprint("192.0.2.5:", port)] = nil
 		}
@@ -230,8 +233,8 @@ func TestLocateProbesPorts(t *testing.T) {
 	})
 }
 
-// No other plug on the same host is read in place of the configured one, whatever
-// becomes of that.
+// Another plug on the same host is never read in place of the configured one, however
+// that fails.
 func TestPlugIsNoNeighbour(t *testing.T) {
 	description := func(doc string) func(net.Conn) {
 		return func(c net.Conn) { readRequest(c); fmt.Fprint(c, plugAnswer("200 OK", doc)) }
@@ -264,7 +267,7 @@ func TestPlugIsNoNeighbour(t *testing.T) {
 					t.Fatalf("%s: read the neighbour", name)
 				}
 			}
-			// When it is back, on whichever port, it is read.
+			// The configured plug is read when it is back, also on another port.
 			n.answers["192.0.2.1:49154"] = insight("OURS", well)
 			if name == "well, then refuses" {
 				delete(n.answers, "192.0.2.1:49154")
@@ -277,11 +280,11 @@ func TestPlugIsNoNeighbour(t *testing.T) {
 	}
 }
 
-// nowhere is a search in a bubble, where there is no network.
+// nowhere is a search without a network, for synctest.
 var nowhere = Search{listener: func() ([]*net.UDPConn, error) { return nil, errors.New("no network") }}
 
-// A plug that answers 500 is asked ever more seldom, and looked for anew after
-// its second failure. Then all is as before.
+// A plug that answers 500 is asked ever less often, and located again after its second
+// failure.
 func TestPlugBacksOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const addr = "192.0.2.1:49153"
@@ -298,7 +301,7 @@ func TestPlugBacksOff(t *testing.T) {
 			if err != nil {
 				return
 			}
-			asked = append(asked, fmt.Sprintf("%s after %s", req.Method, time.Since(start)))
+			asked = append(asked, fmt.Sprintf("%s after %s", req.Method, time.Since(start).Round(time.Millisecond)))
 			fmt.Fprint(c, plugAnswer("500 Internal Server Error", ""))
 		}
 		for range 7 {
@@ -307,12 +310,12 @@ func TestPlugBacksOff(t *testing.T) {
 				t.Errorf("Read: got %+v, %v, want HTTP status 500", r, err)
 			}
 		}
-		// GET asks who is there, POST what it measures.
+		// GET asks for the description, POST for the power.
 		const want = "POST after 0s, POST after 1s, GET after 3s, GET after 8s, GET after 23s, GET after 1m23s, GET after 2m23s"
 		if got := strings.Join(asked, ", "); got != want {
 			t.Errorf("requests: got %s, want %s", got, want)
 		}
-		// Canceled while it waits: at once, and it is not counted.
+		// Read returns at once when canceled, which does not count as a failure.
 		ctx, cancel := context.WithCancel(t.Context())
 		time.AfterFunc(100*time.Millisecond, cancel)
 		start = time.Now()
@@ -321,15 +324,16 @@ func TestPlugBacksOff(t *testing.T) {
 		}
 		n.answers[addr] = well
 		for _, want := range []time.Duration{time.Minute, time.Minute} {
-			if r, err := p.Read(t.Context()); err != nil || r.MilliWatts != 5000 || time.Since(start) != want {
+			if r, err := p.Read(t.Context()); err != nil || r.MilliWatts != 5000 || time.Since(start).Round(time.Millisecond) != want {
 				t.Errorf("Read afterwards: got %+v, %v after %s, want 5000 mW after %s", r, err, time.Since(start), want)
 			}
 		}
 	})
 }
 
-// While its name cannot be looked up, a plug is looked for where it was.
+// While its name cannot be looked up, a plug is read at its last address.
 func TestPlugSurvivesNameService(t *testing.T) {
+	ResolveAddress(t.Context(), "localhost") // package net's state must not belong to the bubble
 	synctest.Test(t, func(t *testing.T) {
 		well := insight("A", func() string { return "1|0|0|0|0|0|0|5000" })
 		n := &network{answers: map[string]func(net.Conn){"192.0.2.1:49153": well}}

@@ -18,14 +18,14 @@ import (
 	"github.com/iotoll/iotoll/wemo"
 )
 
-// The whole chain for two hours: poller, plug, HTTP, and a device that fails
-// in every way. What is published is what the device measured, or nothing.
+// Two hours of poller, plug, HTTP, and a device that fails in every way: every published
+// reading is one that the device measured.
 func TestPollerAndPlugUnderFaults(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := rand.New(rand.NewPCG(3, 4))
 		start := time.Now()
-		// The power tells the second in which it was measured.
+		// The power encodes the second in which it was measured.
 		power := func(at time.Time) int64 { return 10_000 + int64(at.Sub(start)/time.Second) }
 		var off atomic.Bool
 		answer := insight("A", func() string {
@@ -91,7 +91,6 @@ func TestPollerAndPlugUnderFaults(t *testing.T) {
 				sleep(ctx, time.Duration(20+r.IntN(70))*time.Second)
 			}
 		}()
-		// No network to search in: the plug stays at its address.
 		p := &Plug{Address: "192.0.2.1", Client: Client{Dial: n.dial}, Search: nowhere, Log: quiet()}
 		m := &memory{}
 		pollCtx, stop := context.WithTimeout(t.Context(), 2*time.Hour)
@@ -117,7 +116,7 @@ func TestPollerAndPlugUnderFaults(t *testing.T) {
 			switch {
 			case err != nil:
 				t.Fatalf("published %+v", l)
-			case got == 0 && at(l.at) == "off":
+			case got == 0 && (at(l.at) == "off" || at(l.at.Add(-time.Millisecond)) == "off"): // it may end at that instant
 				zeros++
 			case got != power(l.at):
 				t.Errorf("published %d at %s (%s), want %d", got, l.at.Sub(start), at(l.at), power(l.at))
@@ -128,7 +127,7 @@ func TestPollerAndPlugUnderFaults(t *testing.T) {
 		}
 		t.Logf("%d readings published, %d of them 0 W while off, %d faults, %d connections", len(live), zeros, len(history), len(n.dials))
 		if len(live) < 4000 || len(history) < 80 {
-			t.Errorf("got %d readings and %d faults: it never recovered", len(live), len(history))
+			t.Errorf("got %d readings and %d faults: too few", len(live), len(history))
 		}
 	})
 }

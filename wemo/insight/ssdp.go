@@ -257,15 +257,12 @@ func (s Search) listen() ([]*net.UDPConn, error) {
 		}
 		return []*net.UDPConn{c}, nil
 	}
-	ifaces, err := net.Interfaces()
+	ifaces, err := multicastInterfaces()
 	if err != nil {
 		return nil, err
 	}
 	var conns []*net.UDPConn
 	for _, i := range ifaces {
-		if i.Flags&net.FlagUp == 0 || i.Flags&net.FlagMulticast == 0 {
-			continue
-		}
 		addrs, err := i.Addrs()
 		if err != nil {
 			continue // the interface went away
@@ -301,7 +298,7 @@ func (s Search) join() ([]*net.UDPConn, error) {
 	if !s.group().Addr().IsMulticast() {
 		return nil, nil
 	}
-	ifaces, err := net.Interfaces()
+	ifaces, err := multicastInterfaces()
 	if err != nil {
 		return nil, err
 	}
@@ -309,9 +306,6 @@ func (s Search) join() ([]*net.UDPConn, error) {
 	var conn *net.UDPConn
 	failed := errNoMulticast
 	for _, i := range ifaces {
-		if i.Flags&net.FlagUp == 0 || i.Flags&net.FlagMulticast == 0 {
-			continue
-		}
 		if conn == nil {
 			conn, err = net.ListenMulticastUDP("udp4", &i, group)
 		} else {
@@ -325,6 +319,14 @@ func (s Search) join() ([]*net.UDPConn, error) {
 		return nil, fmt.Errorf("join %s: %w", group, failed)
 	}
 	return []*net.UDPConn{conn}, nil
+}
+
+// multicastInterfaces returns the interfaces that are up and have multicast.
+func multicastInterfaces() ([]net.Interface, error) {
+	ifaces, err := net.Interfaces()
+	return slices.DeleteFunc(ifaces, func(i net.Interface) bool {
+		return i.Flags&net.FlagUp == 0 || i.Flags&net.FlagMulticast == 0
+	}), err
 }
 
 var errNoMulticast = errors.New("no network interface with IPv4 multicast")

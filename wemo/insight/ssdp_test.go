@@ -143,8 +143,8 @@ func TestDiscoverHalfDead(t *testing.T) {
 	}
 }
 
-// One host that claims to be many plugs and never answers delays no other, and
-// the search ends.
+// A host that claims to be many plugs and never answers does not delay the others, nor
+// the end of the search.
 func TestDiscoverHostileHost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := &network{answers: map[string]func(net.Conn){"192.0.2.1:49153": insight("OURS", nil)}}

@@ -301,6 +301,10 @@ func (p *Publisher) flush(c *connection) error {
 	return nil
 }
 
+// maxLogged bounds the refused topics that are logged one by one: there may be one
+// topic per buyer.
+const maxLogged = 20
+
 // refuse notes that the broker refused a message.
 func (p *Publisher) refuse(topic, reason string) {
 	p.mu.Lock()
@@ -310,10 +314,13 @@ func (p *Publisher) refuse(topic, reason string) {
 		r.Since = old.Since
 	}
 	p.refused[topic] = r
+	count := len(p.refused)
 	delete(p.confirmed, topic)
 	p.mu.Unlock()
-	if old.Reason != reason {
+	if old.Reason != reason && count <= maxLogged {
 		p.log().WithFields(logrus.Fields{"topic": topic, "reason": reason}).Error("publishing fails")
+	} else if !known && count == maxLogged+1 {
+		p.log().Error("publishing fails on more topics")
 	}
 }
 
@@ -322,10 +329,11 @@ func (p *Publisher) accept(topic string) {
 	now := time.Now()
 	p.mu.Lock()
 	old, refused := p.refused[topic]
+	count := len(p.refused)
 	delete(p.refused, topic)
 	p.health.Acknowledged, p.confirmed[topic] = now, now
 	p.mu.Unlock()
-	if refused {
+	if refused && count <= maxLogged {
 		p.log().WithFields(logrus.Fields{"topic": topic, "after": now.Sub(old.Since).Round(time.Second).String()}).Info("publishing works again")
 	}
 }

@@ -87,7 +87,8 @@ func TestPublisherRefused(t *testing.T) {
 func TestPublisherRefusedLater(t *testing.T) {
 	t.Parallel()
 	b := start(t)
-	p := &Publisher{Broker: b.login(), confirmEvery: 100 * time.Millisecond}
+	log, hook := logger()
+	p := &Publisher{Broker: b.login(), Log: log, confirmEvery: 100 * time.Millisecond}
 	s := b.subscribe("#")
 	connected(t, p)
 	live := func() error { return p.Publish("live", []byte("1"), false) }
@@ -99,6 +100,13 @@ func TestPublisherRefusedLater(t *testing.T) {
 	eventually(t, "a refusal", func() bool { return errors.As(live(), &refused) })
 	p.Publish("retained", []byte("2"), true)
 	eventually(t, "another refusal", func() bool { return len(p.Health().Refused) == 2 })
+	for i := range 2 * maxLogged {
+		p.Publish(fmt.Sprint("account/", i), []byte("{}"), true)
+	}
+	eventually(t, "all refusals", func() bool { return len(p.Health().Refused) == 2*maxLogged+2 })
+	if one, more := len(logged(hook, "publishing fails")), len(logged(hook, "publishing fails on more topics")); one != maxLogged || more != 1 {
+		t.Errorf("log: got %d topics and %d times that there are more, want %d and 1", one, more, maxLogged)
+	}
 	if err := p.Publish("other", []byte("3"), true); err != nil {
 		t.Errorf("Publish to a topic that is allowed: got %v", err)
 	}
@@ -109,41 +117,28 @@ func TestPublisherRefusedLater(t *testing.T) {
 	eventually(t, "no refusal", func() bool { live(); return len(p.Health().Refused) == 0 })
 }
 
-// The broker still takes the old connection to be alive when the new one is there.
-// It must not publish the old one's last will over the new one's status.
-func TestPublisherLateLastWill(t *testing.T) {
-	t.Parallel()
-	b := start(t)
-	s := b.subscribe("sensor/status")
-	proxy := b.proxy()
-	p := &Publisher{Broker: b.login(), Status: "sensor/status"}
-	p.URL = "mqtt://" + proxy.Addr().String()
-	poll(t, p, readings())
-	s.wait(t, "sensor/status", func(m published) bool { return m.status().Online })
-	proxy.lose()
-	will := s.wait(t, "sensor/status", func(m published) bool { return m.status().Reason == wemo.Lost })
-	s.wait(t, "sensor/status", func(m published) bool { return m.status().Online && m.at.After(will.at) })
-	if !strings.Contains(b.Log(), "already connected, closing old connection") {
-		t.Error("the broker has not ended the old connection for the new one")
-	}
-}
-
-// When the connection breaks, the broker publishes the last will; with the next
-// connection the status is what it was.
+// When the connection breaks, the broker publishes the last will, and with the next
+// connection the status is what it was; also if the broker has not noticed and ends
+// the old connection only for the new one.
 func TestPublisherLastWill(t *testing.T) {
 	t.Parallel()
-	b := start(t)
-	s := b.subscribe("sensor/#")
-	proxy := b.proxy()
-	p := &Publisher{Broker: b.login(), Status: "sensor/status"}
-	p.URL = "mqtt://" + proxy.Addr().String()
-	poll(t, p, readings())
-	s.wait(t, "sensor/status", func(m published) bool { return m.status().Online })
-	proxy.cut()
-	will := s.wait(t, "sensor/status", func(m published) bool { return m.status().Reason == wemo.Lost })
-	s.wait(t, "sensor/status", func(m published) bool { return m.status().Online && m.at.After(will.at) })
-	if got := b.subscribe("sensor/status").wait(t, "sensor/status", whichever); !got.status().Online {
-		t.Errorf("retained status: got %+v, want online", got)
+	for name, end := range map[string]func(*proxy){"broken": (*proxy).cut, "broken on our side only": (*proxy).lose} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := start(t)
+			s := b.subscribe("sensor/status")
+			proxy := b.proxy()
+			p := &Publisher{Broker: b.login(), Status: "sensor/status"}
+			p.URL = "mqtt://" + proxy.Addr().String()
+			poll(t, p, readings())
+			s.wait(t, "sensor/status", func(m published) bool { return m.status().Online })
+			end(proxy)
+			will := s.wait(t, "sensor/status", func(m published) bool { return m.status().Reason == wemo.Lost })
+			s.wait(t, "sensor/status", func(m published) bool { return m.status().Online && m.at.After(will.at) })
+			if got := b.subscribe("sensor/status").wait(t, "sensor/status", whichever); !got.status().Online {
+				t.Errorf("retained status: got %+v, want online", got)
+			}
+		})
 	}
 }
 
@@ -239,12 +234,11 @@ func TestPublisherLiveExpires(t *testing.T) {
 		return string(out)
 	}
 	session("-E")
-	p := &Publisher{Broker: b.login(), confirmEvery: time.Nanosecond} // all with QoS 1
+	p := &Publisher{Broker: b.login()}
 	connected(t, p)
-	p.Publish("live", []byte("first"), false)
+	p.Publish("live", []byte("first"), false) // QoS 1
 	eventually(t, "an acknowledgement", func() bool { return strings.Contains(b.Log(), "'live'") })
-	p.confirmEvery = time.Hour
-	p.Publish("live", []byte("second"), false)
+	p.Publish("live", []byte("second"), false) // QoS 0
 	p.Publish("retained", []byte("kept"), true)
 	time.Sleep(2100 * time.Millisecond) // to the second, the broker's clock
 	if got := session("-W", "1"); !strings.Contains(got, "kept\n") || strings.Contains(got, "first") || strings.Contains(got, "second") {

@@ -8,20 +8,21 @@ import (
 )
 
 // Fault is a way in which the HTTP server of a real plug fails. The zero value
-// is none. Searches are answered throughout, as they are by real ones.
+// is none. As with real plugs, searches are still answered.
 type Fault struct {
-	Refuse bool          // nobody listens on the port
-	Silent bool          // connections are accepted, and that is all
+	Refuse bool          // the port is closed
+	Silent bool          // connections are accepted and never answered
 	Reset  bool          // the connection is reset after the request
-	Half   bool          // the connection ends in the middle of the body
-	Status int           // this HTTP status for everything, without a SOAP fault
-	Code   int           // HTTP 500 and this UPnP error for every action, such as 501 or -111
+	Half   bool          // the body is truncated
+	Status int           // every answer has this HTTP status and no SOAP fault
+	Code   int           // every action is answered with HTTP 500 and this UPnP error, such as 501 or -111
 	Delay  time.Duration // before each answer
-	Mute   bool          // subscriptions are granted, and no event is sent
-	Times  int           // how many requests fail; 0 is all, until SetFault
+	Mute   bool          // subscriptions are granted, but no event is sent
+	Times  int           // number of requests that fail; 0 is all, until SetFault
 }
 
-// SetFault breaks the plug, or, with the zero value, heals it.
+// SetFault makes the plug fail, or, with the zero value, work again. It errs if the
+// port cannot be opened again.
 func (p *Plug) SetFault(f Fault) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -36,7 +37,7 @@ func (p *Plug) SetFault(f Fault) error {
 	return nil
 }
 
-// takeFault is the fault of the request at hand.
+// takeFault returns the fault for one request.
 func (p *Plug) takeFault() Fault {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -49,8 +50,8 @@ func (p *Plug) takeFault() Fault {
 	return f
 }
 
-// Commands says what Command understands.
-const Commands = `ok               heal
+// Commands documents the commands of Command.
+const Commands = `ok               end the fault
 on, off          switch the relay
 restart          forget subscriptions
 move             restart on another port; the old one accepts and never answers
@@ -58,13 +59,13 @@ refuse           close the port
 silent [N]       accept and never answer (N requests, or until ok)
 reset [N]        reset connections
 mute             grant subscriptions and send no events
-half [N]         end in the middle of the body
+half [N]         truncate the body
 slow DURATION    wait before each answer
 fault CODE [N]   answer actions with HTTP 500 and a UPnP error, such as 501
 status CODE [N]  answer everything with an HTTP status, such as 500`
 
-// Command does what one line of text says, so that a person or a script can
-// break the plug.
+// Command executes one line of Commands, so that a person or a script can make the
+// plug fail. It errs if the line is malformed.
 func (p *Plug) Command(line string) error {
 	words := strings.Fields(line)
 	if len(words) == 0 {
@@ -83,7 +84,7 @@ func (p *Plug) Command(line string) error {
 	}
 	var f Fault
 	var err error
-	times := 0 // which argument says how many
+	times := 0 // index of the argument N
 	switch name {
 	case "on", "off":
 		p.Switch(name == "on")

@@ -19,17 +19,18 @@ type subscription struct {
 	service  string
 	callback *url.URL
 	expires  time.Time
-	told     Values      // by the event queued last
+	last     Values      // in the event queued last
 	events   chan string // property sets to send; a slow subscriber misses some
 }
 
-// defaultTimeout is what a plug grants to who does not ask properly.
+// defaultTimeout, in seconds, is what a plug grants if TIMEOUT is missing or
+// malformed.
 const defaultTimeout = 1801
 
-// maxSubscriptions bounds what strangers on the network can make us keep.
+// maxSubscriptions bounds the memory that other hosts can make us use.
 const maxSubscriptions = 100
 
-// eventService is the service whose events a path is about; empty if none.
+// eventService returns the service of an event path, or "" if there is none.
 func eventService(path string) string {
 	service := strings.TrimSuffix(strings.TrimPrefix(path, "/upnp/event/"), "1")
 	if services[service] == "" {
@@ -38,8 +39,7 @@ func eventService(path string) string {
 	return service
 }
 
-// grant reads a TIMEOUT: for how long a subscription holds, and how the answer
-// says so.
+// grant returns the granted duration for a TIMEOUT header, and the answer's header.
 func grant(timeout string) (time.Duration, string) {
 	number, ok := strings.CutPrefix(strings.ToLower(timeout), "second-")
 	n, err := strconv.Atoi(number)
@@ -53,8 +53,8 @@ func grant(timeout string) (time.Duration, string) {
 	return time.Duration(n) * time.Second, "Second-" + strconv.Itoa(n)
 }
 
-// subscribe answers SUBSCRIBE (UPnP Device Architecture 1.0, section 4.1).
-// After the answer, after sends the first event.
+// subscribe answers SUBSCRIBE (UPnP Device Architecture 1.0, section 4.1). The
+// caller calls after, which sends the first event, once the answer is sent.
 func (p *Plug) subscribe(ctx context.Context, req *http.Request, peer netip.Addr, wg *sync.WaitGroup) (res response, after func()) {
 	service := eventService(req.URL.Path)
 	if service == "" {
@@ -79,14 +79,14 @@ func (p *Plug) subscribe(ctx context.Context, req *http.Request, peer netip.Addr
 		if err != nil || callback.Scheme != "http" || nt != "upnp:event" || len(p.subs) >= maxSubscriptions {
 			return p.precondition(), nil
 		}
-		// Unlike a plug: events go to who asked, not to whomever he names.
+		// Unlike a real plug, send events only to the subscriber itself.
 		if host, err := netip.ParseAddr(callback.Hostname()); err != nil || host.Unmap() != peer {
 			return p.precondition(), nil
 		}
 		id = "uuid:" + newUUID()
 		sub = &subscription{service: service, callback: callback, expires: now.Add(lasts), events: make(chan string, 16)}
 		first := p.Values()
-		sub.told = first
+		sub.last = first
 		p.subs[id] = sub
 		after = func() {
 			wg.Go(func() { sub.send(ctx, id) })
@@ -98,7 +98,7 @@ func (p *Plug) subscribe(ctx context.Context, req *http.Request, peer netip.Addr
 	}, ""}, after
 }
 
-// precondition is as recorded, unlike libupnp's.
+// precondition returns a 412 as recorded, which differs from libupnp's.
 func (p *Plug) precondition() response {
 	return response{"412 Invalid Parameters", []string{"CONTENT-LENGTH: 0", date(p.config.Now()), serverLine, userAgentLine}, ""}
 }
@@ -120,7 +120,7 @@ func (p *Plug) drop(id string) {
 	delete(p.subs, id)
 }
 
-// offer queues the event that tells v.
+// offer queues the event with v.
 func (p *Plug) offer(sub *subscription, v Values) {
 	var event string
 	switch sub.service {
@@ -133,7 +133,7 @@ func (p *Plug) offer(sub *subscription, v Values) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	sub.told = v
+	sub.last = v
 	if p.fault.Mute {
 		return
 	}
@@ -152,8 +152,8 @@ func property(name, value string) string {
 	return fmt.Sprintf("<e:propertyset xmlns:e=\"urn:schemas-upnp-org:event-1-0\">\n<e:property>\n<%[1]s>%[2]s</%[1]s>\n</e:property>\n</e:propertyset>\n\n", name, value)
 }
 
-// sendEvents watches the meter. InsightParams is sent when it changes and the
-// relay is closed, BinaryState when the state changes.
+// sendEvents reads the meter every second. It sends InsightParams when that changes
+// and the relay is closed, and BinaryState when the state changes.
 func (p *Plug) sendEvents(ctx context.Context) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
@@ -177,8 +177,8 @@ func (p *Plug) sendEvents(ctx context.Context) {
 			switch {
 			case now.After(s.expires):
 				p.drop(id)
-			case s.service == "insight" && v != s.told && (v.State != 0 || s.told.State != 0),
-				s.service == "basicevent" && v.State != s.told.State:
+			case s.service == "insight" && v != s.last && (v.State != 0 || s.last.State != 0),
+				s.service == "basicevent" && v.State != s.last.State:
 				due = append(due, s)
 			}
 		}
@@ -203,7 +203,7 @@ func (s *subscription) send(ctx context.Context, id string) {
 			}
 			event = e
 		}
-		// The body is followed by an empty line that its length includes.
+		// The length includes the empty line after the body.
 		n := fmt.Sprintf("NOTIFY %s HTTP/1.1\r\nHOST: %s\r\nCONTENT-TYPE: text/xml; charset=\"utf-8\"\r\nCONTENT-LENGTH: %d\r\nNT: upnp:event\r\nNTS: upnp:propchange\r\nSID: %s\r\nSEQ: %d\r\n\r\n%s\r\n",
 			s.callback.RequestURI(), s.callback.Host, len(event)+2, id, seq, event)
 		seq++
@@ -211,7 +211,7 @@ func (s *subscription) send(ctx context.Context, id string) {
 	}
 }
 
-// deliver sends a NOTIFY. That nobody takes it is nobody's concern.
+// deliver sends a NOTIFY and ignores failures.
 func deliver(ctx context.Context, host, notify string) {
 	if _, _, err := net.SplitHostPort(host); err != nil {
 		host = net.JoinHostPort(strings.Trim(host, "[]"), "80")

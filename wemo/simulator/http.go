@@ -23,14 +23,14 @@ import (
 //go:embed web/*.xml
 var web embed.FS
 
-// The answers are written by hand: their bytes, the order of their headers and
-// their two segments are what makes them those of a plug.
+// The answers are written without net/http: bytes, order of headers and the two
+// segments are as recorded.
 const (
 	serverLine    = "SERVER: Unspecified, UPnP/1.0, Unspecified"
 	userAgentLine = "X-User-Agent: redsonic"
 )
 
-// response is a head without its end, and a body.
+// response is an HTTP response.
 type response struct {
 	status string // such as 200 OK
 	lines  []string
@@ -41,13 +41,13 @@ func date(t time.Time) string { return "DATE: " + t.UTC().Format(http.TimeFormat
 
 func length(body string) string { return "CONTENT-LENGTH: " + strconv.Itoa(len(body)) }
 
-// page is how libupnp says what went wrong, and that something was done.
+// page returns libupnp's HTML page for a status.
 func page(status string) response {
 	body := "<html><body><h1>" + status + "</h1></body></html>"
 	return response{status, []string{serverLine, "CONNECTION: close", length(body), "Accept-Ranges: bytes", "CONTENT-TYPE: text/html"}, body}
 }
 
-// handle answers the one request of a connection.
+// handle answers the only request of a connection.
 func (p *Plug) handle(ctx context.Context, c *net.TCPConn, wg *sync.WaitGroup) {
 	c.SetDeadline(time.Now().Add(30 * time.Second))
 	req, err := http.ReadRequest(bufio.NewReader(io.LimitReader(c, 128<<10)))
@@ -82,7 +82,7 @@ func (p *Plug) handle(ctx context.Context, c *net.TCPConn, wg *sync.WaitGroup) {
 	case f.Status != 0:
 		res = page(fmt.Sprintf("%d %s", f.Status, http.StatusText(f.Status)))
 	case !literalHost(req.Host):
-		// "recent firmware may not accept connections from hostnames and return 500"
+		// Recent firmware answers 500 if the Host header has a name (pywemo).
 		res = page("500 Internal Server Error")
 	case req.Method == "GET" || req.Method == "HEAD":
 		res = p.document(req.URL.Path)
@@ -112,7 +112,7 @@ func (p *Plug) handle(ctx context.Context, c *net.TCPConn, wg *sync.WaitGroup) {
 	}
 }
 
-// literalHost tells an IP address in a Host header from a name.
+// literalHost reports whether a Host header has an IP address.
 func literalHost(host string) bool {
 	if h, _, err := net.SplitHostPort(host); err == nil {
 		host = h
@@ -121,13 +121,13 @@ func literalHost(host string) bool {
 	return err == nil
 }
 
-// document serves setup.xml and the service documents.
+// document returns setup.xml or a service document.
 func (p *Plug) document(path string) response {
 	b, err := web.ReadFile("web/" + strings.TrimPrefix(path, "/"))
 	if err != nil {
 		return page("404 Not Found")
 	}
-	modified := time.Date(2000, 1, 1, 0, 0, 47, 0, time.UTC) // the clock of a plug that just booted
+	modified := time.Date(2000, 1, 1, 0, 0, 47, 0, time.UTC) // the clock of a plug after booting
 	body := string(b)
 	if path == "/setup.xml" {
 		modified = modified.Add(41 * time.Second)
@@ -151,8 +151,7 @@ func escape(s string) string {
 	return b.String()
 }
 
-// services is which document describes a service: its actions are those that a
-// plug knows.
+// services maps each service to the document that describes it and its actions.
 var services = map[string]string{
 	"WiFiSetup": "setupservice", "timesync": "timesyncservice", "basicevent": "eventservice",
 	"firmwareupdate": "firmwareupdate", "rules": "rulesservice", "metainfo": "metainfoservice",
@@ -193,21 +192,6 @@ func (p *Plug) control(req *http.Request, body []byte, fault int) response {
 	switch action {
 	case "GetInsightParams":
 		return reply("metainfo", "InsightParams", p.Values().params()) // the namespace is as recorded
-	case "GetPower":
-		return reply("insight", "InstantPower", strconv.FormatInt(p.Values().Power, 10))
-	case "GetPowerThreshold":
-		return reply("insight", "PowerThreshold", strconv.FormatInt(p.Values().Threshold, 10))
-	case "SetPowerThreshold", "ResetPowerThreshold":
-		mw := int64(8000)
-		if action == "SetPowerThreshold" {
-			n, err := strconv.ParseInt(argument(body, "PowerThreshold"), 10, 64)
-			if err != nil || n < 0 {
-				return p.soapFault(501, "Action Failed")
-			}
-			mw = n
-		}
-		p.meter.setThreshold(mw)
-		return reply("insight", "PowerThreshold", strconv.FormatInt(mw, 10))
 	case "GetBinaryState":
 		return reply(service, "BinaryState", strconv.FormatInt(p.Values().State, 10))
 	case "SetBinaryState":
@@ -217,15 +201,11 @@ func (p *Plug) control(req *http.Request, body []byte, fault int) response {
 		}
 		v := p.meter.set(s == "1", now)
 		return reply(service, "BinaryState", v.binaryState(), "CountdownEndTime", "0", "deviceCurrentTime", strconv.FormatInt(now.Unix(), 10))
-	case "GetFriendlyName":
-		return reply(service, "FriendlyName", p.config.Name)
-	case "GetSignalStrength":
-		return reply(service, "SignalStrength", "100")
 	}
-	return p.soapFault(501, "Action Failed") // as a real one does with GetInsightInfo and others
+	return p.soapFault(501, "Action Failed") // as real plugs answer GetInsightInfo and others
 }
 
-// argument is the text of an argument of an action.
+// argument returns the text of an action's argument, or "".
 func argument(body []byte, name string) string {
 	m := regexp.MustCompile(`<(?:\w+:)?` + name + `(?:\s[^>]*)?>\s*([^<]*?)\s*</`).FindSubmatch(body)
 	if m == nil {

@@ -7,8 +7,7 @@ import (
 	"time"
 )
 
-// Values is what an Insight says of itself, in the order and in the units in
-// which it does.
+// Values holds the fields of InsightParams, in their order and units.
 type Values struct {
 	State      int64 // 0 off, 1 on, 8 on with a load below the threshold
 	LastChange int64 // Unix seconds
@@ -23,17 +22,17 @@ type Values struct {
 	Threshold  int64 // milliwatts
 }
 
-// binaryState is how SetBinaryState and the event BinaryState say it: without
-// the threshold.
+// binaryState returns v as in SetBinaryState and the event BinaryState: without the
+// threshold.
 func (v Values) binaryState() string {
 	return fmt.Sprintf("%d|%d|%d|%d|%d|%d|%d|%d|%d|%d",
 		v.State, v.LastChange, v.OnFor, v.OnToday, v.OnTotal, v.Period, v.Average, v.Power, v.Today, v.Total)
 }
 
-// event is how the event InsightParams says it.
+// event returns v as in the event InsightParams.
 func (v Values) event() string { return fmt.Sprintf("%s|%d", v.binaryState(), v.Threshold) }
 
-// params is how GetInsightParams says it: the total as a float.
+// params returns v as in GetInsightParams: with the total as a float.
 func (v Values) params() string {
 	return fmt.Sprintf("%d|%d|%d|%d|%d|%d|%d|%d|%d|%d.000000|%d",
 		v.State, v.LastChange, v.OnFor, v.OnToday, v.OnTotal, v.Period, v.Average, v.Power, v.Today, v.Total, v.Threshold)
@@ -45,8 +44,8 @@ type meter struct {
 	load   func(time.Time) float64
 	frozen bool
 	v      Values
-	at     time.Time // measured until here, whole seconds
-	today  float64   // mW·min, not yet shown
+	at     time.Time // measured until here, in whole seconds
+	today  float64   // mW·min, shown once a minute
 	total  float64
 }
 
@@ -59,7 +58,7 @@ func newMeter(load func(time.Time) float64, now time.Time) *meter {
 	return m
 }
 
-// values measures until now.
+// values measures until now and returns the result.
 func (m *meter) values(now time.Time) Values {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -71,7 +70,7 @@ func (m *meter) advance(now time.Time) {
 	if m.frozen {
 		return
 	}
-	if now.Sub(m.at) > time.Hour { // nobody asked: begin afresh
+	if now.Sub(m.at) > time.Hour { // limit the work
 		m.at = now.Truncate(time.Second).Add(-time.Hour)
 	}
 	for next := m.at.Add(time.Second); !next.After(now); next = next.Add(time.Second) {
@@ -80,7 +79,7 @@ func (m *meter) advance(now time.Time) {
 	}
 }
 
-// second is one second of measuring.
+// second measures one second.
 func (m *meter) second(t time.Time) {
 	v := &m.v
 	if t.Hour() == 0 && t.Minute() == 0 && t.Second() == 0 {
@@ -115,13 +114,13 @@ func (m *meter) second(t time.Time) {
 	if v.OnTotal > 0 {
 		v.Average = int64(m.total * 60 / 1000 / float64(v.OnTotal))
 	}
-	if t.Second() == 0 { // energies move once a minute
+	if t.Second() == 0 { // energies change once a minute
 		v.Today, v.Total = int64(m.today), int64(m.total)
 	}
 }
 
-// set switches. The power that it reports stays as it was until the next
-// second, as on a real plug.
+// set switches the relay. The reported power stays the same until the next second,
+// as on a real plug.
 func (m *meter) set(on bool, now time.Time) Values {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -135,20 +134,14 @@ func (m *meter) set(on bool, now time.Time) Values {
 	return m.v
 }
 
-func (m *meter) setThreshold(mw int64) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.v.Threshold = mw
-}
-
 func (m *meter) freeze(v Values) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.frozen, m.v = true, v
 }
 
-// Household is a load in milliwatts: a refrigerator, some standby, a lamp in
-// the evening. It depends on nothing but t.
+// Household returns a load in milliwatts at t: a refrigerator, devices in standby, a
+// lamp in the evening. It is a pure function of t.
 func Household(t time.Time) float64 {
 	mw := 2400.0
 	const cycle, on = 47 * 60, 17 * 60
@@ -161,7 +154,7 @@ func Household(t time.Time) float64 {
 	return mw * (1 + 0.012*noise(t.Unix()) + 0.02*math.Sin(float64(t.Unix())/97))
 }
 
-// noise is a number from -1 to 1 that looks random and depends on n only.
+// noise returns a pseudo-random number from -1 to 1 for n.
 func noise(n int64) float64 {
 	x := uint64(n) * 0x9E3779B97F4A7C15 // splitmix64
 	x = (x ^ x>>30) * 0xBF58476D1CE4E5B9

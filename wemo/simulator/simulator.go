@@ -1,11 +1,11 @@
-// Package simulator is a WeMo Insight that answers like a real one, for tests,
-// demonstrations and other people's software.
+// Package simulator simulates a WeMo Insight, for tests, demonstrations and other
+// software.
 //
-// Its answers equal recordings of real plugs byte for byte for equal values
-// (../testdata); where nothing was recorded they are those of libupnp, the
-// stack that the real plug is built on. It serves setup.xml and its eleven
-// service documents, reads and switches by SOAP, sends events (GENA), answers
-// searches (SSDP), and breaks on command in the ways that real plugs do.
+// For equal values its answers equal recordings of real plugs byte for byte
+// (../insight/testdata); answers that were not recorded are those of libupnp, on
+// which the real plug is built. It serves setup.xml and its eleven service documents,
+// reads and switches by SOAP, sends events (GENA), answers searches (SSDP), and fails
+// on command in the ways that real plugs fail.
 package simulator
 
 import (
@@ -22,20 +22,20 @@ import (
 	"github.com/sirupsen/logrus"
 )
 
-// Config says what plug to simulate. The zero value is a plug on a free port
-// of loopback that nobody can search for.
+// Config describes the plug. The zero value is a plug on a free port of loopback
+// that answers no searches.
 type Config struct {
-	// Address is where HTTP is served; empty is 127.0.0.1:0. Real plugs use
+	// Address is the address of the HTTP server; empty is 127.0.0.1:0. Real plugs use
 	// port 49153.
 	Address string
 	// Search is a UDP address that answers searches, such as 127.0.0.1:0;
 	// empty is none.
 	Search string
-	// Multicast makes it a device on the network: it joins 239.255.255.250:1900
-	// on every interface, answers searches and announces itself.
+	// Multicast makes the plug join 239.255.255.250:1900 on every interface, answer
+	// searches and announce itself.
 	Multicast bool
 
-	Serial string                  // empty is SIMULATED00001; the UDN is made from it
+	Serial string                  // empty is SIMULATED00001; part of the UDN
 	Name   string                  // empty is WeMo Device
 	MAC    string                  // empty is 001122334455
 	Load   func(time.Time) float64 // milliwatts while on; nil is Household
@@ -47,20 +47,21 @@ type Config struct {
 type Plug struct {
 	config Config
 	meter  *meter
-	group  net.PacketConn // multicast; nil if not asked for
-	direct net.PacketConn // Config.Search; nil if not asked for
+	group  net.PacketConn // of Config.Multicast, or nil
+	direct net.PacketConn // of Config.Search, or nil
 
 	mu       sync.Mutex
-	http     net.Listener // nil while it refuses
+	http     net.Listener // nil while the port is closed
 	addr     netip.AddrPort
 	boot     string // 01-NLS: one UUID for each boot
 	fault    Fault
 	subs     map[string]*subscription
-	leftover []net.Listener     // ports it left, which still accept
+	leftover []net.Listener     // former ports, which still accept
 	accept   func(net.Listener) // set while Run runs
 }
 
-// Listen opens the sockets of a plug; Run answers on them.
+// Listen opens the sockets of a plug; Run serves them. It errs if one cannot be
+// opened.
 func Listen(c Config) (*Plug, error) {
 	if c.Address == "" {
 		c.Address = "127.0.0.1:0"
@@ -107,7 +108,7 @@ func Listen(c Config) (*Plug, error) {
 	return p, nil
 }
 
-// Close closes the sockets of a plug that is not to run.
+// Close closes the sockets. Run does so by itself. It returns nil.
 func (p *Plug) Close() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -124,7 +125,7 @@ func (p *Plug) Close() error {
 	return nil
 }
 
-// Run answers until ctx ends. Then it closes every socket and returns nil.
+// Run serves until ctx ends. Then it closes every socket and returns nil.
 func (p *Plug) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
@@ -144,7 +145,7 @@ func (p *Plug) Run(ctx context.Context) error {
 	<-ctx.Done()
 	p.announce("ssdp:byebye")
 	p.mu.Lock()
-	p.accept = nil // no Restart starts anything from here on
+	p.accept = nil // Restart starts nothing from here on
 	p.mu.Unlock()
 	cancel()
 	p.Close()
@@ -152,14 +153,14 @@ func (p *Plug) Run(ctx context.Context) error {
 	return nil
 }
 
-// Addr is where HTTP is served now.
+// Addr returns the present address of the HTTP server.
 func (p *Plug) Addr() netip.AddrPort {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.addr
 }
 
-// SearchAddr is where Config.Search listens.
+// SearchAddr returns the address that answers searches, if Config.Search is set.
 func (p *Plug) SearchAddr() netip.AddrPort {
 	if p.direct == nil {
 		return netip.AddrPort{}
@@ -167,21 +168,21 @@ func (p *Plug) SearchAddr() netip.AddrPort {
 	return p.direct.LocalAddr().(*net.UDPAddr).AddrPort()
 }
 
-// UDN identifies the plug, wherever it is.
+// UDN returns the constant name of the plug.
 func (p *Plug) UDN() string { return "uuid:Insight-1_0-" + p.config.Serial }
 
-// Switch closes or opens the relay, as the button on the plug does.
+// Switch closes or opens the relay, as the plug's button does.
 func (p *Plug) Switch(on bool) { p.meter.set(on, p.config.Now()) }
 
-// Values is what the plug would say now.
+// Values returns the present values.
 func (p *Plug) Values() Values { return p.meter.values(p.config.Now()) }
 
-// Freeze makes the plug say v from now on, whatever the time and the load are.
+// Freeze sets the values, which no longer depend on time and load.
 func (p *Plug) Freeze(v Values) { p.meter.freeze(v) }
 
-// Restart boots the plug: subscriptions are forgotten, a fault ends, and it
-// announces itself. With move it comes back on another port, and the old one
-// goes on accepting without ever answering, as real ones do.
+// Restart reboots the plug: it forgets subscriptions, ends a fault and announces
+// itself. With move it uses another port, and the old one accepts connections without
+// answering, as on real plugs. Restart errs if a port cannot be opened.
 func (p *Plug) Restart(move bool) error {
 	if err := p.reboot(move); err != nil {
 		return err
@@ -225,7 +226,7 @@ func (p *Plug) reboot(move bool) error {
 	return nil
 }
 
-// listen opens the HTTP port again after a fault that closed it. p.mu is held.
+// listen opens the HTTP port if a fault has closed it. p.mu is held.
 func (p *Plug) listen() error {
 	if p.http != nil {
 		return nil
@@ -249,7 +250,7 @@ func (p *Plug) serve(ctx context.Context, l net.Listener, wg *sync.WaitGroup) {
 			return
 		}
 		if err != nil {
-			time.Sleep(10 * time.Millisecond) // out of files, for instance
+			time.Sleep(10 * time.Millisecond) // such as out of files
 			continue
 		}
 		p.mu.Lock()
@@ -268,10 +269,10 @@ func (p *Plug) serve(ctx context.Context, l net.Listener, wg *sync.WaitGroup) {
 	}
 }
 
-// hang says nothing until the client gives up.
+// hang reads until the client gives up.
 func hang(c net.Conn) { io.Copy(io.Discard, c) }
 
-// newUUID has the form that libupnp gives its own.
+// newUUID returns a UUID in the form of libupnp.
 func newUUID() string {
 	var b [16]byte
 	rand.Read(b[:]) // never fails

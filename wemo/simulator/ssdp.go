@@ -22,7 +22,7 @@ var ssdpGroup = net.UDPAddr{IP: net.IPv4(239, 255, 255, 250), Port: 1900}
 var serviceOrder = []string{"WiFiSetup", "timesync", "basicevent", "firmwareupdate", "rules", "metainfo",
 	"remoteaccess", "deviceinfo", "insight", "smartsetup", "manufacture"}
 
-// joinGroup listens for searches on every interface that has multicast.
+// joinGroup listens for searches on every interface with multicast.
 func joinGroup() (net.PacketConn, error) {
 	ifaces, err := net.Interfaces()
 	if err != nil {
@@ -48,8 +48,8 @@ func joinGroup() (net.PacketConn, error) {
 	return c, nil
 }
 
-// answerSearches answers until c is closed. It gives up answers that are not
-// due yet when ctx ends.
+// answerSearches answers searches until c is closed. When ctx ends, it drops answers
+// that are not due yet.
 func (p *Plug) answerSearches(ctx context.Context, c net.PacketConn, wg *sync.WaitGroup) {
 	buf := make([]byte, 4096)
 	for {
@@ -74,9 +74,9 @@ func (p *Plug) answerSearches(ctx context.Context, c net.PacketConn, wg *sync.Wa
 	}
 }
 
-// search reads an M-SEARCH as libupnp does: MAN must be quoted and MX be there;
-// the answer is due after a random part of MX in whole seconds. ok is false
-// where a plug does not answer.
+// search parses an M-SEARCH as libupnp does: MAN must be quoted, MX is required, and
+// the answer is due after a random part of MX in whole seconds. ok is false if a plug
+// does not answer.
 func (p *Plug) search(b []byte) (st string, delay time.Duration, ok bool) {
 	req, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(b)))
 	if err != nil || req.Method != "M-SEARCH" || req.Header.Get("MAN") != `"ssdp:discover"` {
@@ -91,10 +91,9 @@ func (p *Plug) search(b []byte) (st string, delay time.Duration, ok bool) {
 	return st, time.Duration(rand.IntN(max(1, mx-max(1, mx/10)))) * time.Second, true
 }
 
-// answer answers a search, from a port of its own on the address where the
-// plug serves.
+// answer answers a search from another port of the plug's address.
 func (p *Plug) answer(st string, to *net.UDPAddr) {
-	var from net.UDPAddr // any, as long as it reaches who asks
+	var from net.UDPAddr // unspecified: one that reaches to
 	if a := p.Addr().Addr(); !a.IsUnspecified() {
 		from.IP = a.AsSlice()
 	}
@@ -109,8 +108,7 @@ func (p *Plug) answer(st string, to *net.UDPAddr) {
 		date(p.config.Now()), p.location(c.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap()), p.booted(), serverLine, userAgentLine, st, usn)
 }
 
-// usn is the name under which a plug answers a search for st. It does not
-// answer ssdp:all.
+// usn returns the USN of the answer to a search for st. Plugs do not answer ssdp:all.
 func (p *Plug) usn(st string) (string, bool) {
 	const device = "urn:Belkin:device:insight:1"
 	switch {
@@ -127,7 +125,7 @@ func (p *Plug) usn(st string) (string, bool) {
 	return "", false
 }
 
-// location is where who reaches us by local finds the description.
+// location returns the URL of the description for hosts that reach us at local.
 func (p *Plug) location(local netip.Addr) string {
 	a := p.Addr()
 	if a.Addr().IsUnspecified() {
@@ -136,15 +134,15 @@ func (p *Plug) location(local netip.Addr) string {
 	return "http://" + a.String() + "/setup.xml"
 }
 
-// booted is the UUID of this boot.
+// booted returns the UUID of this boot.
 func (p *Plug) booted() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.boot
 }
 
-// announcements are what the plug says at local of itself and of its services,
-// each twice: ssdp:alive when it is there, and ssdp:byebye when it goes.
+// announcements returns the NOTIFYs for the device and its services at local, each
+// twice. nts is ssdp:alive or ssdp:byebye.
 func (p *Plug) announcements(nts string, local netip.Addr) []string {
 	types := []string{"upnp:rootdevice", p.UDN(), "urn:Belkin:device:insight:1"}
 	for _, s := range serviceOrder {
@@ -162,7 +160,7 @@ func (p *Plug) announcements(nts string, local netip.Addr) []string {
 	return all
 }
 
-// announce sends the announcements on every network, if the plug is on one.
+// announce sends the announcements on every network, with Config.Multicast.
 func (p *Plug) announce(nts string) {
 	if !p.config.Multicast {
 		return

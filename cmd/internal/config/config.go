@@ -4,6 +4,8 @@ package config
 
 import (
 	"fmt"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/iotoll/iotoll/acl"
@@ -223,4 +225,15 @@ func (c *Config) Published() []string {
 		topics = append(topics, p.Live, p.Average, p.Status)
 	}
 	return topics
+}
+
+// StoreIDFile returns where the ID of the store is noted outside the store: beside the
+// configuration, or in /var/lib/iotoll for the one in /etc, where serve cannot
+// write.
+func (c *Config) StoreIDFile() string {
+	name := strings.TrimSuffix(filepath.Base(c.Path), ".yaml") + ".store-id"
+	if c.Path == SystemPath {
+		return filepath.Join("/var/lib/iotoll", name)
+	}
+	return filepath.Join(filepath.Dir(c.Path), name)
 }

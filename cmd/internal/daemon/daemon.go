@@ -1,5 +1,5 @@
 // Package daemon is what "iotoll serve" runs: the watcher of the ledger, the
-// pollers of the plugs, what publishes, the metrics, and the account of the publisher.
+// pollers of the plugs, what publishes, the metrics, and the publisher's account.
 package daemon
 
 import (
@@ -8,19 +8,19 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
+	"reflect"
+	"sync"
 	"time"
 
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/iotoll/iotoll/acl"
 	"github.com/iotoll/iotoll/acl/embedded"
 	"github.com/iotoll/iotoll/acl/mongostore"
-	"github.com/iotoll/iotoll/acl/password"
 	"github.com/iotoll/iotoll/cmd/internal/config"
 	"github.com/iotoll/iotoll/cmd/internal/hint"
 	"github.com/iotoll/iotoll/cmd/internal/secret"
-	"github.com/iotoll/iotoll/tangle"
 )
 
 const (
@@ -31,55 +31,68 @@ const (
 	// retryInterval is how long a component that failed waits.
 	retryInterval = time.Second
 	// keepChanges is how long the log of changes is kept, and for how long grants
-	// that are over count as current. Who follows the log and was away for longer
-	// reads everything anew.
+	// that are over count as current. A follower that was away for longer reads
+	// everything again.
 	keepChanges  = 24 * time.Hour
 	trimInterval = time.Hour
 )
 
-// daemon is a running "iotoll serve".
-type daemon struct {
-	cfg    *config.Config
-	log    logrus.FieldLogger
-	store  *mongostore.Store
-	ready  func() // says that payments are watched for
-	meters *meters
+// Options are what Run needs. All are required but Reload.
+type Options struct {
+	Load   func() (*config.Config, error) // reads the configuration
+	Reload <-chan os.Signal               // asks to read it again
+	Out    io.Writer                      // gets a line once payments are watched for
+	Log    *logrus.Logger
 }
 
-// Run runs everything that the configuration names until ctx ends. It writes a
-// line to out once payments are watched for. What is away for a while is tried
-// again; the error says what waiting does not mend.
-func Run(ctx context.Context, cfg *config.Config, out io.Writer, log *logrus.Logger) (err error) {
-	d := &daemon{cfg: cfg, log: log, meters: newMeters()}
-	pollers, err := d.pollers()
-	if err != nil {
-		return err
-	}
-	publishOffers, err := d.offersPublisher()
-	if err != nil {
-		return err
-	}
-	watcher, err := d.watcher()
-	if err != nil {
-		return err
-	}
+// daemon is a running "iotoll serve".
+type daemon struct {
+	Options
+	log      logrus.FieldLogger
+	store    *mongostore.Store
+	metrics  *metrics
+	prepared chan struct{} // closed once the store can be used
+	recheck  chan string   // names of users who changed, for the watcher
 
+	mu  sync.Mutex
+	cfg *config.Config // in force
+}
+
+func (d *daemon) config() *config.Config {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.cfg
+}
+
+// Run runs everything that the configuration names until ctx ends. Components
+// that are unreachable are tried again; the error says what waiting does not mend.
+func Run(ctx context.Context, o Options) (err error) {
+	cfg, err := o.Load()
+	if err != nil {
+		return err
+	}
+	d := &daemon{Options: o, log: o.Log, metrics: newMetrics(), prepared: make(chan struct{}), recheck: make(chan string), cfg: cfg}
+	parts, err := d.parts(cfg)
+	if err != nil {
+		return err
+	}
 	var listener net.Listener
 	if cfg.Metrics.Listen != "" {
 		if listener, err = net.Listen("tcp", cfg.Metrics.Listen); err != nil {
 			return fmt.Errorf("serve metrics: %w", err)
 		}
 		defer listener.Close()
-		log.WithField("url", "http://"+listener.Addr().String()+"/metrics").Info("metrics are served")
+		d.log.WithField("url", "http://"+listener.Addr().String()+"/metrics").Info("metrics are served")
 	}
 
-	// The store outlives those who use it.
+	// The store outlives its users.
 	storing := new(errgroup.Group)
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer func() {
 		stop()
 		err = errors.Join(err, storing.Wait())
 	}()
+	defer context.AfterFunc(ctx, func() { d.log.Info("stopping") })()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	uri, err := d.openStore(ctx, func(s *embedded.Server) {
@@ -95,37 +108,146 @@ func Run(ctx context.Context, cfg *config.Config, out io.Writer, log *logrus.Log
 	if d.store, err = mongostore.Open(uri, cfg.Store.Database); err != nil {
 		return err
 	}
-	d.store.Log = log
+	d.store.Log = d.log
 	defer func() { err = errors.Join(err, d.store.Close(context.WithoutCancel(ctx))) }()
 
-	d.ready = func() {
-		fmt.Fprintf(out, "iotoll is ready: %d offers, %d plugs, store at %s\n", len(cfg.Offers), len(cfg.Plugs), cfg.Store.Where())
-	}
 	g, ctx := errgroup.WithContext(ctx)
 	if listener != nil {
-		g.Go(func() error { return ServeHTTP(ctx, listener, d.meters.handler()) })
+		g.Go(func() error { return ServeHTTP(ctx, listener, d.metrics.handler()) })
 	}
-	g.Go(func() error { return d.settle(ctx, watcher) })
-	if publishOffers != nil {
-		g.Go(func() error { return publishOffers(ctx) })
-	}
-	for _, p := range pollers {
-		g.Go(func() error { return p.broker.Run(ctx, p.poller.Run) })
-	}
+	g.Go(func() error { return d.keep(ctx) })
+	g.Go(func() error { return d.supervise(ctx, parts) })
 	return g.Wait()
+}
+
+// keep prepares the store and then does all that needs it but settling, until ctx
+// ends.
+func (d *daemon) keep(ctx context.Context) error {
+	err := d.insist(ctx, "store cannot be prepared", "store is prepared", func() error {
+		if err := prepare(ctx, d.config(), d.store, d.log); errors.Is(err, mongostore.ErrVersion) || errors.Is(err, mongostore.ErrOtherStore) {
+			return fatal{err} // waiting does not help
+		} else if err != nil {
+			return err
+		}
+		if err := d.ensureAccount(ctx); err != nil {
+			return err
+		}
+		return d.warnOfAddresses(ctx)
+	})
+	if err != nil || ctx.Err() != nil {
+		return err
+	}
+	close(d.prepared)
+	cfg := d.config()
+	fmt.Fprintf(d.Out, "iotoll is ready: %s, %s, store at %s\n", count(len(cfg.Offers), "offer", "offers"), count(len(cfg.Plugs), "plug", "plugs"), cfg.Store.Where())
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return d.follow(ctx) })
+	g.Go(func() error { return d.trim(ctx) })
+	return g.Wait()
+}
+
+// count returns a number with its noun.
+func count(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
+}
+
+// supervise runs the parts until ctx ends, and replaces them when the
+// configuration is to be read again. Parts whose settings stay the same go on.
+func (d *daemon) supervise(ctx context.Context, parts []*part) error {
+	g, ctx := errgroup.WithContext(ctx)
+	start := func(p *part) {
+		running, stop := context.WithCancel(ctx)
+		p.stop, p.done = stop, make(chan struct{})
+		g.Go(func() error {
+			defer close(p.done)
+			return p.run(running)
+		})
+	}
+	d.metrics.show(d.config(), parts)
+	for _, p := range parts {
+		start(p)
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return g.Wait()
+		case <-d.Reload:
+		}
+		cfg, next, err := d.reload()
+		if err != nil {
+			d.log.WithError(err).Error("configuration not reloaded, the old one stays in force")
+			continue
+		}
+		for i, p := range next {
+			if old := p.same(parts); old != nil {
+				next[i] = old
+			}
+		}
+		for _, old := range parts {
+			if old.same(next) != old {
+				old.stop()
+				<-old.done
+			}
+		}
+		d.mu.Lock()
+		d.cfg = cfg
+		d.mu.Unlock()
+		d.metrics.show(cfg, next)
+		for _, p := range next {
+			if p.done == nil {
+				start(p)
+			}
+		}
+		parts = next
+		select {
+		case <-d.prepared:
+			err := d.insist(ctx, "account of the publisher cannot be checked", "account of the publisher is checked", func() error {
+				return errors.Join(d.ensureAccount(ctx), d.warnOfAddresses(ctx))
+			})
+			if err != nil {
+				return errors.Join(err, g.Wait())
+			}
+		default: // keep does it
+		}
+		d.log.WithFields(logrus.Fields{"offers": len(cfg.Offers), "plugs": len(cfg.Plugs), "public": len(cfg.Public)}).Info("configuration reloaded")
+	}
+}
+
+// reload reads the configuration. Settings that need a restart stay as they are,
+// and the log says so.
+func (d *daemon) reload() (*config.Config, []*part, error) {
+	cfg, err := d.Load()
+	if err != nil {
+		return nil, nil, err
+	}
+	old := d.config()
+	for _, s := range []struct {
+		key      string
+		old, new any
+	}{{"store", old.Store, cfg.Store}, {"metrics", old.Metrics, cfg.Metrics}} {
+		if !reflect.DeepEqual(s.old, s.new) {
+			d.log.WithField("setting", s.key).Warn("a changed setting needs a restart")
+		}
+	}
+	cfg.Store, cfg.Metrics = old.Store, old.Metrics
+	parts, err := d.parts(cfg)
+	return cfg, parts, err
 }
 
 // openStore returns the URI of the store. It calls run with the embedded store
 // if that is the one, which then has to be run at once.
 func (d *daemon) openStore(ctx context.Context, run func(*embedded.Server)) (uri string, err error) {
-	if d.cfg.Store.URIFile != "" {
-		s, err := secret.ReadFile(d.cfg.Store.URIFile)
+	if d.config().Store.URIFile != "" {
+		s, err := secret.ReadFile(d.config().Store.URIFile)
 		if err != nil {
 			return "", fmt.Errorf("read URI of the store: %w", err)
 		}
 		return s.Reveal(), nil
 	}
-	e := d.cfg.Store.Embedded
+	e := d.config().Store.Embedded
 	// Another command may have it open for a moment.
 	for deadline := time.Now().Add(storeTimeout); ; {
 		server, err := embedded.Open(embedded.Config{Directory: e.Directory, Socket: e.Socket, Group: e.Group}, d.log)
@@ -145,55 +267,6 @@ func (d *daemon) openStore(ctx context.Context, run func(*embedded.Server)) (uri
 	}
 }
 
-// watcher returns the watcher of the ledger, still without a store, or nil if
-// nothing is for sale.
-func (d *daemon) watcher() (*tangle.Watcher, error) {
-	if len(d.cfg.Offers) == 0 {
-		d.log.Warn("nothing is for sale: the configuration has no offers")
-		return nil, nil
-	}
-	offers, err := d.cfg.ForSale()
-	if err != nil {
-		return nil, err
-	}
-	ledger, err := d.cfg.Ledger.Open(offers.Addresses(), d.log)
-	if err != nil {
-		return nil, err
-	}
-	d.meters.ledger, d.meters.reading = ledger, d.cfg.Ledger
-	d.meters.watcher = &tangle.Watcher{
-		Ledger: ledger, Offers: offers,
-		Interval: d.cfg.Ledger.Poll, Timeout: lookTimeout, FromStart: d.cfg.Ledger.FromStart,
-		Observe: d.meters.settled, Log: d.log,
-	}
-	return d.meters.watcher, nil
-}
-
-// settle prepares the store and then does all that needs it, until ctx ends.
-func (d *daemon) settle(ctx context.Context, w *tangle.Watcher) error {
-	err := d.insist(ctx, "store cannot be prepared", "store is prepared", func() error {
-		if err := d.store.Migrate(ctx); errors.Is(err, mongostore.ErrVersion) {
-			return fatal{err} // waiting does not help
-		} else if err != nil {
-			return err
-		}
-		return d.addPublisher(ctx)
-	})
-	if err != nil || ctx.Err() != nil {
-		return err
-	}
-	d.ready()
-	g, ctx := errgroup.WithContext(ctx)
-	recheck := make(chan struct{}, 1)
-	g.Go(func() error { return d.follow(ctx, recheck) })
-	g.Go(func() error { return d.trim(ctx) })
-	if w != nil {
-		w.Store, w.Recheck = d.store, recheck
-		g.Go(func() error { return w.Run(ctx) })
-	}
-	return g.Wait()
-}
-
 // fatal is an error that insist does not try again.
 type fatal struct{ error }
 
@@ -207,7 +280,7 @@ func (d *daemon) insist(ctx context.Context, failed, recovered string, do func()
 	for {
 		err := do()
 		if ctx.Err() == nil {
-			d.meters.store.note(err)
+			d.metrics.store.note(err)
 		}
 		var f fatal
 		switch {
@@ -242,43 +315,9 @@ func wait(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// addPublisher makes the account that readings are published with, if there is
-// none of that name. It may write what serve publishes, read what it takes
-// readings from, and nothing else.
-func (d *daemon) addPublisher(ctx context.Context) error {
-	name := d.cfg.Broker.Username
-	if name == "" || len(d.cfg.Plugs) == 0 && d.cfg.Broker.OffersTopic == "" {
-		return nil
-	}
-	if exists, err := d.store.UserExists(ctx, name); err != nil || exists {
-		return err
-	}
-	pw, err := secret.ReadFile(d.cfg.Broker.PasswordFile)
-	if err != nil {
-		return fatal{fmt.Errorf("read password of broker account %q: %w", name, err)}
-	}
-	u := acl.User{Name: name}
-	for _, topic := range d.cfg.Published() {
-		u.Rights = append(u.Rights, acl.Right{Pattern: topic, Access: acl.Write})
-	}
-	if u.Password, err = password.Hash(pw.Reveal()); err != nil {
-		return fatal{err}
-	}
-	for _, p := range d.cfg.Plugs {
-		if p.Topic != "" {
-			u.Rights = append(u.Rights, acl.Right{Pattern: p.Topic, Access: acl.Read})
-		}
-	}
-	if err := d.store.AddUser(ctx, u); err != nil && !errors.Is(err, mongostore.ErrExists) {
-		return fmt.Errorf("add broker account %q: %w", name, err)
-	}
-	d.log.WithField("username", name).Info("account that publishes was created")
-	return nil
-}
-
-// follow asks the watcher to look at held payments again whenever users changed:
-// one may be whom a payment names.
-func (d *daemon) follow(ctx context.Context, recheck chan<- struct{}) error {
+// follow tells the watcher which users changed, since held payments may wait for
+// one, and repairs the publisher's account when that changed.
+func (d *daemon) follow(ctx context.Context) error {
 	var at mongostore.ResumeToken
 	start := func() (err error) {
 		at, err = d.store.End(ctx)
@@ -289,28 +328,38 @@ func (d *daemon) follow(ctx context.Context, recheck chan<- struct{}) error {
 		return err
 	}
 	for wait(ctx, followInterval) == nil {
-		changed := false
+		var changed []string
+		account := false
 		err := d.insist(ctx, failed, recovered, func() error {
 			changes, to, err := d.store.Changes(ctx, at)
 			if errors.Is(err, mongostore.ErrReload) {
-				changed = true
-				return start()
+				return start() // the watcher asks for every name now and then
 			} else if err != nil {
 				return err
 			}
 			at = to
 			for _, c := range changes {
-				changed = changed || c.User != nil
+				name := c.RemovedUser
+				if c.User != nil {
+					name = c.User.Name
+					changed = append(changed, name)
+				}
+				account = account || name == d.config().Broker.Username
 			}
 			return nil
 		})
 		if err != nil {
 			return err
 		}
-		if changed {
+		if account {
+			if err := d.insist(ctx, failed, recovered, func() error { return d.ensureAccount(ctx) }); err != nil {
+				return err
+			}
+		}
+		for _, name := range changed {
 			select {
-			case recheck <- struct{}{}:
-			default: // it is asked for anyway
+			case d.recheck <- name:
+			case <-ctx.Done():
 			}
 		}
 	}

@@ -10,36 +10,74 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"github.com/iotoll/iotoll/cmd/internal/config"
 	"github.com/iotoll/iotoll/cmd/internal/ledgers"
 	"github.com/iotoll/iotoll/tangle"
 	"github.com/iotoll/iotoll/wemo"
 	"github.com/iotoll/iotoll/wemo/mqtt"
 )
 
-// meters are what a running serve counts by itself, and where it finds the
+// metrics are what a running serve counts by itself, and where it finds the
 // rest, which its parts are asked for when somebody reads the metrics.
 //
 // Labels have values from closed sets only: an outcome, or the place of a node
 // or plug in the configuration. Usernames, topics, addresses and payment IDs
 // are chosen by strangers, or are nobody's business.
-type meters struct {
+type metrics struct {
 	registry *prometheus.Registry
 	payments *prometheus.CounterVec
 	settling prometheus.Histogram
 
-	store   heartbeat
-	watcher *tangle.Watcher  // nil if nothing is for sale
-	ledger  tangle.Inspector // that of watcher
-	reading ledgers.Config   // how that reads
+	store heartbeat
+
+	mu        sync.Mutex
+	shown     view
+	forgotten int // addresses that were watched and are configured no more
+}
+
+// view is what is running.
+type view struct {
+	watch   *watching      // nil if nothing is for sale
+	reading ledgers.Config // how that reads
 	plugs   []*plugMeter
-	offers  *mqtt.Publisher // which publishes the offers; nil if none does
+	offers  *mqtt.Publisher // publishes the offers; nil if none does
+}
+
+// show replaces what the metrics and the readiness are about.
+func (m *metrics) show(cfg *config.Config, parts []*part) {
+	v := view{reading: cfg.Ledger}
+	for _, p := range parts {
+		switch {
+		case p.watch != nil:
+			v.watch = p.watch
+		case p.plug != nil:
+			v.plugs = append(v.plugs, p.plug)
+		case p.offers != nil:
+			v.offers = p.offers
+		}
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.shown = v
+}
+
+func (m *metrics) forget(addresses int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.forgotten = addresses
+}
+
+func (m *metrics) view() (v view, forgotten int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.shown, m.forgotten
 }
 
 // Outcomes are the values of the label of that name.
 var Outcomes = []tangle.Outcome{tangle.Credited, tangle.Underpaid, tangle.Replayed, tangle.Unmatched, tangle.Historic}
 
-func newMeters() *meters {
-	m := &meters{
+func newMetrics() *metrics {
+	m := &metrics{
 		registry: prometheus.NewRegistry(),
 		payments: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "iotoll_payments_total",
@@ -60,7 +98,7 @@ func newMeters() *meters {
 }
 
 // settled is told by the watcher what became of a payment.
-func (m *meters) settled(_ tangle.Payment, o tangle.Outcome, took time.Duration) {
+func (m *metrics) settled(_ tangle.Payment, o tangle.Outcome, took time.Duration) {
 	m.payments.WithLabelValues(string(o)).Inc()
 	if took > 0 {
 		m.settling.Observe(took.Seconds())
@@ -86,6 +124,8 @@ var (
 	paymentsHeld    = gauge("payments_held", "Payments that wait for the seller or for a user to be created.")
 	paymentsWaiting = gauge("payments_waiting", "Payments that were seen and are not in the store yet, because it fails.")
 
+	addressesForgotten = gauge("addresses_forgotten", "Deposit addresses that were watched before and are configured no more.")
+
 	ledgerReads = counter("ledger_reads_total", "Looks at the ledger, also those that failed.")
 	ledgerFails = counter("ledger_read_failures_total", "Looks at the ledger that failed.")
 	ledgerLast  = gauge("ledger_last_success_timestamp_seconds", "When the ledger was last read; absent before.")
@@ -106,26 +146,26 @@ var (
 	plugOnline    = gauge("plug_online", "1 if readings come in, else 0.", "plug")
 	plugPower     = gauge("plug_power_watts", "The last reading; absent while the plug is not online.", "plug")
 	plugPublished = counter("plug_publications_total", "Messages handed to the connection to the broker.", "plug")
-	plugDropped   = counter("plug_publications_dropped_total", "Messages dropped because there was no connection to the broker.", "plug")
+	plugDropped   = counter("plug_publications_dropped_total", "Messages that the broker refused, or that were dropped for want of a connection.", "plug")
 	plugBroker    = gauge("plug_broker_connected", "1 if there is a connection to the broker, else 0.", "plug")
 	plugRefused   = gauge("plug_topics_refused", "Topics on which the broker refuses or does not acknowledge messages.", "plug")
 
 	figures = []figure{
-		paymentsHeld, paymentsWaiting, ledgerReads, ledgerFails, ledgerLast, storeUp, storeLast, storeFails,
+		paymentsHeld, paymentsWaiting, addressesForgotten, ledgerReads, ledgerFails, ledgerLast, storeUp, storeLast, storeFails,
 		nodeUp, nodeLast, nodePosition, nodeBehind, nodeFrozen,
 		plugReads, plugFails, plugLast, plugOnline, plugPower, plugPublished, plugDropped, plugBroker, plugRefused,
 	}
 )
 
 // Describe implements prometheus.Collector.
-func (m *meters) Describe(out chan<- *prometheus.Desc) {
+func (m *metrics) Describe(out chan<- *prometheus.Desc) {
 	for _, f := range figures {
 		out <- f.desc
 	}
 }
 
 // Collect implements prometheus.Collector.
-func (m *meters) Collect(out chan<- prometheus.Metric) {
+func (m *metrics) Collect(out chan<- prometheus.Metric) {
 	say := func(f figure, value float64, labels ...string) {
 		out <- prometheus.MustNewConstMetric(f.desc, f.kind, value, labels...)
 	}
@@ -139,15 +179,17 @@ func (m *meters) Collect(out chan<- prometheus.Metric) {
 	say(storeUp, bit(m.storeHealth(time.Now()).Ready))
 	when(storeLast, last)
 
-	if m.watcher != nil {
-		h := m.watcher.Health()
+	v, forgotten := m.view()
+	say(addressesForgotten, float64(forgotten))
+	if v.watch != nil {
+		h := v.watch.watcher.Health()
 		say(paymentsHeld, float64(h.Held))
 		say(paymentsWaiting, float64(h.Waiting))
 		say(ledgerReads, float64(h.LedgerReads))
 		say(ledgerFails, float64(h.LedgerFails))
 		when(ledgerLast, h.LastSuccess)
 		say(storeFails, float64(h.StoreFails))
-		for i, n := range m.ledger.Health() {
+		for i, n := range v.watch.ledger.Health() {
 			node := strconv.Itoa(i)
 			say(nodeUp, bit(n.Err == nil && !n.LastSuccess.IsZero()), node)
 			when(nodeLast, n.LastSuccess, node)
@@ -159,7 +201,7 @@ func (m *meters) Collect(out chan<- prometheus.Metric) {
 		}
 	}
 
-	for i, p := range m.plugs {
+	for i, p := range v.plugs {
 		plug := strconv.Itoa(i)
 		s := p.state()
 		broker := p.broker.Health()

@@ -44,18 +44,9 @@ func Listings(c *config.Config) ([]Listing, error) {
 	return all, nil
 }
 
-// offersPublisher returns what keeps the offers on their topic, retained, until
-// its context ends; nil if they are not to be published.
-func (d *daemon) offersPublisher() (func(context.Context) error, error) {
-	b := &d.cfg.Broker
-	if b.OffersTopic == "" {
-		return nil, nil
-	}
-	at, err := b.Connection()
-	if err != nil {
-		return nil, err
-	}
-	all, err := Listings(d.cfg)
+// offersPart returns what keeps the offers on their topic, retained.
+func (d *daemon) offersPart(cfg *config.Config, broker mqtt.Broker) (*part, error) {
+	all, err := Listings(cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -63,17 +54,20 @@ func (d *daemon) offersPublisher() (func(context.Context) error, error) {
 	if err != nil {
 		return nil, err
 	}
-	broker := &mqtt.Publisher{Broker: at, Log: d.log.WithField("topic", b.OffersTopic)}
-	d.meters.offers = broker
-	return func(ctx context.Context) error {
-		return broker.Run(ctx, func(ctx context.Context) error {
-			// Retained: it goes out with each connection that there will be.
-			if err := broker.Publish(b.OffersTopic, document, true); err != nil {
-				return fmt.Errorf("publish offers: %w", err)
-			}
-			<-ctx.Done()
-			return nil
-		})
+	topic := cfg.Broker.OffersTopic
+	publisher := &mqtt.Publisher{Broker: broker, Log: d.log.WithField("topic", topic)}
+	return &part{
+		name: "offers", settings: []any{topic, string(document), broker}, offers: publisher,
+		run: func(ctx context.Context) error {
+			return publisher.Run(ctx, func(ctx context.Context) error {
+				// Retained: it is sent again on each new connection.
+				if err := publisher.Publish(topic, document, true); err != nil {
+					return fmt.Errorf("publish offers: %w", err)
+				}
+				<-ctx.Done()
+				return nil
+			})
+		},
 	}, nil
 }
 

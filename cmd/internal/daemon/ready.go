@@ -17,7 +17,7 @@ import (
 const storeStale = 15 * time.Second
 
 // handler serves /metrics, /healthz and /readyz.
-func (m *meters) handler() http.Handler {
+func (m *metrics) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
@@ -65,17 +65,18 @@ func newDependency(name string, ready bool, last, now time.Time, err error) Depe
 }
 
 // Readiness asks every part how it fares. None of them is waited for.
-func (m *meters) readiness(now time.Time) Readiness {
+func (m *metrics) readiness(now time.Time) Readiness {
 	r := Readiness{Ready: true}
 	add := func(d Dependency) {
 		r.Dependencies = append(r.Dependencies, d)
 		r.Ready = r.Ready && (d.Ready || d.Spare)
 	}
 	add(m.storeHealth(now))
-	if m.watcher != nil {
+	v, forgotten := m.view()
+	if v.watch != nil {
 		var nodes []Dependency
 		usable := 0
-		for _, n := range m.ledger.Health() {
+		for _, n := range v.watch.ledger.Health() {
 			err := n.Err
 			if err == nil && n.Frozen {
 				err = errors.New("its position stands still")
@@ -87,24 +88,28 @@ func (m *meters) readiness(now time.Time) Readiness {
 				usable++
 			}
 		}
-		h := m.watcher.Health()
+		h := v.watch.watcher.Health()
 		err := h.LedgerError
-		if needed := max(1, m.reading.Agree); err == nil && usable < needed {
+		if needed := max(1, v.reading.Agree); err == nil && usable < needed {
 			err = fmt.Errorf("%d of %d nodes can be used, %d are needed", usable, len(nodes), needed)
 		}
-		fresh := now.Sub(h.LastSuccess) <= m.reading.Poll+lookTimeout
+		fresh := now.Sub(h.LastSuccess) <= v.reading.Poll+lookTimeout
 		add(newDependency("ledger", err == nil && fresh, h.LastSuccess, now, err))
 		for _, d := range nodes {
 			add(d)
 		}
 	}
-	for _, p := range m.plugs {
+	if forgotten > 0 {
+		add(newDependency("deposit addresses", false, time.Time{}, now,
+			fmt.Errorf("%s watched before and configured no more: payments are not seen", count(forgotten, "address is", "addresses are"))))
+	}
+	for _, p := range v.plugs {
 		s := p.state()
 		add(newDependency("plug of "+p.live, s.online, s.last.At, now, s.err))
 		add(brokerDependency("broker for "+p.live, p.broker.Health(), now))
 	}
-	if m.offers != nil {
-		add(brokerDependency("broker for the offers", m.offers.Health(), now))
+	if v.offers != nil {
+		add(brokerDependency("broker for the offers", v.offers.Health(), now))
 	}
 	return r
 }
@@ -113,13 +118,18 @@ func (m *meters) readiness(now time.Time) Readiness {
 // takes messages on every topic.
 func brokerDependency(name string, h mqtt.Health, now time.Time) Dependency {
 	err := h.Err
+	const most = 5
+	if n := len(h.Refused); n > most {
+		err = errors.Join(err, fmt.Errorf("%d topics are refused, these first", n))
+		h.Refused = h.Refused[:most]
+	}
 	for _, r := range h.Refused {
 		err = errors.Join(err, fmt.Errorf("topic %s since %s: %s", r.Topic, r.Since.UTC().Format(time.RFC3339), r.Reason))
 	}
 	return newDependency(name, h.Connected && len(h.Refused) == 0, h.Acknowledged, now, err)
 }
 
-func (m *meters) storeHealth(now time.Time) Dependency {
+func (m *metrics) storeHealth(now time.Time) Dependency {
 	last, err := m.store.read()
 	return newDependency("store", err == nil && now.Sub(last) <= storeStale, last, now, err)
 }

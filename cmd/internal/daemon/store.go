@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
+	"os"
+	"strings"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -44,10 +47,40 @@ func WithStore(ctx context.Context, cfg *config.Config, log logrus.FieldLogger, 
 	}
 	store.Log = log
 	defer func() { err = errors.Join(err, store.Close(context.WithoutCancel(ctx))) }()
-	if err := store.Migrate(ctx); err != nil {
+	if err := prepare(ctx, cfg, store, log); err != nil {
 		return hint.Add(err, "the store is at %s", cfg.Store.Where())
 	}
 	return do(ctx, store)
+}
+
+// prepare migrates the store, unless it is another one than that whose ID was
+// noted. The first time, it notes the ID.
+func prepare(ctx context.Context, cfg *config.Config, store *mongostore.Store, log logrus.FieldLogger) error {
+	file := cfg.StoreIDFile()
+	text, err := os.ReadFile(file)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("read store ID: %w", err)
+	}
+	noted := strings.TrimSpace(string(text))
+	if noted != "" {
+		err := store.CheckID(ctx, noted)
+		if errors.Is(err, mongostore.ErrOtherStore) {
+			return hint.Add(err, "correct the store's place in %s, or restore a backup (\"iotoll store restore\"); to go on with this store, remove %s", cfg.Path, file)
+		} else if err != nil {
+			return err
+		}
+	}
+	if err := store.Migrate(ctx); err != nil || noted != "" {
+		return err
+	}
+	id, err := store.ID(ctx)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(file, []byte(id+"\n"), 0o644); err != nil {
+		log.WithError(err).Warn("store ID not noted, loss of the store would go unnoticed")
+	}
+	return nil
 }
 
 // locateStore returns the URI of the store, and the embedded store if this
