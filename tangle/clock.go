@@ -43,7 +43,7 @@ func CheckClock(now, ledger, newest time.Time) error {
 	return nil
 }
 
-// ledgerClock is the ledger's time as of the last look that told it.
+// ledgerClock is the ledger's time as of the last scan that told it.
 type ledgerClock struct {
 	said time.Time // what the ledger said
 	at   time.Time // when, with the monotonic clock, which nobody can set

@@ -12,7 +12,7 @@ type Currency struct {
 	Unit     string // of what people write, such as "IOTA"
 	Decimals int    // base units are 10^-Decimals of Unit
 	Max      int64  // greatest amount that can exist, in base units
-	Dust     int64  // payments below this many base units do not count one by one; 0 means that all do
+	Dust     int64  // payments below are only booked, as one sum a day and address; 0 if the ledger has no such limit
 }
 
 // Parse returns the base units of an amount such as "0.5 IOTA" or "0.5": a

@@ -15,8 +15,7 @@ import (
 // Why each is in one sum. The ledger has returned all of an address up to its
 // mark, so a sum up to the mark is complete, and the next one starts after it. A
 // sum is the insertion of one document after the last, and what the last one
-// includes is not added again, whoever wrote it and however often the ledger
-// returns it. The mark is stored after the sum, so that what is not in a sum is
+// includes is not added again, however often the ledger returns it. The mark is stored after the sum, so that what is not in a sum is
 // read again after a crash.
 type dustBin struct {
 	payments map[string]speck // by ID
@@ -52,7 +51,7 @@ func (b *dustBin) book(ctx context.Context, store DustBook, ledger, address stri
 			return nil
 		}
 		next.Ledger, next.Address, next.Chain, next.Seq = ledger, address, mark.Chain, last.Seq+1
-		// If somebody else was faster, their sum is the last one now.
+		// If another watcher wrote a sum first, that is the last one now.
 		if _, err := store.AddDust(ctx, next); err != nil {
 			return fmt.Errorf("write dust of address %s: %w", address, err)
 		}

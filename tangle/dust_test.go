@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -90,6 +91,13 @@ func TestWatcherDustCrashes(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 3))
 			store := new(tangletest.Store)
+			var dying atomic.Bool
+			store.Fault = func(p tangletest.Point) error {
+				if dying.Load() && p.Op == "SetMark" && !p.After {
+					return errors.New("dying")
+				}
+				return nil
+			}
 			var all []tangle.Payment
 			for i := range 60 {
 				all = append(all, dust(i, 20+int64(i)/3, time.Now().Add(time.Duration(i)*time.Hour)))
@@ -118,18 +126,10 @@ func TestWatcherDustCrashes(t *testing.T) {
 				i := r.IntN(2)
 				switch r.IntN(5) {
 				case 0: // it dies before or after it could store anything
-					fails := r.IntN(2) == 0
-					if fails {
-						store.Fault = func(p tangletest.Point) error {
-							if p.Op == "SetMark" && !p.After {
-								return errors.New("dying")
-							}
-							return nil
-						}
-					}
+					dying.Store(r.IntN(2) == 0)
 					time.Sleep(time.Duration(r.IntN(90)) * time.Second)
 					shops[i].close(t)
-					store.Fault = nil
+					dying.Store(false)
 					start(i)
 				default:
 					to := min(len(all), read[i]+3*r.IntN(6))

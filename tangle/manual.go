@@ -16,7 +16,7 @@ var (
 	ErrNoUser   = errors.New("there is no user of that name")
 	ErrUser     = errors.New("the user cannot be given anything")
 	ErrNoOffer  = errors.New("there is no offer of that name")
-	ErrAssigned = errors.New("the payment is assigned to somebody else")
+	ErrAssigned = errors.New("the payment is assigned to another user")
 	ErrFree     = errors.New("the payment is not assigned")
 	ErrConsumed = errors.New("what the payment bought is in use")
 	ErrRefunded = errors.New("the payment is refunded")
@@ -28,8 +28,8 @@ func NewCause() string { return "manual/" + strings.ToLower(rand.Text()) }
 
 // Assign settles a recorded payment for a subject and an offer that the seller
 // chose; by names the seller in the book. A payment that was dismissed or taken
-// back may be assigned. The error wraps ErrAssigned if the payment is somebody
-// else's: [Settler.Release] comes first. It wraps ErrRefunded if the payment was
+// back may be assigned. The error wraps ErrAssigned if the payment is assigned to
+// another user or offer: [Settler.Release] comes first. It wraps ErrRefunded if the payment was
 // paid back. It may be called again after an error.
 func (s *Settler) Assign(ctx context.Context, p Payment, subject, offer, by string) (Result, error) {
 	if err := s.known(ctx, subject, offer); err != nil {
@@ -364,9 +364,9 @@ func (s *Settler) restore(ctx context.Context, subject, offer, reason string) (E
 // is held from then on.
 //
 // Removing a user is done in this order: disable it, Close, delete it. Then
-// nothing is credited to the name in between, whoever settles meanwhile. It may
-// be called again. It also writes to accounts that are empty: somebody may be
-// about to write their first entry.
+// nothing is credited to the name in between. It may be called again. It also
+// writes to accounts that are empty: another process may be about to write their
+// first entry.
 func (s *Settler) Close(ctx context.Context, subject, reason string) error {
 	ids, err := s.offerIDs(ctx)
 	if err != nil {

@@ -70,7 +70,7 @@ func ParseMessage(text []byte) (Message, error) {
 		return Message{}, fmt.Errorf("the message is not JSON: %w", err)
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return Message{}, errors.New("the message goes on after its JSON object")
+		return Message{}, errors.New("trailing data after the JSON object of the message")
 	}
 	if !seen["username"] {
 		return Message{}, errors.New("the message names no username")

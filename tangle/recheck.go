@@ -230,7 +230,8 @@ func (w *Watcher) settleAgain(ctx context.Context, id string) error {
 	return w.settle(ctx, h.payment, h.reason, false)
 }
 
-// ask looks whether a user can be credited now whom payments wait for.
+// ask asks for the state of a user whom payments wait for, and settles them again
+// if it changed.
 func (w *Watcher) ask(ctx context.Context, name string) error {
 	ctx, cancel := context.WithTimeout(ctx, w.Timeout)
 	defer cancel()

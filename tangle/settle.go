@@ -38,7 +38,7 @@ type held struct {
 
 func (h held) Error() string { return h.reason }
 
-// errDecided means that somebody else decided about the payment meanwhile.
+// errDecided means that another decision on the payment was written first.
 var errDecided = errors.New("decided meanwhile")
 
 // errReplayed comes with an entry that an earlier attempt wrote and completed.
@@ -174,7 +174,7 @@ func (s *Settler) credit(ctx context.Context, p Payment, d Decision, written boo
 	var h held
 	switch {
 	case errors.As(err, &h):
-		h.open = true // append has looked
+		h.open = true // append has read the settlement
 		return Result{}, h
 	case errors.Is(err, errDecided):
 		return Result{}, err
@@ -241,11 +241,11 @@ func entryOf(p Payment, o Offer, terms Terms, head Entry, now time.Time) (Entry,
 //   - a head before k: then k was written after we read, position head+1 is
 //     taken, and our own write is refused;
 //   - k itself: it bears our cause;
-//   - a head after k: whoever wrote k+1 had completed k before, hence written
-//     the settlement, and we look for that after reading head.
+//   - a head after k: the Settler that wrote k+1 had completed k before, hence
+//     written the settlement, and we read that after reading head.
 //
-// So nothing is entered twice, whoever crashed or slept wherever in between. It
-// rests on the order: head first, then the settlement; and complete the head
+// So nothing is entered twice, wherever a Settler crashes or sleeps. It rests on
+// the order: head first, then the settlement; and complete the head
 // before writing after it.
 func (s *Settler) append(ctx context.Context, subject, offer, cause string, next func(head Entry, now time.Time) (Entry, error)) (Entry, error) {
 	for {
@@ -280,7 +280,7 @@ func (s *Settler) append(ctx context.Context, subject, offer, cause string, next
 		}
 		switch err := s.Store.Append(ctx, g); {
 		case errors.Is(err, ErrConflict):
-			continue // somebody was faster; begin with the head that they wrote
+			continue // another entry was written first: begin again with that one
 		case err != nil:
 			return Entry{}, fmt.Errorf("append to account of %q for %q: %w", subject, offer, err)
 		}
@@ -288,8 +288,7 @@ func (s *Settler) append(ctx context.Context, subject, offer, cause string, next
 	}
 }
 
-// complete finishes an entry that a crash or somebody else may have left
-// unfinished.
+// complete finishes an entry that another Settler may not have finished.
 func (s *Settler) complete(ctx context.Context, g Entry) error {
 	if err := s.Store.Complete(ctx, g); err != nil {
 		return fmt.Errorf("complete entry %d of %q for %q: %w", g.Seq, g.Subject, g.Offer, err)

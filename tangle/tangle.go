@@ -259,7 +259,7 @@ type Accounts interface {
 	// Complete finishes an appended entry. Earlier entries that it cuts are marked
 	// first, so that none opens anything from g.At on. Then those who follow the
 	// store are told of what changed. Last of all it writes the settlement of
-	// g.Cause, whatever the Kind, and the payment of a Paid entry is no longer
+	// g.Cause, for every Kind, and the payment of a Paid entry is no longer
 	// pending. Doing it again does no harm, and carries on where a crash
 	// interrupted it. It is cheap if the store knows the entry to be finished.
 	Complete(ctx context.Context, g Entry) error

@@ -8,8 +8,8 @@ import (
 )
 
 // RecordTerms keeps what the offers cost from now on, as far as that is new:
-// payments that were made before count by what was asked for then. Whoever puts
-// offers into force calls it, and may call it again at any time.
+// payments that were made before count by what was asked for then. The
+// [Watcher] calls it when it begins; it may be called again at any time.
 func (s *Settler) RecordTerms(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -44,7 +44,7 @@ func (s *Settler) recordTerms(ctx context.Context, o Offer) error {
 			s.terms[o.ID] = append(s.terms[o.ID], t)
 			return nil
 		}
-		if err := s.readTerms(ctx); err != nil { // somebody was faster
+		if err := s.readTerms(ctx); err != nil { // other terms were written first
 			return err
 		}
 	}

@@ -16,8 +16,9 @@ const (
 
 // Users tells who exists: the one answer for logins, payments and the CLI alike.
 type Users interface {
-	// UserState returns the state of a name, from whatever document bears it. Any
-	// text may be asked for. It costs the same however many users there are.
+	// UserState returns the state of a name, in whatever form its document was
+	// written. Any text may be asked for. The cost does not grow with the number of
+	// users.
 	UserState(ctx context.Context, name string) (UserState, error)
 }
 

@@ -16,7 +16,7 @@ const (
 	maxBackOff   = 10 * time.Second      // between attempts at what keeps failing
 	recheckEvery = time.Minute           // between checks of what is pending in the store, and of the names that held payments wait for
 	retryEvery   = 10 * time.Minute      // between attempts to settle every held payment
-	recheckSlice = 50 * time.Millisecond // longest time for held payments between two looks at the ledger
+	recheckSlice = 50 * time.Millisecond // longest time for held payments between two scans of the ledger
 	logEvery     = time.Minute           // between log lines on trouble that goes on
 	maxFailures  = 3                     // in a row, after which the rest waits for the next pass
 	markEvery    = time.Minute           // between writes of marks that moved without a payment
@@ -29,15 +29,15 @@ type Watcher struct {
 	Store  Store
 	Offers *Offers
 
-	// Interval is the time between two looks at the ledger.
+	// Interval is the time between two scans of the ledger.
 	Interval time.Duration
-	// Timeout bounds one look at the ledger, and the settling of one payment.
+	// Timeout bounds one scan of the ledger, and the settling of one payment.
 	Timeout time.Duration
 	// FromStart also settles what was on a deposit address before the first
-	// look. Otherwise such payments are recorded as Historic.
+	// scan. Otherwise such payments are recorded as Historic.
 	FromStart bool
 	// Recheck names users who were created or changed: payments that wait for them
-	// are looked at again at once. Nil means once a minute only.
+	// are settled again at once. Nil means once a minute only.
 	Recheck <-chan string
 	// Rules find out whose a payment is; nil means by its message.
 	Rules []Rule
@@ -87,7 +87,7 @@ type Watcher struct {
 type waiting struct {
 	payment  Payment
 	history  bool // it came before everything on its address had been read
-	late     bool // it came after an earlier look all the same
+	late     bool // an earlier scan had succeeded
 	recorded bool
 	noted    bool // the book says that it waits for the clock
 	fails    int
@@ -96,14 +96,14 @@ type waiting struct {
 
 // Health tells how a Watcher fares.
 type Health struct {
-	LastSuccess time.Time // of the last look at the ledger that worked; zero if none did
-	LedgerError error     // of the last look, nil if it worked
-	LedgerSince time.Time // since when looks fail
-	LedgerReads int64     // looks since Run began, also those that failed
-	LedgerFails int64     // looks that failed
+	LastSuccess time.Time // of the last scan of the ledger that succeeded; zero if none did
+	LedgerError error     // of the last scan, nil if it succeeded
+	LedgerSince time.Time // since when scans fail
+	LedgerReads int64     // scans since Run began, also those that failed
+	LedgerFails int64     // scans that failed
 	StoreError  error     // of the store, nil if it works
 	StoreSince  time.Time // since when it fails
-	StoreFails  int64     // passes on which it failed since Run began
+	StoreFails  int64     // passes in which it failed since Run began
 	Waiting     int       // payments seen and not yet in the store, because it fails
 	Held        int       // payments that wait for the seller, for a user to be created, or for the clock
 	ClockError  error     // a *ClockError while settling waits since our clock seems wrong; else nil
@@ -118,7 +118,7 @@ func (w *Watcher) Health() Health {
 	return w.health
 }
 
-// Run looks at the ledger every Interval until ctx ends, and then returns nil.
+// Run scans the ledger every Interval until ctx ends, and then returns nil.
 // What fails is tried again, at growing intervals; only an incomplete Watcher
 // is an error.
 func (w *Watcher) Run(ctx context.Context) error {
@@ -131,8 +131,11 @@ func (w *Watcher) Run(ctx context.Context) error {
 	w.settler = &Settler{Store: w.Store, Offers: w.Offers, Rules: w.Rules, Now: w.Now}
 	w.stored, w.read = nil, make(map[string]Mark)
 	w.complete = make(map[string]bool)
-	w.dust = make(map[string]*dustBin)
+	if w.dust == nil { // what an earlier Run was told is not told again, as with w.fresh
+		w.dust = make(map[string]*dustBin)
+	}
 	w.recheck = newRecheck()
+	w.markAt, w.newestAt, w.clock, w.clockErr, w.termsKept = time.Time{}, time.Time{}, ledgerClock{}, nil, false
 	w.ledger = trouble{base: w.Interval}
 	w.store = trouble{base: w.Interval}
 	names := w.Recheck
@@ -159,7 +162,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 func (w *Watcher) poll(ctx context.Context) {
 	tried, err := w.readMarks(ctx)
 	if w.stored != nil {
-		w.look(ctx)
+		w.scan(ctx)
 	}
 	for _, step := range []func(context.Context) (bool, error){w.checkClock, w.keepTerms} {
 		if err == nil && w.stored != nil {
@@ -271,8 +274,8 @@ func (w *Watcher) keepTerms(ctx context.Context) (tried bool, err error) {
 	return true, nil
 }
 
-// look asks the ledger for new payments.
-func (w *Watcher) look(ctx context.Context) {
+// scan asks the ledger for new payments.
+func (w *Watcher) scan(ctx context.Context) {
 	if time.Now().Before(w.ledger.until) {
 		return
 	}
@@ -368,8 +371,8 @@ func (w *Watcher) settleOne(ctx context.Context, f *waiting) (done bool, err err
 			return false, fmt.Errorf("record payment %s: %w", p.ID, err)
 		}
 		if !added {
-			// It was recorded before, and everything unsettled was looked at when
-			// Run began; or it was by another watcher, which may die.
+			// It was recorded before, and then Run settles it when it begins. Or
+			// another watcher recorded it, which may die.
 			if !f.history {
 				w.recheck.soon(backOff(w.Interval, w.store.fails))
 			}
@@ -500,10 +503,11 @@ func (w *Watcher) bookDust(ctx context.Context, address string, mark Mark, watch
 // settle settles one recorded payment and tells what became of it. before is why
 // it was held, if it was. fresh says that it waited for nobody but us.
 func (w *Watcher) settle(ctx context.Context, p Payment, before string, fresh bool) error {
-	old, wasHeld := w.recheck.held[p.ID]
-	if wasHeld {
+	old, ok := w.recheck.held[p.ID]
+	if ok {
 		before = old.reason
 	}
+	wasHeld := ok && old.known // and this process has said so
 	r, err := w.settler.settle(ctx, p, before, fresh)
 	if err != nil {
 		return err

@@ -14,7 +14,7 @@ type Rule interface {
 }
 
 // Claim is a rule's answer. Its zero value says nothing: the payment does not
-// carry what the rule looks at.
+// carry what the rule reads.
 type Claim struct {
 	Subject string // whom the payment names
 	Offer   string // what for; empty if the rule does not tell

@@ -55,8 +55,8 @@ func checkFile(ctx context.Context, file string) error {
 	return nil
 }
 
-// open opens a database file that exists. It must be able to write, even where
-// only reading is meant: else SQLite leaves its log behind.
+// open opens an existing database file. The connection may write, even where it
+// only reads: read-only connections leave SQLite's log behind.
 func open(file string) (*sql.DB, error) {
 	db, err := sql.Open("sqlite", "file:"+file+"?mode=rw&_pragma=busy_timeout(10000)")
 	if err != nil {
@@ -66,10 +66,10 @@ func open(file string) (*sql.DB, error) {
 	return db, nil
 }
 
-// BackUp writes a copy of the store in a directory to a new directory, whether or
-// not a Server has the store open, in this process or another. The copy of each
-// database is consistent: it holds what had been acknowledged at one moment
-// after BackUp was called. It appears whole or not at all.
+// BackUp writes a copy of the store in a directory to a new directory. A Server, in
+// this process or another, may have the store open. The copy of each database is a
+// consistent snapshot, write-ahead log included, taken after BackUp was called.
+// target appears complete or not at all.
 //
 // The error wraps [fs.ErrExist] if target exists.
 func BackUp(ctx context.Context, directory, target string) error {
@@ -104,8 +104,7 @@ func backUp(ctx context.Context, directory, target string) error {
 	})
 }
 
-// vacuumInto copies what a reader sees, which with a write-ahead log is the
-// state at one moment while others write.
+// vacuumInto copies a database as one read transaction sees it.
 func vacuumInto(ctx context.Context, from, to string) error {
 	db, err := open(from)
 	if err != nil {
@@ -152,7 +151,7 @@ func restore(ctx context.Context, backup, directory string) error {
 	if old, err := databases(directory); err != nil || len(old) > 0 {
 		return errors.Join(err, fmt.Errorf("%s holds a store: %w", directory, fs.ErrExist))
 	}
-	// The copies get their final names last, so that what was interrupted is no store.
+	// The files get their final names last: an interrupted restore leaves no store.
 	stage, err := os.MkdirTemp(directory, ".restore-")
 	if err != nil {
 		return err
@@ -178,8 +177,8 @@ func restore(ctx context.Context, backup, directory string) error {
 	return errors.Join(give(directory, owner), flush(directory))
 }
 
-// create makes a directory with what fill writes into it: all at once, and on
-// the disk when it returns.
+// create makes a directory with the files that fill writes. The directory appears
+// complete, and is on the disk when create returns.
 func create(directory string, fill func(stage string) error) error {
 	if _, err := os.Lstat(directory); err == nil {
 		return fmt.Errorf("%s: %w", directory, fs.ErrExist)
@@ -225,8 +224,8 @@ func copyFile(from, to string) error {
 	return errors.Join(err, target.Close())
 }
 
-// give makes a directory and what is in it the property of whom another file
-// belongs to. Only root's files can differ.
+// give changes the owner of a directory and its files to the owner of another file.
+// Only root needs it.
 func give(directory string, like fs.FileInfo) error {
 	if os.Geteuid() != 0 {
 		return nil

@@ -127,11 +127,11 @@ func (s *Server) Run(ctx context.Context) error {
 	return nil
 }
 
-// making is held while a store is made. There may be several in one process.
+// making is locked while FerretDB is constructed. A process may open several stores.
 var making sync.Mutex
 
 func start(directory, socket string, log logrus.FieldLogger) (*ferretdb.FerretDB, error) {
-	// Only this process, which holds the lock, can have left one behind.
+	// A socket that exists is stale, since this process holds the lock.
 	if err := os.Remove(socket); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("open embedded store in %s: %w", directory, err)
 	}
@@ -153,8 +153,8 @@ func start(directory, socket string, log logrus.FieldLogger) (*ferretdb.FerretDB
 // that name.
 func CheckDirectory(directory string) error {
 	if strings.ContainsAny(directory, `?#%*[\`) {
-		// FerretDB hands it to SQLite as part of a URI, without escaping it, and
-		// finds the files that are there by a pattern: it would not see them again.
+		// FerretDB passes the path to SQLite unescaped as part of a URI, and finds
+		// existing files by a glob pattern.
 		return fmt.Errorf(`directory %q of the embedded store contains one of ? # %% * [ \, which it cannot use`, directory)
 	}
 	return nil
@@ -187,8 +187,8 @@ func makeDirectory(directory string) (string, error) {
 }
 
 // lockDirectory keeps a second process from opening the same files: FerretDB
-// caches what collections there are, and would not see the other's. The lock
-// ends with the process, however it ends.
+// caches the list of collections and would miss those of the other process. The
+// kernel releases the lock when the process ends.
 func lockDirectory(directory string) (*os.File, error) {
 	path := filepath.Join(directory, "lock")
 	lock, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)

@@ -249,8 +249,8 @@ func TestInUseByThisProcess(t *testing.T) {
 	run(t, openStore(t, directory)) // free again
 }
 
-// TestReleasedWithoutServing: a caller that fails between Open and Run gives
-// back what Open took by running with a context that has ended.
+// TestReleasedWithoutServing checks that Run with a context that has ended releases
+// what Open took.
 func TestReleasedWithoutServing(t *testing.T) {
 	directory := filepath.Join(t.TempDir(), "store")
 	ctx, cancel := context.WithCancel(t.Context())
@@ -262,8 +262,7 @@ func TestReleasedWithoutServing(t *testing.T) {
 	}
 }
 
-// TestLogKeepsSecrets: what goes through the store does not come out in its log,
-// at any level.
+// TestLogKeepsSecrets checks that the log contains no document at any level.
 func TestLogKeepsSecrets(t *testing.T) {
 	var text strings.Builder
 	log := logrus.New()
@@ -325,7 +324,7 @@ func ExampleOpen() {
 	// stopped: <nil>
 }
 
-// TestLooksUpByIndex: a document is found by its _id without reading the others,
+// TestLooksUpByIndex checks that a document is found by its _id without reading the others,
 // in collections old and new.
 func TestLooksUpByIndex(t *testing.T) {
 	s := openStore(t, filepath.Join(t.TempDir(), "store"))

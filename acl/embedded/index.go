@@ -10,10 +10,10 @@ import (
 	_ "modernc.org/sqlite" // the driver that FerretDB registers too
 )
 
-// indexEvery is how often new collections are looked for.
+// indexEvery is the interval between searches for new collections.
 const indexEvery = time.Second
 
-// keepIndexed gives new collections their index until ctx ends.
+// keepIndexed indexes new collections until ctx ends.
 func (s *Server) keepIndexed(ctx context.Context) {
 	tick := time.NewTicker(indexEvery)
 	defer tick.Stop()
@@ -29,11 +29,11 @@ func (s *Server) keepIndexed(ctx context.Context) {
 	}
 }
 
-// indexAll gives every collection an index on the _id. FerretDB 1.24 makes one
-// on the expression _ferretdb_sjson->"_id" and then asks for
-// _ferretdb_sjson->'$._id', which SQLite does not see to be the same: each look-up
-// parses all documents of the collection (4.5 ms for a thousand of them).
-// FerretDB does not notice that there is one index more.
+// indexAll creates an index on the _id of every collection. FerretDB 1.24 creates
+// one on the expression _ferretdb_sjson->"_id" but queries
+// _ferretdb_sjson->'$._id', which SQLite does not recognize as the same: each
+// lookup parses all documents of the collection (4.5 ms for a thousand). FerretDB
+// ignores the additional index.
 func indexAll(ctx context.Context, directory string) error {
 	files, err := databases(directory)
 	if err != nil {
@@ -49,7 +49,7 @@ func indexAll(ctx context.Context, directory string) error {
 }
 
 func index(ctx context.Context, file string) error {
-	// Opened anew each time: FerretDB may delete and remake the file.
+	// It is opened each time: FerretDB may have deleted and recreated the file.
 	db, err := open(file)
 	if err != nil {
 		return err

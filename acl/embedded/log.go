@@ -8,16 +8,16 @@ import (
 	"github.com/sirupsen/logrus"
 )
 
-// newLogger hands FerretDB's log to logrus.
+// newLogger returns a logger that passes FerretDB's messages to logrus.
 func newLogger(log logrus.FieldLogger) *slog.Logger {
 	return slog.New(handler{log})
 }
 
-// handler is a [slog.Handler]. FerretDB reports the coming and going of every
-// connection, and warns of every command that failed, which its client learns
-// anyway: all that is for debugging only. Its own debug messages hold whole
-// documents, with password hashes in them, and its other messages hold
-// documents after the first line: neither is passed on.
+// handler is a [slog.Handler]. FerretDB logs the start and end of every connection
+// and warns of every failed command, which its client is told anyway: both become
+// debug messages. FerretDB's own debug messages contain whole documents with
+// password hashes, as do its other messages after their first line: neither is
+// passed on.
 type handler struct{ log logrus.FieldLogger }
 
 func (h handler) Enabled(_ context.Context, level slog.Level) bool { return level >= slog.LevelInfo }
@@ -38,7 +38,7 @@ func (h handler) Handle(_ context.Context, r slog.Record) error {
 	return nil
 }
 
-// WithAttrs and WithGroup keep the handler: the name of a part of FerretDB
-// helps nobody here.
+// WithAttrs and WithGroup return the handler: the name of FerretDB's component is
+// of no use in our log.
 func (h handler) WithAttrs([]slog.Attr) slog.Handler { return h }
 func (h handler) WithGroup(string) slog.Handler      { return h }

@@ -10,15 +10,14 @@ import (
 	"strings"
 )
 
-// repair undoes what a FerretDB that was killed left half made. It makes a
-// collection in several steps, each a statement of its own: the table, an entry
-// in its list of collections, the index that keeps the _id unique, a note of
-// that index. Killed in between, it could never make the collection again or,
-// worse, would take the same _id twice. Nothing was in the collection then: a
-// document is inserted after all the steps. So what is half made is removed, and
-// is made again when it is needed.
+// repair removes collections that a killed FerretDB left incomplete. FerretDB
+// creates a collection in separate statements: the table, its entry in the
+// catalog, the unique index on the _id, the note of that index. Killed in
+// between, it could never create the collection again or, worse, would accept one
+// _id twice. An incomplete collection is empty, since documents are inserted after
+// the last step, so it is dropped and created again when it is needed.
 //
-// It must not run beside a FerretDB.
+// No FerretDB may have the directory open meanwhile.
 func repair(ctx context.Context, directory string) error {
 	files, err := databases(directory)
 	if err != nil {

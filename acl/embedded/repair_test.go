@@ -123,7 +123,7 @@ func TestRepair(t *testing.T) {
 	})
 }
 
-// TestRepairRefuses: documents that may be there twice are not thrown away.
+// TestRepairRefuses checks that a collection with documents is never dropped.
 func TestRepairRefuses(t *testing.T) {
 	directory := filepath.Join(t.TempDir(), "store")
 	with(t, directory, func(c *mongo.Client) { once(t, c.Database("d").Collection("a"), "x") })

@@ -59,7 +59,7 @@ func listenOn(path, group string) (*net.UnixListener, error) {
 	return bind(path, gid)
 }
 
-// bind makes the socket. Nobody else can connect before its group is set: Linux
+// bind creates the socket. Nobody else can connect before its group is set: Linux
 // gives the file the mode that the socket has when it is bound.
 func bind(path string, gid int) (*net.UnixListener, error) {
 	socket, err := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC|syscall.SOCK_NONBLOCK, 0)
@@ -116,8 +116,8 @@ func groupID(group string) (int, error) {
 	return strconv.Atoi(g.Gid)
 }
 
-// socketDirectory makes the directory of a socket, or checks that nobody but its
-// owner can replace what is in it.
+// socketDirectory creates the directory of a socket, or checks that nobody but its
+// owner can replace its files.
 func socketDirectory(directory string, gid int) error {
 	if err := os.MkdirAll(filepath.Dir(directory), 0o755); err != nil {
 		return err
@@ -128,7 +128,7 @@ func socketDirectory(directory string, gid int) error {
 	case err != nil:
 		return err
 	default:
-		err := os.Chmod(directory, 0o750) // whatever the umask is
+		err := os.Chmod(directory, 0o750) // independent of the umask
 		if err == nil && gid >= 0 {
 			err = os.Chown(directory, -1, gid)
 		}
@@ -151,8 +151,8 @@ func socketDirectory(directory string, gid int) error {
 
 func ownerOf(info fs.FileInfo) int { return int(info.Sys().(*syscall.Stat_t).Uid) }
 
-// removeStale removes a socket that a process left behind that was killed. It
-// returns an error if the path is anything else.
+// removeStale removes the socket of a process that was killed. It returns an error
+// if the path is anything else.
 func removeStale(path string) error {
 	info, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {

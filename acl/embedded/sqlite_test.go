@@ -6,9 +6,8 @@ import (
 	"testing"
 )
 
-// TestSQLiteVersion checks that SQLite is not one of those that can corrupt a
-// database when its log starts anew; see "WAL-reset bug" on sqlite.org/wal.html,
-// fixed in 3.51.3.
+// TestSQLiteVersion checks that SQLite has the fix of 3.51.3 for the WAL-reset bug,
+// which can corrupt a database; see sqlite.org/wal.html.
 func TestSQLiteVersion(t *testing.T) {
 	db, err := sql.Open("sqlite", ":memory:")
 	if err != nil {

@@ -17,12 +17,12 @@ import (
 )
 
 // The collection active holds what a decision needs of each grant that may not be
-// over, so that [Store.Load] reads it in one go and not what was ever sold: an
-// activeGrant for each such entry, and a cut for each entry that ends it sooner.
-// Both are inserted when the entry is completed, say the same whoever inserts
-// them and however late, and are never changed. They are deleted when the time
-// that the entry had at first is over: then it opens nothing even if somebody who
-// was interrupted inserts one of the two again.
+// over, so that [Store.Load] reads one collection instead of all that was ever sold:
+// an activeGrant for each such entry, and a cut for each later entry that ends it
+// sooner. Both are inserted when an entry is completed and never changed, so that
+// several processes may insert them, however late. They are deleted when the original
+// time of the entry is over: then a process that was interrupted can insert either
+// again without opening anything.
 
 // activeGrant is the part of an entry that a decision needs.
 type activeGrant struct {
@@ -84,7 +84,7 @@ func (s *Store) LoadGrants(ctx context.Context) ([]acl.Grant, error) {
 			grant, _ := raw.Lookup("grant").StringValueOK()
 			at, _ := raw.Lookup("at").TimeOK() // if it is not readable, the grant was never in force
 			if end, ok := ends[grant]; !ok || at.Before(end) {
-				ends[grant] = at
+				ends[grant] = at.UTC()
 			}
 			return nil
 		}
@@ -126,7 +126,7 @@ func (s *Store) LoadGrants(ctx context.Context) ([]acl.Grant, error) {
 // order. A grant that is completed meanwhile may be left out; it is announced
 // later.
 func (s *Store) eachActive(ctx context.Context, f func(bson.Raw) error) error {
-	var ids []any
+	var ids []string
 	err := each(ctx, s.active, bson.D{}, func(raw bson.Raw) error {
 		if _, err := raw.LookupErr("grant"); err != nil {
 			ids = append(ids, raw.Lookup("_id").StringValue())
@@ -140,16 +140,38 @@ func (s *Store) eachActive(ctx context.Context, f func(bson.Raw) error) error {
 	if err != nil {
 		return err
 	}
-	atOnce := 500
-	if scans {
-		atOnce = 1 // two would cost a scan
+	if !scans {
+		return s.eachGrant(ctx, ids, 500, f)
 	}
-	return s.eachGrant(ctx, ids, atOnce, f)
+	all, err := count(ctx, s.grants)
+	if err != nil {
+		return err
+	}
+	if all > lookupCost*int64(len(ids)) {
+		return s.eachGrant(ctx, ids, 1, f) // asking for two would cost a scan
+	}
+	active := make(map[string]bool, len(ids))
+	for _, id := range ids {
+		active[id] = true
+	}
+	err = each(ctx, s.grants, bson.D{}, func(raw bson.Raw) error {
+		if id, ok := raw.Lookup("_id").StringValueOK(); ok && active[id] {
+			return f(raw)
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("read active grants: %w", err)
+	}
+	return nil
 }
+
+// lookupCost is how many documents FerretDB 1 scans in the time of a lookup by _id.
+const lookupCost = 4
 
 // eachGrant calls f for the grants with these _ids, as far as they are there. It
 // asks for so many at once.
-func (s *Store) eachGrant(ctx context.Context, ids []any, atOnce int, f func(bson.Raw) error) error {
+func (s *Store) eachGrant(ctx context.Context, ids []string, atOnce int, f func(bson.Raw) error) error {
 	for some := range slices.Chunk(ids, atOnce) {
 		filter := bson.D{{Key: "_id", Value: some[0]}}
 		if len(some) > 1 {

@@ -133,7 +133,7 @@ func TestCurrentGrants(t *testing.T) {
 // asked for at once.
 func TestEachGrant(t *testing.T) {
 	s := newStore(t)
-	var ids []any
+	var ids []string
 	for seq := range int64(7) {
 		if err := s.Append(t.Context(), paid(t, seq+1, fmt.Sprint(seq+1))); err != nil {
 			t.Fatal(err)
@@ -201,6 +201,52 @@ func TestUnreadableCut(t *testing.T) {
 	_, grants, _, err := s.Load(t.Context())
 	if err != nil || len(grants) != 1 || grants[0].NotAfter.After(epoch) {
 		t.Errorf("Load: got %+v, error %v, want john's grant with no time left", grants, err)
+	}
+}
+
+// TestLoadUser checks that what is loaded for one user is what Load has of that user.
+func TestLoadUser(t *testing.T) {
+	s := newStore(t)
+	now := epoch
+	s.Now = func() time.Time { return now }
+	put(t, s, bson.M{"username": "mary"})
+	for _, name := range []string{"john", "jane"} {
+		if err := s.AddUser(t.Context(), acl.User{Name: name}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for seq := range int64(4) {
+		complete(t, s, paid(t, seq+1, fmt.Sprint(seq+1)))
+	}
+	mary := paid(t, 1, "mary's")
+	mary.Subject, mary.Offer = "mary", "other"
+	complete(t, s, mary)
+	now = epoch.Add(150 * time.Minute)
+	revoked := tangle.Entry{
+		Subject: "john", Offer: "live", Seq: 5, Kind: tangle.Revoked, Cause: "manual/1", Filters: []acl.Filter{},
+		NotBefore: now, NotAfter: now, End: now, At: now,
+	}
+	complete(t, s, revoked)
+	given := paid(t, 6, "6")
+	given.NotBefore, given.NotAfter, given.End = now, now.Add(time.Hour), now.Add(time.Hour)
+	complete(t, s, given)
+	for _, at := range []time.Time{now, now.Add(50 * time.Minute), now.Add(3 * time.Hour)} {
+		now = at
+		allUsers, allGrants, _, err := s.Load(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range []string{"john", "jane", "mary", "nobody", ""} {
+			users, grants, err := s.LoadUser(t.Context(), name)
+			wantUsers := slices.DeleteFunc(slices.Clone(allUsers), func(u acl.User) bool { return u.Name != name })
+			wantGrants := slices.DeleteFunc(slices.Clone(allGrants), func(g acl.Grant) bool { return g.Subject != name })
+			byID := func(a, b acl.Grant) int { return strings.Compare(a.ID, b.ID) }
+			slices.SortFunc(grants, byID)
+			slices.SortFunc(wantGrants, byID)
+			if err != nil || len(users) != len(wantUsers) || len(grants) != len(wantGrants) || len(grants) > 0 && !reflect.DeepEqual(grants, wantGrants) {
+				t.Errorf("LoadUser(%q) at %s: got %+v and %+v, error %v, want %+v and %+v", name, at, users, grants, err, wantUsers, wantGrants)
+			}
+		}
 	}
 }
 

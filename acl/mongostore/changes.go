@@ -13,28 +13,28 @@ import (
 	"github.com/iotoll/iotoll/acl"
 )
 
-// ErrReload is returned by [Store.Changes] if what changed since a position can
-// no longer be told. [Store.Load] reads everything.
-var ErrReload = errors.New("the position is no longer in the log of changes")
+// ErrReload is returned by [Store.Changes] if the changes since a resume token are
+// no longer known. [Store.Load] reads everything.
+var ErrReload = errors.New("resume token is no longer in the log of changes")
 
 const (
-	// checkEvery is how often a follower to whom nothing new comes makes sure
-	// that it still follows the same log.
+	// checkEvery is how often a follower without news checks that it still follows
+	// the same log.
 	checkEvery = 5 * time.Second
-	// hintEvery is how many changes apart the place of the log's end is noted.
+	// hintEvery is the number of changes after which the end of the log is noted.
 	hintEvery = 64
 	// changesAtOnce bounds what one call of Changes returns.
 	changesAtOnce = 200
 )
 
-// change is an entry of the log of changes. They are numbered from 1 without
-// gaps, whoever writes them, since each is inserted after the last. The oldest
-// are deleted, the oldest first; the last one never is.
+// change is an entry of the log of changes. Entries are numbered from 1 without
+// gaps, also with several writers, since each is inserted after the last. Trimming
+// deletes the oldest first and never the last one.
 type change struct {
 	ID string `bson:"_id"` // the number in 20 digits
-	// Nonce tells the entry from one with the same number in another history,
-	// such as before the database was restored; Previous is that of the entry
-	// before, so that a follower notices when it reads on in another history.
+	// Nonce distinguishes the entry from one with the same number in another
+	// history, such as before a backup was restored. Previous is the nonce of the
+	// entry before, by which a follower notices that the history changed.
 	Nonce    string    `bson:"nonce"`
 	Previous string    `bson:"previous"`
 	Kind     string    `bson:"kind"`
@@ -59,31 +59,29 @@ func (c *change) seq() (int64, error) {
 	return seq, nil
 }
 
-// ResumeToken is a place in the log of changes: all up to it is known. It is good
-// for [Store.Changes] of any Store on the same database.
+// ResumeToken is a position in the log of changes: its holder knows all changes up
+// to it. Any Store on the same database accepts it in [Store.Changes].
 type ResumeToken struct {
 	Seq     int64  // the number of the last change that is known; 0 if there is none
 	Nonce   string // that change's
 	checked time.Time
 }
 
-// End returns the position at the end of the log of changes, for a follower that
-// asks only for what is to come.
+// End returns the resume token at the end of the log of changes, for a follower that
+// needs only future changes.
 func (s *Store) End(ctx context.Context) (ResumeToken, error) {
 	at, err := s.lastChange(ctx)
 	at.checked = s.Now()
 	return at, err
 }
 
-// Changes returns what changed after a position, in order, and the position
-// after that; the first two hundred if there is more. A change may come twice,
-// and shows what changed as it is now, which may be later than when it was
-// announced.
+// Changes returns the changes after a resume token, in order and at most two
+// hundred, and the token after them. A change may come twice. It shows the document
+// as it is now, which may be newer than the announcement.
 //
-// If nothing is new it asks for one document by its _id, however many there are,
-// and now and then for a second one. The error wraps [ErrReload] if the log was
-// trimmed beyond the position or the database was replaced by an older state.
-// With any error, the position stays as it was.
+// Without news it reads one document by its _id, and sometimes a second one. The
+// error wraps [ErrReload] if the log was trimmed beyond the token or the database was
+// replaced by an older state. With any error, the token is returned unchanged.
 func (s *Store) Changes(ctx context.Context, from ResumeToken) ([]acl.Change, ResumeToken, error) {
 	var changes []acl.Change
 	at := from
@@ -93,7 +91,7 @@ func (s *Store) Changes(ctx context.Context, from ResumeToken) ([]acl.Change, Re
 			changes, err = s.resolve(ctx, changes, c)
 		}
 		if err != nil && at.Seq > from.Seq {
-			break // what is known is worth having; the next call meets the error again
+			break // return what is known; the next call gets the error again
 		}
 		if err != nil {
 			return nil, from, err
@@ -112,7 +110,7 @@ func (s *Store) Changes(ctx context.Context, from ResumeToken) ([]acl.Change, Re
 	return changes, at, nil
 }
 
-// changeAfter returns the entry after a position, nil if there is none yet.
+// changeAfter returns the entry after a resume token, nil if there is none yet.
 func (s *Store) changeAfter(ctx context.Context, at ResumeToken) (*change, error) {
 	c, err := get[change](ctx, s.changes, changeID(at.Seq+1))
 	if err != nil {
@@ -124,11 +122,10 @@ func (s *Store) changeAfter(ctx context.Context, at ResumeToken) (*change, error
 	return c, nil
 }
 
-// check returns an error wrapping ErrReload unless a position is the log's end.
+// check returns an error wrapping ErrReload unless a resume token is in the log.
 func (s *Store) check(ctx context.Context, at ResumeToken) error {
 	if at.Seq == 0 {
-		// There is nothing to look at. Where a trimmed log begins, we would wait
-		// for change 1 for ever.
+		// There is no entry to compare. In a trimmed log, change 1 would never come.
 		head, err := s.lastChange(ctx)
 		if err != nil {
 			return err
@@ -152,7 +149,7 @@ func (s *Store) check(ctx context.Context, at ResumeToken) error {
 	return nil
 }
 
-// resolve appends what an entry of the log tells of, as it is now.
+// resolve appends the document that an entry of the log names, as it is now.
 func (s *Store) resolve(ctx context.Context, changes []acl.Change, c *change) ([]acl.Change, error) {
 	switch c.Kind {
 	case userChanged:
@@ -180,13 +177,13 @@ func (s *Store) resolve(ctx context.Context, changes []acl.Change, c *change) ([
 			g, ok = s.usableGrant(*raw)
 		}
 		if !ok {
-			// As Load leaves it out: it opens nothing, whatever it opened before.
+			// Load leaves it out too: it opens nothing from now on.
 			id, _ := c.Document.(string)
 			g = acl.Grant{ID: id, Subject: c.User}
 		}
 		changes = append(changes, acl.Change{Grant: &g})
 	default:
-		// An entry that this release does not know must not stop the others.
+		// An unknown entry must not stop the others.
 		s.Log.WithField("kind", c.Kind).Warn("change of unknown kind in the store")
 	}
 	return changes, nil
@@ -194,7 +191,7 @@ func (s *Store) resolve(ctx context.Context, changes []acl.Change, c *change) ([
 
 // announce appends an entry to the log of changes.
 func (s *Store) announce(ctx context.Context, kind string, document any, user string) error {
-	// One at a time: in the same place, all but one would write in vain.
+	// One at a time: concurrent inserts would conflict, and all but one retry.
 	select {
 	case s.announcing <- struct{}{}:
 		defer func() { <-s.announcing }()
@@ -216,7 +213,7 @@ func (s *Store) announce(ctx context.Context, kind string, document any, user st
 			return fmt.Errorf("insert into log of changes: %w", err)
 		}
 		if !added {
-			continue // somebody was faster: after theirs
+			continue // another writer took the number
 		}
 		s.setHead(ResumeToken{Seq: head.Seq + 1, Nonce: c.Nonce})
 		if (head.Seq+1)%hintEvery == 0 {
@@ -226,9 +223,8 @@ func (s *Store) announce(ctx context.Context, kind string, document any, user st
 	}
 }
 
-// hint is the document in meta under the _id "changes": some number that was in
-// the log, to look for its end from there. It may be old, or of a change that is
-// deleted by now.
+// hint is the document in meta under the _id "changes": the number of an entry from
+// which to search for the log's end. It may be old, and the entry deleted.
 type hint struct {
 	ID  string `bson:"_id"`
 	Seq int64  `bson:"seq"`
@@ -245,10 +241,9 @@ func (s *Store) noteHead(ctx context.Context, seq int64) error {
 	return nil
 }
 
-// lastChange returns the end of the log of changes: when it was read, there was
-// none after it. It starts from the end that this Store knew, else from the
-// hint, else it reads the whole log: entries that are there have no gap between
-// them.
+// lastChange returns the end of the log of changes: when it was read, it was the last
+// entry. The search starts from the end that this Store knew, else from the hint,
+// else it reads the whole log.
 func (s *Store) lastChange(ctx context.Context) (ResumeToken, error) {
 	read := func(seq int64) (*change, error) { return get[change](ctx, s.changes, changeID(seq)) }
 	s.mu.Lock()
@@ -293,8 +288,8 @@ func (s *Store) lastChange(ctx context.Context) (ResumeToken, error) {
 	return head, nil
 }
 
-// someChange reads the whole log and returns its last entry, or one close to it
-// if it changes meanwhile; nil if it is empty.
+// someChange reads the whole log and returns its last entry, or one close to it if
+// the log grows meanwhile; nil if it is empty.
 func (s *Store) someChange(ctx context.Context) (*change, error) {
 	var found *change
 	err := each(ctx, s.changes, bson.D{}, func(raw bson.Raw) error {
@@ -320,8 +315,8 @@ func (s *Store) trimChanges(ctx context.Context, before time.Time) (deleted int6
 	if err != nil {
 		return 0, err
 	}
-	// The first that stays is found by halves: they are in the order of time, but
-	// for clocks that differ. Find the first that is there at all likewise.
+	// A binary search finds the first entry that stays: entries are ordered by time,
+	// up to differences between clocks. The first existing entry is found likewise.
 	first, err := s.firstChange(ctx, head.Seq, func(*change) bool { return true })
 	if err != nil {
 		return 0, err
@@ -336,8 +331,7 @@ func (s *Store) trimChanges(ctx context.Context, before time.Time) (deleted int6
 	if err := s.noteHead(ctx, head.Seq); err != nil {
 		return 0, err
 	}
-	// One after another, in order: what is left never has a gap, wherever this
-	// stops.
+	// In order: if this is interrupted, the rest has no gap.
 	ids := make([]any, 0, stays-first)
 	for ; first < stays; first++ {
 		ids = append(ids, changeID(first))
@@ -348,8 +342,8 @@ func (s *Store) trimChanges(ctx context.Context, before time.Time) (deleted int6
 	return deleted, nil
 }
 
-// firstChange returns the number of the first change up to head, which is there,
-// that is there and keeps a condition, or head if none does.
+// firstChange returns the number of the first existing change up to head that meets
+// a condition, or head if none does.
 func (s *Store) firstChange(ctx context.Context, head int64, keep func(*change) bool) (int64, error) {
 	low, high := int64(0), head
 	for low+1 < high {

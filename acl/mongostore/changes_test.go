@@ -77,7 +77,8 @@ func TestChanges(t *testing.T) {
 	}
 }
 
-// TestLoadLeavesOutWhatIsOver: and nothing that a slow clock would still need.
+// TestLoadLeavesOutWhatIsOver checks that Load leaves out what is over, but nothing
+// that a slow clock still needs.
 func TestLoadLeavesOutWhatIsOver(t *testing.T) {
 	s := newStore(t)
 	s.Now = func() time.Time { return epoch.Add(150 * time.Minute) }
@@ -122,8 +123,8 @@ func TestMalformedGrant(t *testing.T) {
 	}
 }
 
-// TestManyWriters: Stores of several processes write the log at once, and a
-// follower sees every entry, in order and once.
+// TestManyWriters checks that a follower sees every entry in order and once while
+// Stores of several processes write the log.
 // A revocation counts for a follower also if the rest of the grant was damaged.
 func TestRevokedMalformedGrant(t *testing.T) {
 	s := newStore(t)

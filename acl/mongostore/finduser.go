@@ -8,12 +8,13 @@ import (
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
 )
 
-// findUser returns the documents that bear a name; they are several only if the
-// server does not keep usernames unique. If exact is false, the answer is the same
-// in no more than one read of all users in a while, whatever names are asked for;
-// see foreignUsers.
+// findUser returns the documents with a username. There are several only if the
+// server does not keep usernames unique. Unless exact, the answer may be outdated for
+// users that others wrote, so that a stranger's names cannot cause many scans; see
+// foreignUsers.
 func (s *Store) findUser(ctx context.Context, name string, exact bool) ([]bson.Raw, error) {
 	if name == "" || name != textOf(name) {
 		return nil, nil // and some servers would make it an error
@@ -69,12 +70,12 @@ func (s *Store) findUser(ctx context.Context, name string, exact bool) ([]bson.R
 // isOurs reports whether a document is one that its name leads to.
 func isOurs(raw bson.Raw) bool { return raw.Lookup("username").Equal(raw.Lookup("_id")) }
 
-// serverFacts is what a Store found out about the server.
+// serverFacts caches properties of the server.
 type serverFacts struct {
 	unique, scans fact
 }
 
-// fact is something that stays as it is once it is known.
+// fact is a property that does not change once it is known.
 type fact struct{ known, is bool }
 
 // find returns what is known, or asks and remembers.
@@ -113,8 +114,7 @@ func (s *Store) namesAreUnique(ctx context.Context) (bool, error) {
 }
 
 // scans reports whether the server reads all users to find one by a field
-// that is not the _id. FerretDB 1 does, which names its version beside the one of
-// MongoDB that it is like.
+// other than the _id. FerretDB 1 does; it reports its version in ferretdbVersion.
 func (s *Store) scans(ctx context.Context) (bool, error) {
 	return s.find(&s.facts.scans, func() (bool, error) {
 		info, err := s.meta.Database().RunCommand(ctx, bson.D{{Key: "buildInfo", Value: 1}}).Raw()
@@ -126,15 +126,15 @@ func (s *Store) scans(ctx context.Context) (bool, error) {
 	})
 }
 
-// foreignUsers is an index in memory of the users that others wrote, whose _id
-// is not their name, for a server that would read all users to find one of them.
-// The index is made anew when the number of users has changed by what this Store
-// did not do itself.
+// foreignUsers is an in-memory index of the users that others wrote, whose _id is not
+// their name, for a server that would scan all users to find one. It is rebuilt when
+// the number of users changes by other means than this Store, but not so often that
+// rebuilding takes more than a twentieth of the time.
 type foreignUsers struct {
 	mu      sync.Mutex
 	ids     map[string][]any // by name
 	users   int64            // how many there were before, ours included
-	read    time.Time        // when the index was made; zero if it never was
+	read    time.Time        // when the index was built; zero if it never was
 	counted time.Time        // when users was last compared
 	rest    time.Duration    // how long the index stays as it is at least
 }
@@ -142,15 +142,15 @@ type foreignUsers struct {
 const (
 	// countEvery is how often the number of users is looked at.
 	countEvery = 2 * time.Second
-	// rereadEvery is how often the index is made anew although the number of users
-	// is the same: a document may have been renamed by hand.
+	// rereadEvery is how often the index is rebuilt although the number of users is
+	// the same: a document may have been renamed by hand.
 	rereadEvery = 10 * time.Minute
-	// restFactor bounds the share of time that reading all users takes.
+	// restFactor is how many times as long as building it the index is kept.
 	restFactor = 20
 )
 
-// find returns the _ids of documents that may bear a name. If exact, the index is
-// as new as can be told from the number of users.
+// find returns the _ids of documents that may have a name. If exact, the number of
+// users is compared first.
 func (f *foreignUsers) find(ctx context.Context, s *Store, name string, exact bool) ([]any, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -158,7 +158,7 @@ func (f *foreignUsers) find(ctx context.Context, s *Store, name string, exact bo
 	if since := now.Sub(f.counted); !exact && since >= 0 && since < max(countEvery, f.rest) && !f.read.IsZero() {
 		return f.ids[name], nil
 	}
-	users, err := s.countUsers(ctx)
+	users, err := count(ctx, s.users)
 	if err != nil {
 		return nil, err
 	}
@@ -172,7 +172,7 @@ func (f *foreignUsers) find(ctx context.Context, s *Store, name string, exact bo
 	return f.ids[name], nil
 }
 
-// reread makes the index.
+// reread builds the index.
 func (f *foreignUsers) reread(ctx context.Context, s *Store) error {
 	ctx, cancel := readAll(ctx)
 	defer cancel()
@@ -192,22 +192,22 @@ func (f *foreignUsers) reread(ctx context.Context, s *Store) error {
 	return nil
 }
 
-// noteOurs is told of users that this Store added or removed.
+// noteOurs adds the number of users that this Store added, or subtracts it.
 func (f *foreignUsers) noteOurs(added int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.users += added
 }
 
-// countUsers returns how many users there are, without reading them.
-func (s *Store) countUsers(ctx context.Context) (int64, error) {
-	stats, err := s.users.Database().RunCommand(ctx, bson.D{{Key: "collStats", Value: s.users.Name()}}).Raw()
+// count returns how many documents a collection has, without reading them.
+func count(ctx context.Context, c *mongo.Collection) (int64, error) {
+	stats, err := c.Database().RunCommand(ctx, bson.D{{Key: "collStats", Value: c.Name()}}).Raw()
 	if err != nil {
-		return 0, fmt.Errorf("count users: %w", err)
+		return 0, fmt.Errorf("count %s: %w", c.Name(), err)
 	}
-	count, ok := stats.Lookup("count").AsInt64OK()
+	n, ok := stats.Lookup("count").AsInt64OK()
 	if !ok {
-		return 0, fmt.Errorf("count users: the server told no number")
+		return 0, fmt.Errorf("count %s: collStats has no count", c.Name())
 	}
-	return count, nil
+	return n, nil
 }

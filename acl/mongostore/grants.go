@@ -108,8 +108,8 @@ func (d *grantDocument) right(filters []acl.Filter) acl.Grant {
 }
 
 // accounts is what a Store has seen itself of some accounts, so that it need not
-// ask again. It is only ever a hint where to look, except that an entry which was
-// finished stays so.
+// ask again. The number of an entry is a hint that is checked. That an entry is
+// finished never changes.
 type accounts struct {
 	mu    sync.Mutex
 	known map[string]account // by the ID of the account's first entry

@@ -39,10 +39,9 @@ func (s *Store) ID(ctx context.Context) (string, error) {
 	return d.Store, nil
 }
 
-// CheckID returns an error wrapping [ErrOtherStore] unless the store has an ID
-// that was noted elsewhere: a store that was lost, emptied or replaced by an
-// older setting would otherwise begin anew without a word. It must be called
-// before [Store.Migrate].
+// CheckID returns an error wrapping [ErrOtherStore] unless the store has an ID that
+// was noted elsewhere. Without it, a lost, emptied or foreign store would silently
+// start as a new one. Call it before [Store.Migrate].
 func (s *Store) CheckID(ctx context.Context, noted string) error {
 	id, err := s.ID(ctx)
 	if err != nil {

@@ -2,6 +2,7 @@ package mongostore
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -45,6 +46,59 @@ func (s *Store) LoadUsers(ctx context.Context) ([]acl.User, ResumeToken, error) 
 		return nil, ResumeToken{}, err
 	}
 	return users, at, nil
+}
+
+// LoadUser is [Store.Load] for one user: it returns at most one, and its grants. Its
+// cost does not depend on other users. An empty name has neither.
+func (s *Store) LoadUser(ctx context.Context, name string) ([]acl.User, []acl.Grant, error) {
+	documents, err := s.findUser(ctx, name, true)
+	if err != nil {
+		return nil, nil, err
+	}
+	var users []acl.User
+	if len(documents) == 1 { // else it is ambiguous
+		if u, ok := s.usable(documents[0]); ok {
+			users = append(users, u)
+		}
+	}
+	if name == "" {
+		return users, nil, nil
+	}
+	terms, err := s.Offered(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	since := s.now().Add(-clockSlack)
+	var grants []acl.Grant
+	for _, t := range terms {
+		if t.Seq > 1 { // the same offer at another price
+			continue
+		}
+		head, err := s.Last(ctx, name, t.Offer)
+		if err != nil {
+			return nil, nil, err
+		}
+		for seq := head.Seq; seq > 0; seq-- {
+			d, err := get[grantDocument](ctx, s.grants, grantID(name, t.Offer, seq))
+			if err != nil {
+				return nil, nil, fmt.Errorf("read grants of %q for %q: %w", name, t.Offer, err)
+			}
+			if d == nil || !d.End.After(since) {
+				break // all time bought up to here is over
+			}
+			if !d.NotAfter.After(d.NotBefore) {
+				continue
+			}
+			filters, err := parseFilters(d.Filters)
+			if err != nil {
+				return nil, nil, fmt.Errorf("grant %s: %w", d.ID, err)
+			}
+			if g := d.right(filters); g.NotAfter.After(since) {
+				grants = append(grants, g)
+			}
+		}
+	}
+	return users, grants, nil
 }
 
 // usableGrant parses the part of a grant that a decision needs, and logs why if

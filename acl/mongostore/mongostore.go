@@ -1,11 +1,11 @@
 // Package mongostore keeps users, payments and grants in MongoDB, or in a server
 // that speaks its protocol.
 //
-// It holds to what MongoDB 6 and FerretDB 1.24 have in common. FerretDB reads a
-// document, changes it and writes it back without a lock, so no update here
-// depends on what was there before: what must happen once is the insertion of
-// one document under an _id that makes it unique. And FerretDB finds a document
-// fast by its _id alone, so that is how everything is found that is asked often.
+// It uses only what MongoDB 6 and FerretDB 1.24 have in common. FerretDB reads,
+// changes and writes back a document without a lock, so no update here depends on
+// the previous value: what must happen once is the insertion of one document under
+// a unique _id. FerretDB finds a document quickly by its _id alone, so frequent
+// lookups use the _id.
 //
 // The collections:
 //
@@ -52,14 +52,14 @@ import (
 )
 
 const (
-	// selectTimeout is how long a call looks for a server that answers.
+	// selectTimeout is how long a call waits for a server to answer.
 	selectTimeout = 3 * time.Second
 	// callTimeout bounds a call whose context has no deadline.
 	callTimeout = 10 * time.Second
 	// keepAlive is how often TCP checks an idle connection, as the driver does by
 	// default.
 	keepAlive = 5 * time.Minute
-	// readAllTimeout bounds those that read whole collections.
+	// readAllTimeout bounds calls that read whole collections.
 	readAllTimeout = 5 * time.Minute
 )
 
@@ -74,10 +74,10 @@ var (
 // database. Every method returns within its context's deadline, or within 10
 // seconds if it has none (5 minutes where it reads whole collections).
 type Store struct {
-	// Log is told of documents that cannot be used. Open sets one that is silent.
+	// Log receives warnings about unreadable documents. Open sets a silent one.
 	Log logrus.FieldLogger
-	// Now is the clock, time.Now if Open's is left alone. It dates the log of
-	// changes and tells which grants are over.
+	// Now is the clock; Open sets time.Now. It dates the log of changes and decides
+	// which grants are over.
 	Now func() time.Time
 
 	client *mongo.Client
@@ -114,8 +114,8 @@ func open(uri, database string, monitor *event.CommandMonitor) (*Store, error) {
 		opts.SetAppName("iotoll")
 	}
 	opts.SetServerSelectionTimeout(selectTimeout).SetConnectTimeout(selectTimeout).SetTimeout(callTimeout).
-		// Whatever the URI says: what was acknowledged must stay, and what is
-		// asked for must be the latest.
+		// Regardless of the URI: acknowledged writes must stay, and reads must
+		// return the latest.
 		SetWriteConcern(writeconcern.Majority()).SetReadConcern(readconcern.Local()).SetReadPreference(readpref.Primary())
 	opts.SetDialer(&dialer{net.Dialer{KeepAlive: keepAlive}})
 	inject(opts)
@@ -178,20 +178,19 @@ func CheckURI(uri string) error {
 	return nil
 }
 
-// unusable is the error about a URI that the driver refuses.
+// unusable returns the error for a URI that the driver refuses.
 func unusable(uri string) error {
 	return fmt.Errorf("store URI is not usable: %s; want for instance mongodb://127.0.0.1:27017", faultOf(uri))
 }
 
-// faultOf says what is wrong with a URI without its user and password, whose
-// parts the driver's own message may quote.
+// faultOf says what is wrong with a URI without quoting its user and password, as
+// the driver's message may.
 func faultOf(uri string) string {
 	scheme, rest, ok := strings.Cut(uri, "://")
 	if scheme += "://"; !ok {
 		scheme, rest = "", uri
 	}
-	// Up to the last @, since passwords with an @ or / that is not escaped are a
-	// usual mistake.
+	// Cut at the last @: an unescaped @ or / in the password is a common mistake.
 	rest = rest[strings.LastIndexByte(rest, '@')+1:]
 	if err := options.Client().ApplyURI(scheme + rest).Validate(); err != nil {
 		return err.Error()

@@ -85,7 +85,7 @@ func (s *Store) PaymentRecords(ctx context.Context) ([]PaymentRecord, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read settlements: %w", err)
 	}
-	// The grants last: whatever a settlement names is there.
+	// The grants last: every grant that a settlement names is there.
 	grants, err := all[grantDocument](ctx, s.grants, func(d *grantDocument) string { return d.ID })
 	if err != nil {
 		return nil, fmt.Errorf("read grants: %w", err)

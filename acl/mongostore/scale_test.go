@@ -80,12 +80,9 @@ func BenchmarkScale(b *testing.B) {
 		return nil
 	})
 	measure("check", func(s *Store) error {
-		if _, err := s.User(b.Context(), "user777"); err != nil {
-			return err
-		}
-		got, err := s.ActiveEntries(b.Context(), "user777", "")
-		if err != nil || len(got) != 1 {
-			return fmt.Errorf("%d entries, %w", len(got), err)
+		users, grants, err := s.LoadUser(b.Context(), "user777")
+		if err != nil || len(users) != 1 || len(grants) != 1 {
+			return fmt.Errorf("%d users, %d grants, %w", len(users), len(grants), err)
 		}
 		return nil
 	})
@@ -127,7 +124,7 @@ func BenchmarkScale(b *testing.B) {
 	})
 	b.Run("count users", func(b *testing.B) {
 		for b.Loop() {
-			if _, err := s.countUsers(b.Context()); err != nil {
+			if _, err := count(b.Context(), s.users); err != nil {
 				b.Fatal(err)
 			}
 		}

@@ -12,9 +12,9 @@ import (
 	"syscall"
 )
 
-// dialer connects to servers. It checks the path of a Unix socket first, each
-// time: whoever could put a socket of theirs there, while the store's own does
-// not exist, could hand the broker a superuser.
+// dialer connects to servers. It checks the path of a Unix socket before each
+// connection: a user who can create the socket while the store is down could hand
+// the broker a superuser.
 type dialer struct{ net.Dialer }
 
 // DialContext implements the driver's options.ContextDialer.
@@ -30,11 +30,11 @@ func (d *dialer) DialContext(ctx context.Context, network, address string) (net.
 // maxSteps bounds how many names and links of a path are followed.
 const maxSteps = 256
 
-// checkSocket returns an error unless the socket at a path, as the process of
-// the user self sees it, was put there by somebody who may: root, self, or the
-// owner of the directory that it is in, if those made that directory. It walks
-// from the root of the file system: what is in a directory that only its
-// owner can write to was put there by that owner, or by root.
+// checkSocket returns an error unless only trusted users can have created the socket
+// at a path: root, the user self, and the owners of directories that trusted users
+// created. It walks down from the root of the file system: in a directory that only
+// its owner can write to, all entries are the owner's or root's work; in a sticky
+// one that others can write to, those that root, self or its owner own.
 func checkSocket(path string, self int) error {
 	if !filepath.IsAbs(path) {
 		return fmt.Errorf("socket %q: want an absolute path", path)

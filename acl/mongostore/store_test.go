@@ -196,7 +196,7 @@ func TestOpenKeepsThePassword(t *testing.T) {
 	}
 }
 
-// TestServerAway: calls end within their deadline, and in any case.
+// TestServerAway checks that calls end within their deadline, or their own.
 func TestServerAway(t *testing.T) {
 	s, err := Open("mongodb://jane:sesame@127.0.0.1:1/?authSource=admin", "mosquitto")
 	if err != nil {
@@ -244,7 +244,7 @@ func TestMigrate(t *testing.T) {
 	}
 }
 
-// TestMigrateTogether: two processes start at once.
+// TestMigrateTogether migrates from two processes at once.
 func TestMigrateTogether(t *testing.T) {
 	database := newDatabase()
 	var wait sync.WaitGroup
@@ -259,8 +259,7 @@ func TestMigrateTogether(t *testing.T) {
 	wait.Wait()
 }
 
-// TestMigrateOldDatabase: names that are there twice do not keep the rest from
-// working.
+// TestMigrateOldDatabase checks that duplicate usernames affect nobody else.
 func TestMigrateOldDatabase(t *testing.T) {
 	s := openDatabase(t, newDatabase())
 	text := logTo(s)

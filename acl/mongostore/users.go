@@ -17,8 +17,8 @@ import (
 	"github.com/iotoll/iotoll/tangle"
 )
 
-// MaxUsername is how many bytes the name of a new user may have. MQTT would
-// allow 65,535; older databases may hold longer ones than this, which work.
+// MaxUsername is the maximum length of a new username in bytes. MQTT allows 65,535;
+// longer names in older databases work.
 const MaxUsername = 256
 
 // userDocument is a user as this package writes it. How others wrote theirs is
@@ -53,9 +53,9 @@ func wordFor(access acl.Access) (string, error) {
 }
 
 // parseUser reads a user as this package, the demo of 2017 or mosquitto-auth-plug
-// wrote it. A field that cannot be understood is a fault, and costs no more than
-// itself: what cannot be read as a right gives none, and as "disabled" bars the
-// user. Without a username there is no user. No fault holds the password.
+// wrote it. An unreadable field is a fault and affects nothing but itself: unreadable
+// rights grant nothing, and an unreadable "disabled" bars the user. Without a
+// username there is no user. No fault quotes the password.
 func parseUser(raw bson.Raw) (u acl.User, faults []error) {
 	fault := func(field string, err error) {
 		if err != nil {
@@ -183,8 +183,8 @@ func rights(value bson.RawValue) ([]acl.Right, error) {
 	return nil, fmt.Errorf("is of type %s, want {filter: access} or an array of filters", value.Type)
 }
 
-// usable parses a user and logs what of it cannot be understood. It returns false
-// if the document is no user at all.
+// usable parses a user and logs its faults. It returns false if the document has no
+// readable username.
 func (s *Store) usable(raw bson.Raw) (acl.User, bool) {
 	u, faults := parseUser(raw)
 	for _, fault := range faults {
@@ -201,11 +201,10 @@ type UserRecord struct {
 	acl.User
 	State    tangle.UserState
 	Document string  // the _id, as text
-	Faults   []error // what of the document cannot be understood, and does not count
+	Faults   []error // one for each unreadable field
 }
 
-// errTwice is the fault of documents that bear one name: which of them is meant
-// cannot be told.
+// errTwice is the fault of documents with the same username, which is ambiguous.
 var errTwice = errors.New("username: another document has the same one")
 
 // userRecord describes what documents say of one user.
@@ -327,7 +326,7 @@ func CheckNewName(name string) error {
 
 // AddUser adds a user. u.Password is a hash as of package password, not a
 // password, or empty for one who cannot log in. The error wraps [ErrExists] if
-// there is a user of that name, in whatever form.
+// a user of that name exists, also if others wrote it.
 func (s *Store) AddUser(ctx context.Context, u acl.User) error {
 	if err := checkUser(u); err != nil {
 		return fmt.Errorf("add user: %w", err)
@@ -341,7 +340,7 @@ func (s *Store) AddUser(ctx context.Context, u acl.User) error {
 	if err != nil {
 		return fmt.Errorf("add user: %w", err)
 	}
-	// The index tells in no time whether anybody bears the name. Without it, look.
+	// With a unique index, the insertion fails if the name is taken.
 	var documents []bson.Raw
 	if !unique {
 		if documents, err = s.findUser(ctx, u.Name, true); err != nil {
@@ -365,7 +364,7 @@ func (s *Store) AddUser(ctx context.Context, u acl.User) error {
 	if len(documents) > 0 {
 		id = documents[0].Lookup("_id") // as others wrote it
 	}
-	// Also if it was there: perhaps an earlier attempt ended here.
+	// Announce it also if it existed: an earlier attempt may have ended here.
 	if err := s.announce(ctx, userChanged, id, u.Name); err != nil {
 		return err
 	}
@@ -385,7 +384,7 @@ func checkUser(u acl.User) error {
 	return nil
 }
 
-// checkHash refuses what is no hash, before a password is stored as it is.
+// checkHash returns an error for a text that is not a hash, such as a password.
 func checkHash(hash string) error {
 	if hash == "" {
 		return nil
@@ -493,7 +492,7 @@ func (s *Store) RemoveUser(ctx context.Context, name string) error {
 			return fmt.Errorf("remove user %q: %w", name, err)
 		}
 	}
-	// Also if it was gone: perhaps an earlier attempt ended here.
+	// Announce it also if it was gone: an earlier attempt may have ended here.
 	if err := s.announce(ctx, userChanged, id, name); err != nil {
 		return err
 	}

@@ -235,8 +235,8 @@ func TestUsers(t *testing.T) {
 	}
 }
 
-// TestLegacyUsers: users that others wrote can be read, changed and removed, and
-// nobody is added beside them.
+// TestLegacyUsers checks that users that others wrote can be read, changed and
+// removed, and that nobody is added under the same name.
 func TestLegacyUsers(t *testing.T) {
 	s := newStore(t)
 	ctx := t.Context()

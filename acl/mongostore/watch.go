@@ -10,16 +10,15 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 )
 
-// awaitChange is how long the server holds back its answer while nothing is new.
+// awaitChange is how long the server waits for news before it answers.
 const awaitChange = time.Second
 
-// Watch calls news when the server begins to tell of additions to the log of
-// changes, and then at each. It returns when the server ceases to, or cannot:
-// FerretDB 1 has no change streams, and MongoDB has them in replica sets only.
-// Its error is never nil.
+// Watch calls news when a change stream of the log of changes begins, and then for
+// each addition. It returns when the stream ends or cannot begin: FerretDB 1 has no
+// change streams, and MongoDB has them in replica sets only. Its error is never nil.
 //
-// Watch only says when to ask. What changed is told by [Store.Changes], which is
-// to be asked now and then all the same.
+// Watch only says when to call [Store.Changes], which must be called now and then
+// all the same.
 func (s *Store) Watch(ctx context.Context, news func()) error {
 	inserts := mongo.Pipeline{
 		{{Key: "$match", Value: bson.D{{Key: "operationType", Value: "insert"}}}},
@@ -32,7 +31,7 @@ func (s *Store) Watch(ctx context.Context, news func()) error {
 	defer func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), selectTimeout)
 		defer cancel()
-		stream.Close(ctx) // whose error changes nothing
+		stream.Close(ctx) // its error is of no use
 	}()
 	for news(); ; {
 		switch {

@@ -16,7 +16,7 @@ import (
 	"github.com/iotoll/iotoll/acl"
 )
 
-// TestWatchNeedsChangeStreams: FerretDB has none.
+// TestWatchNeedsChangeStreams checks that Watch fails on FerretDB, which has none.
 func TestWatchNeedsChangeStreams(t *testing.T) {
 	s := newStore(t)
 	if err := s.Watch(t.Context(), func() { t.Error("news came") }); err == nil {

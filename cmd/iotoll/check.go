@@ -56,7 +56,7 @@ mosquitto.conf. The exit code is 0 for permit and 1 for deny.`,
 
 func check(ctx context.Context, c console, cfg *config.Config, store *mongostore.Store, r acl.Request) error {
 	now := time.Now()
-	users, grants, _, err := store.Load(ctx)
+	users, grants, err := store.LoadUser(ctx, r.Subject)
 	if err != nil {
 		return err
 	}

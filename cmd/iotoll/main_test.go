@@ -66,6 +66,11 @@ func TestUsage(t *testing.T) {
 		{[]string{"pay", "--force=maybe"}, "iotoll: --force \"maybe\": want true or false\nhint: iotoll pay --help\n"},
 		{[]string{"sim", "tangle", "--milestone", "5"}, "iotoll: --milestone \"5\": want a duration such as 250ms or 1h\nhint: iotoll sim tangle --help\n"},
 		{[]string{"sim", "tangle", "--seed-file", "x", "--milestone", "0s"}, "iotoll: --milestone 0s: must be a duration above 0\nhint: iotoll sim tangle --help\n"},
+		{[]string{"sim", "iota", "--key-file", "x", "--checkpoint", "100ms"}, "iotoll: --checkpoint 100ms: must be a duration of 200ms or more\nhint: iotoll sim iota --help\n"},
+		{[]string{"sim", "iota", "--key-file", "x", "--epoch", "0s"}, "iotoll: --epoch 0s: must be a duration above 0\nhint: iotoll sim iota --help\n"},
+		{[]string{"sim", "iota", "--key-file", "x", "--iota", "5000000001"}, "iotoll: --iota 5000000001: must be at most 5000000000\nhint: iotoll sim iota --help\n"},
+		{[]string{"sim", "iota", "--key-file", "x", "--conflicts", "x"}, "iotoll: --conflicts \"x\": must be certificates or pcool\nhint: iotoll sim iota --help\n"},
+		{[]string{"sim", "iota", "--key-file", "x", "--control", "0.0.0.0:0"}, "iotoll: --control \"0.0.0.0:0\": must be a loopback address with a port, such as 127.0.0.1:9126\nhint: iotoll sim iota --help\n"},
 		{[]string{"grant", "add", "john", "live", "30m", "--reason", " "}, "iotoll: --reason \" \": must say why\nhint: iotoll grant add --help\n"},
 		{[]string{"grant", "revoke", "john", "live", "--reason", ""}, "iotoll: --reason \"\": must say why\nhint: iotoll grant revoke --help\n"},
 	} {

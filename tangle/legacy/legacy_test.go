@@ -117,7 +117,7 @@ type world struct {
 	next   uint64 // of the bank's addresses
 }
 
-const bankAddresses = 12
+const bankAddresses = 25
 
 var bank = sync.OnceValue(func() map[trinary.Hash]uint64 {
 	genesis := make(map[trinary.Hash]uint64)

@@ -35,7 +35,7 @@ func (l *Ledger) Currency() tangle.Currency {
 	return c
 }
 
-// Clock gives the ledger a time of its own.
+// Clock sets the clock that Batch.Time is read from.
 func (l *Ledger) Clock(now func() time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

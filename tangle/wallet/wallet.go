@@ -1,9 +1,10 @@
-// Package wallet is a buyer's small wallet for the legacy (trinary) tangle: it
-// pays an amount to an address, with a message, through one node that speaks the
-// API of IRI (https://github.com/iotaledger/iri).
+// Package wallet is a buyer's small wallet: it pays an amount to an address, with
+// a message, through one node. [Rebased] pays on today's IOTA network, [Wallet] on
+// the legacy (trinary) tangle, through the API of IRI
+// (https://github.com/iotaledger/iri).
 //
-// Signatures of that ledger are one-time: each reveals half of the private key
-// of an address. The wallet therefore never signs for an address that a
+// Signatures of the legacy tangle are one-time: each reveals half of the private
+// key of an address. Wallet therefore never signs for an address that a
 // signature was seen of, always empties the addresses that it spends from, and
 // sends what is left over to a fresh address of the same seed. What was paid
 // later to an address that is spent, it leaves alone.
