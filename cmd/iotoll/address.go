@@ -16,7 +16,7 @@ func newAddress(c console) *cobra.Command {
 	var index uint64
 	var fresh bool
 	cmd := &cobra.Command{
-		Use:   "address --seed-file FILE",
+		Use:   "address --key-file FILE",
 		Short: "Print an address of a key, for buyers to pay to",
 		Long: `address prints an address of the key in a file. Only the address goes into the
 configuration. Keep the key elsewhere: it spends the money.
@@ -24,7 +24,7 @@ configuration. Keep the key elsewhere: it spends the money.
 On the legacy tangle the key is a seed. Spend from each of its addresses at most
 once, and take the next --index afterwards: every signature reveals half of the
 address's private key.`,
-		Example: `  iotoll address --seed-file seller.seed --new`,
+		Example: `  iotoll address --key-file seller.seed --new`,
 		Args:    exactly(),
 		RunE: func(*cobra.Command, []string) error {
 			if fresh {
@@ -44,9 +44,8 @@ address's private key.`,
 	}
 	f := cmd.Flags()
 	ledgerFlag(f, &kind)
-	f.StringVar(&file, "seed-file", "", "`file` that contains the key")
+	keyFileFlags(cmd, &file)
 	f.Uint64Var(&index, "index", 0, "which address of the key")
 	f.BoolVar(&fresh, "new", false, "write a new random key into the file, which must not exist")
-	cmd.MarkFlagRequired("seed-file")
 	return cmd
 }

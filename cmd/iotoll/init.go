@@ -39,6 +39,7 @@ var (
 type initValues struct {
 	Directory string // where the files go
 	Ledger    string // kind
+	Network   string
 	Price     string
 	Address   string // deposit address; empty: the offer is written as a comment
 	Node      string
@@ -67,9 +68,9 @@ func newInit(c console) *cobra.Command {
 		Example: `  iotoll init ~/iotoll --address "$(iotoll address --seed-file seller.seed)"`,
 		Args:    exactly("DIR"),
 		RunE: func(_ *cobra.Command, args []string) error {
-			example, err := ledgers.ExampleOf(v.Ledger)
+			example, err := ledgers.ExampleOf(v.Ledger, v.Network)
 			if err != nil {
-				return &usageError{err: fmt.Errorf("--ledger: %w", err)}
+				return &usageError{err: fmt.Errorf("--ledger and --network: %w", err)}
 			}
 			v.Price = example.Price
 			if v.Node == "" {
@@ -81,8 +82,9 @@ func newInit(c console) *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.StringVar(&v.Ledger, "ledger", ledgers.Legacy, "`kind` of ledger that payments come from: legacy or iota")
+	f.StringVar(&v.Network, "network", "local", "`name` of the network: mainnet, testnet, devnet or local")
 	f.StringVar(&v.Address, "address", "", "deposit address of the first offer")
-	f.StringVar(&v.Node, "node", "", "`URL` of a node of the ledger; one on this machine if left out")
+	f.StringVar(&v.Node, "node", "", "`URL` of a node of the ledger; the public one of the network if left out, or one on this machine")
 	f.StringVar(&v.Broker, "broker", "mqtt://127.0.0.1:1883", "`URL` of the broker that readings are published to")
 	f.StringVar(&v.URIFile, "store-uri-file", "", "`file` that holds the URI of a MongoDB server, to use instead of the embedded store")
 	f.StringVar(&v.Plug, "plug", "", "IP address of the smart plug, if it is not to be discovered")

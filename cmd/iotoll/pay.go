@@ -29,7 +29,7 @@ func newPay(c console) *cobra.Command {
 	var wait time.Duration
 	var force bool
 	cmd := &cobra.Command{
-		Use:   "pay --node URL --seed-file FILE --amount AMOUNT --address ADDRESS --username NAME",
+		Use:   "pay --node URL --key-file FILE --amount AMOUNT --address ADDRESS --username NAME",
 		Short: "Pay for an offer",
 		Long: `pay sends an amount to an offer's address. The payment's message says whose it is:
 --username and --offer write it, or --message is the whole of it:
@@ -40,7 +40,7 @@ A message that the seller could not match to a user is refused, unless --force.
 
 pay prints the payment's ID and reference, by which seller and buyer can find it.
 Do not pay twice at the same time from one key.`,
-		Example: `  iotoll pay --node http://127.0.0.1:14265 --seed-file john.seed --amount 500 \
+		Example: `  iotoll pay --node http://127.0.0.1:14265 --key-file john.seed --amount 500 \
       --address GAPYKDJQ... --username john --wait`,
 		Args: exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -82,7 +82,13 @@ Do not pay twice at the same time from one key.`,
 				if err != nil {
 					verb = "may have sent"
 				}
-				fmt.Fprintf(c.out, "%s %s\npayment %s\nreference %s\n", verb, notation.Currency().Format(units), receipt.Payment, receipt.Reference)
+				fmt.Fprintf(c.out, "%s %s\npayment %s\n", verb, notation.Currency().Format(units), receipt.Payment)
+				if receipt.Reference != "" {
+					fmt.Fprintf(c.out, "reference %s\n", receipt.Reference)
+				}
+			}
+			if err == nil {
+				err = wallet.Done(ctx, receipt)
 			}
 			if err != nil || wait == 0 {
 				return err
@@ -104,7 +110,7 @@ Do not pay twice at the same time from one key.`,
 	f := cmd.Flags()
 	ledgerFlag(f, &cfg.Kind)
 	f.StringVar(&cfg.Node, "node", "", "`URL` of a node of the ledger")
-	f.StringVar(&cfg.KeyFile, "seed-file", "", "`file` that contains the key to pay from")
+	keyFileFlags(cmd, &cfg.KeyFile)
 	f.StringVar(&amount, "amount", "", "how much, as the ledger writes `amounts`, such as 500")
 	f.StringVar(&to, "address", "", "the offer's `address`")
 	f.StringVar(&username, "username", "", "whose the payment is: an MQTT `username`")
@@ -114,11 +120,21 @@ Do not pay twice at the same time from one key.`,
 	f.IntVar(&cfg.MWM, "mwm", 0, "minimum weight magnitude of a legacy network, 1 to 14: how much proof of work it wants; 0 is what the node says, or 9 if it does not")
 	f.DurationVar(&wait, "wait", 0, "wait until the payment is final, at most this `time`; 10m if no time is given")
 	f.Lookup("wait").NoOptDefVal = "10m"
-	for _, name := range []string{"node", "seed-file", "amount", "address"} {
+	for _, name := range []string{"node", "amount", "address"} {
 		cmd.MarkFlagRequired(name)
 	}
 	cmd.MarkFlagsMutuallyExclusive("username", "message")
 	return cmd
+}
+
+// keyFileFlags adds --key-file, and --seed-file, which means the same.
+func keyFileFlags(cmd *cobra.Command, file *string) {
+	for _, name := range []string{"key-file", "seed-file"} {
+		cmd.Flags().StringVar(file, name, "", "`file` that contains the key; on the legacy tangle it is a seed")
+	}
+	cmd.Flags().MarkHidden("seed-file")
+	cmd.MarkFlagsOneRequired("key-file", "seed-file")
+	cmd.MarkFlagsMutuallyExclusive("key-file", "seed-file")
 }
 
 // newMessage returns the message of a payment.

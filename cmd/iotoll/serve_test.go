@@ -202,7 +202,7 @@ func TestStory(t *testing.T) {
 	if out := s.must("", "payment", "assign", held.Payment[:10], "john"); !strings.HasPrefix(out, "john has live from ") {
 		t.Errorf("payment assign: got %q", out)
 	}
-	s.refuses(1, "assigned to somebody else", "", "payment", "assign", held.Payment, "jane")
+	s.refuses(1, "assigned to another user", "", "payment", "assign", held.Payment, "jane")
 	if p := s.await(502, "credited"); p.User != "john" || p.By != operator() || p.Message != "for my friend" {
 		t.Errorf("assigned payment: got %+v", p)
 	}
@@ -280,5 +280,41 @@ func TestStory(t *testing.T) {
 	}
 	if out := s.must("", "audit"); strings.Count(out, "\n") != 13 || !strings.Contains(out, "grant revoke") || !strings.Contains(out, "asked for it") {
 		t.Errorf("audit: got\n%s", out)
+	}
+}
+
+// TestIOTAStory is the main job on the other ledger: init, serve, pay, and a doctor
+// that finds the payment in the book.
+func TestIOTAStory(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	key := filepath.Join(dir, "john.key")
+	lines := background(t, "", "sim", "iota", "--listen", "127.0.0.1:0", "--key-file", key)
+	node := strings.TrimPrefix(lines[0], "node ")
+	address := strings.TrimSpace(mustRun(t, "address", "--ledger", "iota", "--new", "--key-file", filepath.Join(dir, "seller.key")))
+	mustRun(t, "init", filepath.Join(dir, "x"), "--ledger", "iota", "--address", address, "--node", node)
+	s := &site{t: t, config: filepath.Join(dir, "x", "iotoll.yaml")}
+	s.must("hunter2", "user", "add", "john")
+	p := startProcess(t, "--config", s.config, "serve")
+	p.await("deposit address is watched from now on")
+	out := s.must("", "pay", "--ledger", "iota", "--node", node, "--key-file", key, "--address", address, "--amount", "0.75 IOTA", "--username", "john", "--offer", "live", "--wait")
+	if !strings.HasPrefix(out, "sent 0.75 IOTA\npayment ") || !strings.Contains(out, "\nfinal after ") {
+		t.Errorf("pay: got %q", out)
+	}
+	var credited paymentJSON
+	eventually(t, "the payment to be credited", func() bool {
+		for _, b := range s.payments() {
+			credited = b
+		}
+		return credited.Outcome == "credited"
+	})
+	if credited.Amount != "0.75" || credited.Unit != "IOTA" || credited.User != "john" || credited.Final == nil || credited.Until.Sub(*credited.From) != 90*time.Minute || !strings.Contains(out, "payment "+credited.Payment+"\n") {
+		t.Errorf("the book: got %+v, pay printed %s", credited, out)
+	}
+	if r := s.run("", "doctor"); !strings.Contains(r.out, "ok    address "+address+" holds the 0.75 IOTA that the book has") {
+		t.Errorf("doctor: got\n%s", r.out)
+	}
+	if out := s.must("", "offer", "list"); !strings.Contains(out, `"price":"0.5","unit":"IOTA"`) {
+		t.Errorf("offer list: got %s", out)
 	}
 }

@@ -97,7 +97,7 @@ The package documentation of tangle/devnet/legacy lists all of them.`,
 					return err
 				}
 			}
-			seed, err := ledgers.ReadKey(ledgers.Legacy, seedFile)
+			seed, err := ledgers.ReadSeed(seedFile)
 			if err != nil {
 				return err
 			}

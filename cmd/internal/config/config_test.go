@@ -92,7 +92,6 @@ func TestConfigFaults(t *testing.T) {
 		{"two stores", "database: mosquitto", "uri_file: uri", "store.embedded: must be left out beside store.uri_file"},
 		{"socket of the store", "store.sock", "/run/store", `store.embedded.socket: "/run/store" does not end in .sock, by which a MongoDB driver tells a socket from a host name`},
 		{"kind", "kind: legacy", "kind: bitcoin", `ledger.kind: "bitcoin", want legacy or iota`},
-		{"kind to come", "kind: legacy", "kind: iota", `ledger.kind: "iota" is not supported by this version, want legacy`},
 		{"network", "kind: legacy", "network: mainnet", `ledger.network: "mainnet", want local: the legacy tangle has no public network`},
 		{"no node", `["http://127.0.0.1:14265"]`, "[]", "ledger.nodes: required: at least one URL such as http://127.0.0.1:14265"},
 		{"node of another scheme", "http://127.0.0.1:14265", "ftp://127.0.0.1", `ledger.nodes[0]: node "ftp://127.0.0.1": want a URL such as http://127.0.0.1:14265`},

@@ -11,12 +11,17 @@ import (
 	"github.com/iotaledger/iota.go/guards"
 
 	"github.com/iotoll/iotoll/cmd/internal/secret"
+	"github.com/iotoll/iotoll/tangle/wallet"
 )
 
 // NewKey writes a random key for a kind of ledger into a new file that only its
 // owner may read. The error wraps fs.ErrExist if the file exists.
 func NewKey(kind, path string) error {
 	if _, err := Notation(kind); err != nil {
+		return err
+	}
+	if kind == IOTA {
+		_, err := wallet.WriteKey(path)
 		return err
 	}
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
@@ -50,12 +55,9 @@ func newSeed() string {
 	return string(seed)
 }
 
-// ReadKey reads the key for a kind of ledger from a file. The error does not
+// ReadSeed reads a seed of the legacy tangle from a file. The error does not
 // contain it.
-func ReadKey(kind, path string) (secret.Text, error) {
-	if _, err := Notation(kind); err != nil {
-		return secret.Text{}, err
-	}
+func ReadSeed(path string) (secret.Text, error) {
 	s, err := secret.ReadFile(path)
 	if err != nil {
 		return secret.Text{}, fmt.Errorf("read key: %w", err)
@@ -68,7 +70,20 @@ func ReadKey(kind, path string) (secret.Text, error) {
 
 // Address returns a deposit address of the key in a file.
 func Address(kind, path string, index uint64) (string, error) {
-	key, err := ReadKey(kind, path)
+	if _, err := Notation(kind); err != nil {
+		return "", err
+	}
+	if kind == IOTA {
+		if index != 0 {
+			return "", fmt.Errorf("address %d: a key of this ledger has one address, want 0", index)
+		}
+		key, err := wallet.ReadKey(path)
+		if err != nil {
+			return "", err
+		}
+		return key.Address().String(), nil
+	}
+	key, err := ReadSeed(path)
 	if err != nil {
 		return "", err
 	}

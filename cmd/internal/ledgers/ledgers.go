@@ -13,6 +13,7 @@ import (
 
 	"github.com/iotoll/iotoll/tangle"
 	"github.com/iotoll/iotoll/tangle/legacy"
+	"github.com/iotoll/iotoll/tangle/rebased"
 )
 
 // The kinds of ledgers.
@@ -21,21 +22,19 @@ const (
 	IOTA   = "iota"   // today's IOTA network
 )
 
-// errNoIOTA is returned for IOTA until its package lands.
-var errNoIOTA = errors.New(`kind: "iota" is not supported by this version, want legacy`)
-
 // Config is the section "ledger" of the configuration.
 type Config struct {
 	// Kind is Legacy or IOTA; Legacy if left out.
 	Kind string `yaml:"kind"`
 	// Network is mainnet, testnet, devnet or local. The legacy tangle has no
-	// public network: it is always local, which may be left out.
+	// public network: it is always local, which may be left out there.
 	Network string `yaml:"network"`
 	// Nodes are the http:// or https:// URLs of nodes. The next is tried when one
-	// fails.
+	// fails. On today's network they are GraphQL services; the network's public one
+	// if left out.
 	Nodes []string `yaml:"nodes"`
-	// Poll is how often the ledger is read; 250ms on the legacy tangle if left
-	// out.
+	// Poll is how often the ledger is read. If left out, it is 250ms on a local
+	// network and 3s on the others.
 	Poll time.Duration `yaml:"poll"`
 	// Agree is how many nodes must say that a payment is final; 1 if left out.
 	Agree int `yaml:"agree"`
@@ -51,8 +50,14 @@ func (c *Config) SetDefaults() {
 	if c.Network == "" && c.Kind == Legacy {
 		c.Network = "local"
 	}
+	if n, err := rebased.NetworkByName(c.Network); c.Kind == IOTA && len(c.Nodes) == 0 && err == nil {
+		c.Nodes = []string{n.Node}
+	}
 	if c.Poll == 0 {
 		c.Poll = 250 * time.Millisecond
+		if c.Network != "local" {
+			c.Poll = 3 * time.Second
+		}
 	}
 	if c.Agree == 0 {
 		c.Agree = 1
@@ -65,7 +70,7 @@ func Notation(kind string) (tangle.Notation, error) {
 	case Legacy:
 		return legacy.Notation{}, nil
 	case IOTA:
-		return nil, errNoIOTA
+		return rebased.Notation{}, nil
 	}
 	return nil, fmt.Errorf("kind: %q, want legacy or iota", kind)
 }
@@ -83,16 +88,17 @@ func Currency(kind string) tangle.Currency {
 // Example is what "iotoll init" writes for a kind of ledger unless it is told
 // otherwise.
 type Example struct {
-	Node  string // URL of a node on this machine
+	Node  string // URL
 	Price string // of an hour
 }
 
-// ExampleOf returns the example for a kind of ledger.
-func ExampleOf(kind string) (Example, error) {
-	if _, err := Notation(kind); err != nil {
-		return Example{}, err
+// ExampleOf returns the example for a network of a kind of ledger.
+func ExampleOf(kind, network string) (Example, error) {
+	if _, err := Notation(kind); err != nil || kind == Legacy {
+		return Example{Node: "http://127.0.0.1:14265", Price: "500 i"}, err
 	}
-	return Example{Node: "http://127.0.0.1:14265", Price: "500 i"}, nil
+	n, err := rebased.NetworkByName(network)
+	return Example{Node: n.Node, Price: "0.5 IOTA"}, err
 }
 
 // Validate returns everything that keeps the ledger from being opened. The errors
@@ -105,6 +111,15 @@ func (c *Config) Validate() error {
 			faults = append(faults, fmt.Errorf("network: %q, want local: the legacy tangle has no public network", c.Network))
 		}
 		faults = append(faults, legacy.CheckNodes(c.Nodes, c.Agree))
+	}
+	if c.Kind == IOTA {
+		if _, err := rebased.NetworkByName(c.Network); err != nil {
+			faults = append(faults, err)
+		}
+		// New checks the nodes; the addresses are the offers', not the section's.
+		const any = "0x0000000000000000000000000000000000000000000000000000000000000001"
+		_, err := rebased.New(rebased.Config{Nodes: c.Nodes, Addresses: []string{any}, Agree: c.Agree, Log: logrus.New()})
+		faults = append(faults, errors.Unwrap(err))
 	}
 	for i, node := range c.Nodes {
 		if u, err := url.Parse(node); err == nil && u.User != nil {
@@ -119,8 +134,12 @@ func (c *Config) Validate() error {
 
 // Open returns the ledger, which reads the payments to some deposit addresses.
 func (c *Config) Open(addresses []string, log logrus.FieldLogger) (tangle.Inspector, error) {
-	if c.Kind != Legacy {
-		return nil, fmt.Errorf("open ledger: %w", errNoIOTA)
+	switch c.Kind {
+	case Legacy:
+		return legacy.New(legacy.Config{Nodes: c.Nodes, Addresses: addresses, Agree: c.Agree, Log: log})
+	case IOTA:
+		return rebased.New(rebased.Config{Nodes: c.Nodes, Addresses: addresses, Agree: c.Agree, Log: log})
 	}
-	return legacy.New(legacy.Config{Nodes: c.Nodes, Addresses: addresses, Agree: c.Agree, Log: log})
+	_, err := Notation(c.Kind)
+	return nil, err
 }

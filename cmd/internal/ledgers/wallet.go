@@ -23,6 +23,9 @@ type Wallet interface {
 	// Wait returns once the payment is final. It tries again what fails until ctx
 	// ends.
 	Wait(ctx context.Context, r Receipt) error
+	// Done says that the receipt is safe with the caller. Until then, Pay returns the
+	// same payment again in place of a second one.
+	Done(ctx context.Context, r Receipt) error
 }
 
 // WalletConfig says how to pay.
@@ -35,7 +38,10 @@ type WalletConfig struct {
 
 // Open returns the wallet.
 func (c WalletConfig) Open() (Wallet, error) {
-	key, err := ReadKey(c.Kind, c.KeyFile)
+	if c.Kind == IOTA {
+		return iotaWallet{wallet.Rebased{Node: c.Node, KeyFile: c.KeyFile}}, nil
+	}
+	key, err := ReadSeed(c.KeyFile)
 	if err != nil {
 		return nil, err
 	}
@@ -61,4 +67,27 @@ func (l *legacyWallet) Pay(ctx context.Context, to string, amount int64, message
 
 func (l *legacyWallet) Wait(ctx context.Context, r Receipt) error {
 	return l.w.Wait(ctx, wallet.Receipt{Tail: r.Payment, Bundle: r.Reference})
+}
+
+func (*legacyWallet) Done(context.Context, Receipt) error { return nil }
+
+type iotaWallet struct{ w wallet.Rebased }
+
+func (i iotaWallet) Pay(ctx context.Context, to string, amount int64, message string) (Receipt, error) {
+	t, err := i.w.Pay(ctx, to, amount, message)
+	switch {
+	case errors.Is(err, wallet.ErrUndecided):
+		err = hint.Add(err, "pay the same again later: it finds out what became of this payment, and does not pay twice")
+	case err != nil:
+		return Receipt{}, err
+	}
+	return Receipt{Payment: t.Digest + "/" + to, Reference: t.Digest}, err
+}
+
+func (i iotaWallet) Wait(ctx context.Context, r Receipt) error {
+	return i.w.Wait(ctx, wallet.Transfer{Digest: r.Reference})
+}
+
+func (i iotaWallet) Done(ctx context.Context, r Receipt) error {
+	return i.w.Done(ctx, wallet.Transfer{Digest: r.Reference})
 }
