@@ -22,6 +22,9 @@ fault with what would be right. It connects to nothing.`,
 				if err := cfg.CheckFiles(); err != nil {
 					return err
 				}
+				for _, note := range cfg.Notes() {
+					fmt.Fprintln(c.out, "note:", note)
+				}
 				_, err = fmt.Fprintf(c.out, "ok: %s, %s, %s\n", count(len(cfg.Offers), "offer", "offers"), count(len(cfg.Plugs), "plug", "plugs"), count(len(cfg.Public), "public filter", "public filters"))
 				return err
 			},

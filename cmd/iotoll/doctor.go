@@ -127,9 +127,6 @@ func (e *examination) store(ctx context.Context) {
 		if held > 0 {
 			e.say(warn, "%s held: see iotoll payment list --outcome unmatched", count(held, "payment is", "payments are"))
 		}
-		if err := e.forgotten(ctx, store); err != nil {
-			return err
-		}
 		return e.ledger(ctx, store)
 	})
 	if err != nil {
@@ -158,15 +155,6 @@ func (e *examination) publisher(users []mongostore.UserRecord) {
 	e.say(ok, "account %q may publish to all topics", name)
 }
 
-// forgotten names addresses that were watched before.
-func (e *examination) forgotten(ctx context.Context, store *mongostore.Store) error {
-	addresses, err := daemon.ForgottenAddresses(ctx, e.cfg, store)
-	for _, a := range addresses {
-		e.say(fail, "address %s was watched before and is configured no more: payments to it are not seen; list it under former of its offer", a)
-	}
-	return err
-}
-
 // ledger asks every node, and compares the balances with the book.
 func (e *examination) ledger(ctx context.Context, store *mongostore.Store) error {
 	if len(e.cfg.Offers) == 0 {
@@ -180,6 +168,13 @@ func (e *examination) ledger(ctx context.Context, store *mongostore.Store) error
 	ledger, err := e.cfg.Ledger.Open(offers.Addresses(), silence())
 	if err != nil {
 		return err
+	}
+	marks, err := store.Marks(ctx, ledger.Ledger())
+	if err != nil {
+		return err
+	}
+	for _, a := range offers.Unconfigured(marks) {
+		e.say(fail, "address %s was watched before and is not configured now: payments to it are not seen; list it under former of its offer", a)
 	}
 	asking, cancel := context.WithTimeout(ctx, examineTimeout)
 	balances, err := ledger.Balances(asking)

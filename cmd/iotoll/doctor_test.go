@@ -86,9 +86,9 @@ broker: {url: "mqtt://127.0.0.1:1", username: iotoll, password_file: broker-pass
 	// An address that was watched and is no more.
 	other := strings.TrimSpace(mustRun(t, "address", "--new", "--seed-file", filepath.Join(dir, "other.seed")))
 	s.edit(depositAddress, other)
-	expect(s.run("", "doctor"), 1, `FAIL  address `+depositAddress+` was watched before and is configured no more: payments to it are not seen; .*`)
+	expect(s.run("", "doctor"), 1, `FAIL  address `+depositAddress+` was watched before and is not configured now: payments to it are not seen; .*`)
 	s.edit("address: "+other, "address: "+other+", former: ["+depositAddress+"]")
-	if r := s.run("", "doctor"); strings.Contains(r.out, "no more") {
+	if r := s.run("", "doctor"); strings.Contains(r.out, "not configured now") {
 		t.Errorf("doctor with the former address: got\n%s", r.out)
 	}
 }

@@ -297,6 +297,9 @@ metrics: {listen: %q}
 	s.edit("offers:\n", "offers:\n  - {id: other, topics: [other/live], price: 1, period: 1h, address: "+depositAddress+"}\n")
 	s.edit("metrics: {listen", "metrics: {listen: \"127.0.0.1:1\"} # {")
 	hup("configuration reloaded")
+	if out := s.must("", "config", "check"); !strings.HasPrefix(out, "note: offers other, live share the address "+depositAddress+": a payment whose message names no offer is for other\nok: 2 offers, 2 plugs, ") {
+		t.Errorf("config check: got %q", out)
+	}
 	out := p.out.String()
 	if !strings.Contains(out, `"msg":"a changed setting needs a restart","setting":"metrics"`) || strings.Contains(out, `"setting":"store"`) {
 		t.Errorf("serve logged\n%s\nwant that metrics need a restart, and nothing else", out)

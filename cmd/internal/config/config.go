@@ -4,7 +4,9 @@ package config
 
 import (
 	"fmt"
+	"maps"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -159,6 +161,24 @@ func (c *Config) ForSale() (*tangle.Offers, error) {
 		}
 	}
 	return tangle.NewOffers(offers...)
+}
+
+// Notes returns what is permitted and may surprise: which offer a payment is for
+// that names none, where several share an address.
+func (c *Config) Notes() []string {
+	var notes []string
+	byAddress := make(map[string][]string)
+	for _, o := range c.Offers {
+		for _, address := range append([]string{o.Address}, o.Former...) {
+			byAddress[address] = append(byAddress[address], o.ID)
+		}
+	}
+	for _, address := range slices.Sorted(maps.Keys(byAddress)) {
+		if ids := byAddress[address]; len(ids) > 1 {
+			notes = append(notes, fmt.Sprintf("offers %s share the address %s: a payment whose message names no offer is for %s", strings.Join(ids, ", "), address, ids[0]))
+		}
+	}
+	return notes
 }
 
 // offer returns the offer. The errors begin with the key.

@@ -79,38 +79,3 @@ func (d *daemon) ensureAccount(ctx context.Context) error {
 	log.WithField("added", len(missing)).Info("publisher's account was given the rights that it lacked")
 	return nil
 }
-
-// ForgottenAddresses returns the deposit addresses that were watched before and
-// are configured no more: payments to them are not seen.
-func ForgottenAddresses(ctx context.Context, cfg *config.Config, store *mongostore.Store) ([]string, error) {
-	watched, err := store.Marks(ctx, cfg.Ledger.Kind)
-	if err != nil || len(watched) == 0 {
-		return nil, err
-	}
-	var configured []string
-	if len(cfg.Offers) > 0 {
-		offers, err := cfg.ForSale()
-		if err != nil {
-			return nil, err
-		}
-		configured = offers.Addresses()
-	}
-	var forgotten []string
-	for address := range watched {
-		if !slices.Contains(configured, address) {
-			forgotten = append(forgotten, address)
-		}
-	}
-	slices.Sort(forgotten)
-	return forgotten, nil
-}
-
-// warnOfAddresses logs the addresses that are configured no more.
-func (d *daemon) warnOfAddresses(ctx context.Context) error {
-	forgotten, err := ForgottenAddresses(ctx, d.config(), d.store)
-	for _, address := range forgotten {
-		d.log.WithField("address", address).Error("address was watched before and is configured no more: payments to it are not seen; list it under former of its offer")
-	}
-	d.metrics.forget(len(forgotten))
-	return err
-}

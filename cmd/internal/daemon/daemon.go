@@ -129,10 +129,7 @@ func (d *daemon) keep(ctx context.Context) error {
 		} else if err != nil {
 			return err
 		}
-		if err := d.ensureAccount(ctx); err != nil {
-			return err
-		}
-		return d.warnOfAddresses(ctx)
+		return d.ensureAccount(ctx)
 	})
 	if err != nil || ctx.Err() != nil {
 		return err
@@ -205,7 +202,7 @@ func (d *daemon) supervise(ctx context.Context, parts []*part) error {
 		select {
 		case <-d.prepared:
 			err := d.insist(ctx, "account of the publisher cannot be checked", "account of the publisher is checked", func() error {
-				return errors.Join(d.ensureAccount(ctx), d.warnOfAddresses(ctx))
+				return d.ensureAccount(ctx)
 			})
 			if err != nil {
 				return errors.Join(err, g.Wait())

@@ -30,9 +30,8 @@ type metrics struct {
 
 	store heartbeat
 
-	mu        sync.Mutex
-	shown     view
-	forgotten int // addresses that were watched and are configured no more
+	mu    sync.Mutex
+	shown view
 }
 
 // view is what is running.
@@ -61,16 +60,10 @@ func (m *metrics) show(cfg *config.Config, parts []*part) {
 	m.shown = v
 }
 
-func (m *metrics) forget(addresses int) {
+func (m *metrics) view() view {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.forgotten = addresses
-}
-
-func (m *metrics) view() (v view, forgotten int) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.shown, m.forgotten
+	return m.shown
 }
 
 // Outcomes are the values of the label of that name.
@@ -124,7 +117,8 @@ var (
 	paymentsHeld    = gauge("payments_held", "Payments that wait for the seller or for a user to be created.")
 	paymentsWaiting = gauge("payments_waiting", "Payments that were seen and are not in the store yet, because it fails.")
 
-	addressesForgotten = gauge("addresses_forgotten", "Deposit addresses that were watched before and are configured no more.")
+	addressesUnwatched = gauge("addresses_unwatched", "Deposit addresses that were watched before and are not configured now.")
+	clockWrong         = gauge("clock_wrong", "1 while settling waits because the clock disagrees with the ledger, else 0.")
 
 	ledgerReads = counter("ledger_reads_total", "Looks at the ledger, also those that failed.")
 	ledgerFails = counter("ledger_read_failures_total", "Looks at the ledger that failed.")
@@ -151,7 +145,7 @@ var (
 	plugRefused   = gauge("plug_topics_refused", "Topics on which the broker refuses or does not acknowledge messages.", "plug")
 
 	figures = []figure{
-		paymentsHeld, paymentsWaiting, addressesForgotten, ledgerReads, ledgerFails, ledgerLast, storeUp, storeLast, storeFails,
+		paymentsHeld, paymentsWaiting, addressesUnwatched, clockWrong, ledgerReads, ledgerFails, ledgerLast, storeUp, storeLast, storeFails,
 		nodeUp, nodeLast, nodePosition, nodeBehind, nodeFrozen,
 		plugReads, plugFails, plugLast, plugOnline, plugPower, plugPublished, plugDropped, plugBroker, plugRefused,
 	}
@@ -179,11 +173,12 @@ func (m *metrics) Collect(out chan<- prometheus.Metric) {
 	say(storeUp, bit(m.storeHealth(time.Now()).Ready))
 	when(storeLast, last)
 
-	v, forgotten := m.view()
-	say(addressesForgotten, float64(forgotten))
+	v := m.view()
 	if v.watch != nil {
 		h := v.watch.watcher.Health()
 		say(paymentsHeld, float64(h.Held))
+		say(addressesUnwatched, float64(len(h.Unwatched)))
+		say(clockWrong, bit(h.ClockError != nil))
 		say(paymentsWaiting, float64(h.Waiting))
 		say(ledgerReads, float64(h.LedgerReads))
 		say(ledgerFails, float64(h.LedgerFails))

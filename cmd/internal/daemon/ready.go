@@ -72,7 +72,7 @@ func (m *metrics) readiness(now time.Time) Readiness {
 		r.Ready = r.Ready && (d.Ready || d.Spare)
 	}
 	add(m.storeHealth(now))
-	v, forgotten := m.view()
+	v := m.view()
 	if v.watch != nil {
 		var nodes []Dependency
 		usable := 0
@@ -98,10 +98,13 @@ func (m *metrics) readiness(now time.Time) Readiness {
 		for _, d := range nodes {
 			add(d)
 		}
-	}
-	if forgotten > 0 {
-		add(newDependency("deposit addresses", false, time.Time{}, now,
-			fmt.Errorf("%s watched before and configured no more: payments are not seen", count(forgotten, "address is", "addresses are"))))
+		if h.ClockError != nil {
+			add(newDependency("clock", false, time.Time{}, now, h.ClockError))
+		}
+		if n := len(h.Unwatched); n > 0 {
+			add(newDependency("deposit addresses", false, time.Time{}, now,
+				fmt.Errorf("%s watched before and not configured now: payments are not seen", count(n, "address was", "addresses were"))))
+		}
 	}
 	for _, p := range v.plugs {
 		s := p.state()
