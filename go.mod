@@ -6,7 +6,6 @@ require (
 	github.com/FerretDB/FerretDB v1.24.2 // the embedded store
 	github.com/btcsuite/btcd/btcutil v1.2.0
 	github.com/eclipse/paho.golang v0.23.0
-	github.com/eclipse/paho.mqtt.golang v1.5.1
 	github.com/gofrs/flock v0.13.2
 	github.com/gorilla/websocket v1.5.3 // tests the plugin over MQTT on WebSockets
 	github.com/iotaledger/iota.go v1.0.0

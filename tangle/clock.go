@@ -26,15 +26,22 @@ func (e *ClockError) Error() string {
 	return fmt.Sprintf("our clock is %s %s %s", off.Round(time.Second), way, e.Against)
 }
 
-// CheckClock compares our clock with the ledger's time and with the date of the
-// newest entry in the store; either may be zero. It returns a [ClockError] if they
-// are more than 5 minutes apart. Where the ledger's time is known, it decides: an
-// entry may have been dated by a clock that was wrong at the time.
-func CheckClock(now, ledger, newest time.Time) error {
-	if !ledger.IsZero() {
-		if ahead := now.Sub(ledger); ahead.Abs() > clockTolerance {
-			return &ClockError{Against: "the ledger's time", Ahead: ahead}
+// CheckClock compares our clock with what else tells the time: the ledger, the
+// clock of its node, and the date of the newest entry in the store. Each may be
+// zero. It returns a [ClockError] if they are more than 5 minutes apart. Where the
+// ledger's own time is known, the newest entry says nothing: it may have been dated
+// by a clock that was wrong. A node's clock cannot overrule it, because the node
+// may run on our machine.
+func CheckClock(now, ledger, node, newest time.Time) error {
+	for _, other := range []struct {
+		name string
+		time time.Time
+	}{{"the ledger's time", ledger}, {"the node's clock", node}} {
+		if ahead := now.Sub(other.time); !other.time.IsZero() && ahead.Abs() > clockTolerance {
+			return &ClockError{Against: other.name, Ahead: ahead}
 		}
+	}
+	if !ledger.IsZero() {
 		return nil
 	}
 	if ahead := now.Sub(newest); !newest.IsZero() && ahead < -clockTolerance {
@@ -43,14 +50,21 @@ func CheckClock(now, ledger, newest time.Time) error {
 	return nil
 }
 
-// ledgerClock is the ledger's time as of the last scan that told it.
-type ledgerClock struct {
-	said time.Time // what the ledger said
+// remoteClock is the time that the ledger or a node told in the last scan that did.
+type remoteClock struct {
+	said time.Time // what it said
 	at   time.Time // when, with the monotonic clock, which nobody can set
 }
 
-// now returns what the ledger's time should be by now; zero if it never said any.
-func (c ledgerClock) now() time.Time {
+// set notes what was said just now; nothing if that is zero.
+func (c *remoteClock) set(said time.Time) {
+	if !said.IsZero() {
+		*c = remoteClock{said: said, at: time.Now()}
+	}
+}
+
+// now returns what the time should be there by now; zero if it was never told.
+func (c remoteClock) now() time.Time {
 	if c.said.IsZero() {
 		return time.Time{}
 	}

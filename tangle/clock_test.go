@@ -12,22 +12,25 @@ import (
 )
 
 func TestCheckClock(t *testing.T) {
-	now := start
+	now, never := start, time.Time{}
 	for _, test := range []struct {
-		name           string
-		ledger, newest time.Time
-		want           string
+		name                 string
+		ledger, node, newest time.Time
+		want                 string
 	}{
-		{"nothing to compare with", time.Time{}, time.Time{}, ""},
-		{"right", now.Add(-4 * time.Second), now.Add(-time.Hour), ""},
-		{"a lagging node", now.Add(-4 * time.Minute), time.Time{}, ""},
-		{"70 minutes behind the ledger", now.Add(70 * time.Minute), time.Time{}, "our clock is 1h10m0s behind the ledger's time"},
-		{"48 hours ahead of the ledger", now.Add(-48 * time.Hour), time.Time{}, "our clock is 48h0m0s ahead of the ledger's time"},
-		{"behind the newest entry", time.Time{}, now.Add(70 * time.Minute), "our clock is 1h10m0s behind the newest entry in the store"},
-		{"an old entry says nothing", time.Time{}, now.Add(-1000 * time.Hour), ""},
-		{"an entry dated wrong, but the ledger agrees with us", now, now.Add(48 * time.Hour), ""},
+		{"nothing to compare with", never, never, never, ""},
+		{"right", now.Add(-4 * time.Second), never, now.Add(-time.Hour), ""},
+		{"a lagging node", now.Add(-4 * time.Minute), now, never, ""},
+		{"70 minutes behind the ledger", now.Add(70 * time.Minute), never, never, "our clock is 1h10m0s behind the ledger's time"},
+		{"48 hours ahead of the ledger", now.Add(-48 * time.Hour), never, never, "our clock is 48h0m0s ahead of the ledger's time"},
+		{"70 minutes behind a node", never, now.Add(70 * time.Minute), never, "our clock is 1h10m0s behind the node's clock"},
+		{"48 hours ahead of a node", never, now.Add(-48 * time.Hour), never, "our clock is 48h0m0s ahead of the node's clock"},
+		{"behind the newest entry", never, never, now.Add(70 * time.Minute), "our clock is 1h10m0s behind the newest entry in the store"},
+		{"behind the newest entry, as the node on this machine is", never, now, now.Add(70 * time.Minute), "our clock is 1h10m0s behind the newest entry in the store"},
+		{"an old entry says nothing", never, now, now.Add(-1000 * time.Hour), ""},
+		{"an entry dated wrong, but the ledger agrees with us", now, now, now.Add(48 * time.Hour), ""},
 	} {
-		err := tangle.CheckClock(now, test.ledger, test.newest)
+		err := tangle.CheckClock(now, test.ledger, test.node, test.newest)
 		var clock *tangle.ClockError
 		if (err == nil) != (test.want == "") || err != nil && (err.Error() != test.want || !errors.As(err, &clock)) {
 			t.Errorf("%s: got %v, want %q", test.name, err, test.want)

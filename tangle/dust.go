@@ -35,6 +35,14 @@ func (b *dustBin) add(p Payment) {
 	b.payments[p.ID] = speck{position: p.Position, amount: p.Amount, day: p.paid().UTC().Truncate(24 * time.Hour)}
 }
 
+// total returns the sum of what is not in the store yet.
+func (b *dustBin) total() (sum int64) {
+	for _, s := range b.payments {
+		sum += s.amount
+	}
+	return sum
+}
+
 // book writes the sums of all up to a mark.
 func (b *dustBin) book(ctx context.Context, store DustBook, ledger, address string, mark Mark) error {
 	for {

@@ -40,9 +40,12 @@ type Batch struct {
 	// totally; nil for others. An address without a mark in from is read for the
 	// first time: its mark is then the ledger's tip, and nothing before counts.
 	Marks map[string]Mark
-	// Time is what the ledger or its node says that the time is, about when this
-	// call returned; zero if it says nothing.
+	// Time is the ledger's own time, that of its newest position, when this call
+	// returned; zero if the ledger has none.
 	Time time.Time
+	// NodeTime is what the clock of a node said when this call returned; zero if no
+	// node tells.
+	NodeTime time.Time
 }
 
 // Mark says that everything up to a position was read.

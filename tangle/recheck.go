@@ -170,7 +170,7 @@ func (w *Watcher) settleHeld(ctx context.Context) (tried bool, err error) {
 		if itsErr != nil {
 			err = itsErr
 			failures++
-			r.soon(backOff(w.Interval, w.store.fails))
+			r.soon(BackOff(w.Interval, maxBackOff, w.store.fails))
 		} else {
 			failures = 0
 		}
@@ -190,7 +190,7 @@ func (w *Watcher) readPending(ctx context.Context) error {
 	r.at = now.Add(recheckEvery)
 	reasons, err := w.Store.Pending(ctx, w.Ledger.Ledger())
 	if err != nil {
-		r.soon(backOff(w.Interval, w.store.fails))
+		r.soon(BackOff(w.Interval, maxBackOff, w.store.fails))
 		return fmt.Errorf("read pending payments: %w", err)
 	}
 	fresh := make(map[string]bool)

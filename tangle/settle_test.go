@@ -138,6 +138,17 @@ func TestSettleHolds(t *testing.T) {
 	}
 }
 
+// TestSettleUnreadable: what the ledger could not decode is held with its reason,
+// whatever the message looks like.
+func TestSettleUnreadable(t *testing.T) {
+	s := newTill(t)
+	p := payment("p1", fromJohn, 500)
+	p.Unreadable = "character 3 is not in the encoding"
+	if r := s.pay(t, p); r.Outcome != tangle.Unmatched || r.Reason != p.Unreadable {
+		t.Errorf("got %s, %q, want it held because %q", r.Outcome, r.Reason, p.Unreadable)
+	}
+}
+
 func TestAssign(t *testing.T) {
 	s := newTill(t)
 	p := payment("p1", "", 500)

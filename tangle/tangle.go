@@ -29,18 +29,21 @@ type Offer struct {
 
 // Payment is one confirmed transfer to a deposit address.
 type Payment struct {
-	ID        string    // the ledger's identification; the idempotency key
-	Ledger    string    // which ledger it was seen on, such as "legacy"
-	Address   string    // the deposit address, as in the Offer
-	Amount    int64     // base units, the sum of the transfer's outputs to Address
-	Message   []byte    // as received: any bytes, possibly none
-	Reference string    // what else identifies it on the ledger (a bundle hash), for the book
-	Sender    string    // the address that paid, if the ledger names one
-	Position  int64     // the ledger's order (a milestone index, a checkpoint) when it was seen final; 0 if unknown
-	Claimed   time.Time // the sender's timestamp: free text, only for the book
-	Final     time.Time // when the ledger made it final, by the ledger's own clock; zero if it has none
-	Seen      time.Time // when we first saw it, confirmed or not
-	Confirmed time.Time // when we saw that the ledger confirmed it
+	ID      string // the ledger's identification; the idempotency key
+	Ledger  string // which ledger it was seen on, such as "legacy"
+	Address string // the deposit address, as in the Offer
+	Amount  int64  // base units, the sum of the transfer's outputs to Address
+	Message []byte // as received: any bytes, possibly none
+	// Unreadable says why the ledger could not decode the message, so that the
+	// payment is held; Message is then in the ledger's encoding. Empty otherwise.
+	Unreadable string
+	Reference  string    // what else identifies it on the ledger (a bundle hash), for the book
+	Sender     string    // the address that paid, if the ledger names one
+	Position   int64     // the ledger's order (a milestone index, a checkpoint) when it was seen final; 0 if unknown
+	Claimed    time.Time // the sender's timestamp: free text, only for the book
+	Final      time.Time // when the ledger made it final, by the ledger's own clock; zero if it has none
+	Seen       time.Time // when we first saw it, confirmed or not
+	Confirmed  time.Time // when we saw that the ledger confirmed it
 }
 
 // Outcome is what became of a payment. The set is closed.

@@ -41,6 +41,9 @@ type Watcher struct {
 	Recheck <-chan string
 	// Rules find out whose a payment is; nil means by its message.
 	Rules []Rule
+	// Booked, if set, returns what the book has received at each deposit address,
+	// in base units. If the ledger is an Inspector, balances are compared with it.
+	Booked func(ctx context.Context) (map[string]int64, error)
 	// Observe, if set, is told what became of a payment, and again if that
 	// changes. took is the time from when it was seen confirmed until its grant
 	// was written; 0 if it got none, or had to wait for something else than us.
@@ -69,10 +72,11 @@ type Watcher struct {
 
 	recheck recheck
 
-	// clock is the ledger's time; newest is the date of the newest entry in the
-	// store, read where the ledger has no time. clockErr says that they are far
-	// from our clock: then nothing is settled.
-	clock      ledgerClock
+	// clock is the ledger's time and nodeClock that of a node; newest is the date of
+	// the newest entry in the store, read where the ledger has no time. clockErr
+	// says that one of them is far from our clock: then nothing is settled.
+	clock      remoteClock
+	nodeClock  remoteClock
 	newest     time.Time
 	newestAt   time.Time // when newest is read again
 	clockErr   error
@@ -81,6 +85,8 @@ type Watcher struct {
 
 	mu     sync.Mutex
 	health Health
+
+	reconciler reconciler
 }
 
 // waiting is a payment on its way into the store.
@@ -109,6 +115,10 @@ type Health struct {
 	ClockError  error     // a *ClockError while settling waits since our clock seems wrong; else nil
 	ClockSince  time.Time // since when it does
 	Unwatched   []string  // deposit addresses that were watched before and are not configured now
+	// Unbooked is what each address received beyond the book, in base units: payments
+	// that are hidden or were lost to pruning. Addresses without a difference are
+	// left out.
+	Unbooked map[string]int64
 }
 
 // Health returns a snapshot. It may be called at any time, also while Run runs.
@@ -135,7 +145,10 @@ func (w *Watcher) Run(ctx context.Context) error {
 		w.dust = make(map[string]*dustBin)
 	}
 	w.recheck = newRecheck()
-	w.markAt, w.newestAt, w.clock, w.clockErr, w.termsKept = time.Time{}, time.Time{}, ledgerClock{}, nil, false
+	w.markAt, w.newestAt, w.clockErr, w.termsKept = time.Time{}, time.Time{}, nil, false
+	w.clock, w.nodeClock = remoteClock{}, remoteClock{}
+	w.reconciler = reconciler{at: time.Now().Add(reconcileFirst)}
+	defer w.reconciler.reading.Wait()
 	w.ledger = trouble{base: w.Interval}
 	w.store = trouble{base: w.Interval}
 	names := w.Recheck
@@ -181,6 +194,7 @@ func (w *Watcher) poll(ctx context.Context) {
 		more, err = w.settleHeld(ctx)
 		tried = tried || more
 	}
+	w.reconcile(ctx)
 	if ctx.Err() != nil {
 		return
 	}
@@ -233,8 +247,7 @@ func (w *Watcher) readMarks(ctx context.Context) (tried bool, err error) {
 	return true, nil
 }
 
-// checkClock compares our clock with the ledger's time or, where it has none,
-// with the newest entry.
+// checkClock compares our clock with the ledger's, a node's or the newest entry.
 func (w *Watcher) checkClock(ctx context.Context) (tried bool, err error) {
 	now := time.Now()
 	if w.clock.said.IsZero() && !now.Before(w.newestAt) && !now.Before(w.store.until) {
@@ -246,7 +259,7 @@ func (w *Watcher) checkClock(ctx context.Context) (tried bool, err error) {
 		tried, w.newestAt = true, now.Add(recheckEvery)
 	}
 	before := w.clockErr
-	w.clockErr = CheckClock(w.settler.now(), w.clock.now(), w.newest)
+	w.clockErr = CheckClock(w.settler.now(), w.clock.now(), w.nodeClock.now(), w.newest)
 	switch {
 	case w.clockErr != nil && before == nil:
 		w.clockSince = now
@@ -282,9 +295,8 @@ func (w *Watcher) scan(ctx context.Context) {
 	callCtx, cancel := context.WithTimeout(ctx, w.Timeout)
 	defer cancel()
 	batch, err := w.Ledger.Confirmed(callCtx, w.read)
-	if !batch.Time.IsZero() {
-		w.clock = ledgerClock{said: batch.Time, at: time.Now()}
-	}
+	w.clock.set(batch.Time)
+	w.nodeClock.set(batch.NodeTime)
 	for _, p := range batch.Payments {
 		if p.Amount < w.Ledger.Currency().Dust && p.Position > 0 && batch.Marks != nil {
 			if w.dust[p.Address] == nil {
@@ -332,7 +344,7 @@ func (w *Watcher) settleFresh(ctx context.Context) (tried bool, err error) {
 		done, itsErr := w.settleOne(ctx, f)
 		if itsErr != nil {
 			err = itsErr
-			f.at = time.Now().Add(backOff(w.Interval, f.fails))
+			f.at = time.Now().Add(BackOff(w.Interval, maxBackOff, f.fails))
 			f.fails++
 			failures++
 		} else {
@@ -367,14 +379,14 @@ func (w *Watcher) settleOne(ctx context.Context, f *waiting) (done bool, err err
 		added, err := w.Store.Record(ctx, p, outcome)
 		if err != nil {
 			// It may have been written all the same, and then is among the unsettled.
-			w.recheck.soon(backOff(w.Interval, w.store.fails))
+			w.recheck.soon(BackOff(w.Interval, maxBackOff, w.store.fails))
 			return false, fmt.Errorf("record payment %s: %w", p.ID, err)
 		}
 		if !added {
 			// It was recorded before, and then Run settles it when it begins. Or
 			// another watcher recorded it, which may die.
 			if !f.history {
-				w.recheck.soon(backOff(w.Interval, w.store.fails))
+				w.recheck.soon(BackOff(w.Interval, maxBackOff, w.store.fails))
 			}
 			return true, nil
 		}
@@ -576,22 +588,11 @@ func (w *Watcher) report(t *trouble, err error, failed, recovered string) {
 	if t.err == nil {
 		t.since = now
 	}
-	in := backOff(t.base, t.fails)
+	in := BackOff(t.base, maxBackOff, t.fails)
 	t.err, t.until = err, now.Add(in)
 	t.fails++
 	if t.logged.IsZero() || now.Sub(t.logged) >= logEvery {
 		t.logged = now
 		w.Log.WithError(err).WithFields(logrus.Fields{"since": t.since.UTC().Format(time.RFC3339), "attempts": t.fails, "retry_in": in}).Warn(failed)
 	}
-}
-
-// backOff is how long to wait after a number of failures in a row.
-func backOff(base time.Duration, fails int) time.Duration {
-	for range fails {
-		base *= 2
-		if base >= maxBackOff {
-			return maxBackOff
-		}
-	}
-	return min(base, maxBackOff)
 }

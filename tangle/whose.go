@@ -31,7 +31,10 @@ type Claim struct {
 type messageRule struct{}
 
 func (messageRule) Claim(_ context.Context, p Payment) (Claim, error) {
-	if len(p.Message) == 0 {
+	switch {
+	case p.Unreadable != "":
+		return Claim{By: "message", Reason: p.Unreadable}, nil
+	case len(p.Message) == 0:
 		return Claim{}, nil
 	}
 	m, err := ParseMessage(p.Message)

@@ -12,24 +12,25 @@ import (
 
 // paymentDocument is what was paid. It is written once.
 type paymentDocument struct {
-	ID        string    `bson:"_id"`
-	Ledger    string    `bson:"ledger"`
-	Address   string    `bson:"address"`
-	Amount    int64     `bson:"amount"`
-	Message   []byte    `bson:"message"`
-	Reference string    `bson:"reference,omitempty"`
-	Sender    string    `bson:"sender,omitempty"`
-	Position  int64     `bson:"position,omitempty"`
-	Claimed   time.Time `bson:"claimed,omitempty"`
-	Final     time.Time `bson:"final,omitempty"`
-	Seen      time.Time `bson:"seen"`
-	Confirmed time.Time `bson:"confirmed"`
-	Historic  bool      `bson:"historic"`
+	ID         string    `bson:"_id"`
+	Ledger     string    `bson:"ledger"`
+	Address    string    `bson:"address"`
+	Amount     int64     `bson:"amount"`
+	Message    []byte    `bson:"message"`
+	Unreadable string    `bson:"unreadable,omitempty"`
+	Reference  string    `bson:"reference,omitempty"`
+	Sender     string    `bson:"sender,omitempty"`
+	Position   int64     `bson:"position,omitempty"`
+	Claimed    time.Time `bson:"claimed,omitempty"`
+	Final      time.Time `bson:"final,omitempty"`
+	Seen       time.Time `bson:"seen"`
+	Confirmed  time.Time `bson:"confirmed"`
+	Historic   bool      `bson:"historic"`
 }
 
 func (d *paymentDocument) payment() tangle.Payment {
 	return tangle.Payment{
-		ID: d.ID, Ledger: d.Ledger, Address: d.Address, Amount: d.Amount, Message: d.Message,
+		ID: d.ID, Ledger: d.Ledger, Address: d.Address, Amount: d.Amount, Message: d.Message, Unreadable: d.Unreadable,
 		Reference: d.Reference, Sender: d.Sender, Position: d.Position, Claimed: d.Claimed, Final: d.Final, Seen: d.Seen, Confirmed: d.Confirmed,
 	}
 }
@@ -107,7 +108,7 @@ func (s *Store) Record(ctx context.Context, p tangle.Payment, outcome tangle.Out
 		}
 	}
 	added, err = insert(ctx, s.payments, paymentDocument{
-		ID: p.ID, Ledger: p.Ledger, Address: p.Address, Amount: p.Amount, Message: p.Message,
+		ID: p.ID, Ledger: p.Ledger, Address: p.Address, Amount: p.Amount, Message: p.Message, Unreadable: textOf(p.Unreadable),
 		Reference: textOf(p.Reference), Sender: textOf(p.Sender), Position: p.Position,
 		Claimed: p.Claimed, Final: p.Final, Seen: p.Seen, Confirmed: p.Confirmed,
 		Historic: outcome == tangle.Historic,

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/eclipse/paho.mqtt.golang/packets"
+	"github.com/eclipse/paho.golang/packets"
 	"golang.org/x/sys/unix"
 
 	"github.com/iotoll/iotoll/internal/mosquitto"
@@ -52,13 +52,15 @@ func connect(k *broker, a account) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := packets.NewControlPacket(packets.Connect).(*packets.ConnectPacket)
-	p.ProtocolName, p.ProtocolVersion, p.CleanSession = "MQTT", 4, true
-	p.ClientIdentifier, p.Username, p.Password = a.name, a.name, []byte(a.password)
-	p.UsernameFlag, p.PasswordFlag = true, true
-	answer, err := exchange(c, p)
-	if ack, ok := answer.(*packets.ConnackPacket); err == nil && (!ok || ack.ReturnCode != packets.Accepted) {
-		err = fmt.Errorf("the broker answered %v", answer)
+	answer, err := exchange(c, packets.CONNECT, func(content any) {
+		p := content.(*packets.Connect)
+		p.CleanStart, p.ClientID = true, a.name
+		p.UsernameFlag, p.Username, p.PasswordFlag, p.Password = true, a.name, true, []byte(a.password)
+	})
+	if err == nil {
+		if ack, ok := answer.(*packets.Connack); !ok || ack.ReasonCode != 0 {
+			err = fmt.Errorf("the broker answered %v", answer)
+		}
 	}
 	if err != nil {
 		c.Close()
@@ -84,32 +86,40 @@ func dial(b *testing.B, k *broker, a account) net.Conn {
 
 // subscribe subscribes to the topic with QoS 0.
 func subscribe(b *testing.B, c net.Conn) {
-	p := packets.NewControlPacket(packets.Subscribe).(*packets.SubscribePacket)
-	p.MessageID, p.Topics, p.Qoss = 1, []string{topic}, []byte{0}
-	answer, err := exchange(c, p)
-	if ack, ok := answer.(*packets.SubackPacket); err != nil || !ok || ack.ReturnCodes[0] != 0 {
+	answer, err := exchange(c, packets.SUBSCRIBE, func(content any) {
+		p := content.(*packets.Subscribe)
+		p.PacketID, p.Subscriptions = 1, []packets.SubOptions{{Topic: topic}}
+	})
+	if ack, ok := answer.(*packets.Suback); err != nil || !ok || ack.Reasons[0] != 0 {
 		b.Fatalf("subscribe to %s: the broker answered %v, error %v", topic, answer, err)
 	}
 }
 
-// exchange sends a packet and reads the answer.
-func exchange(c net.Conn, p packets.ControlPacket) (packets.ControlPacket, error) {
+// exchange sends a packet and reads the content of the answer.
+func exchange(c net.Conn, kind byte, fill func(content any)) (any, error) {
 	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
 		return nil, err
 	}
 	defer c.SetDeadline(time.Time{})
-	if err := p.Write(c); err != nil {
+	p := packets.NewControlPacket(kind)
+	fill(p.Content)
+	if _, err := p.WriteTo(c); err != nil {
 		return nil, err
 	}
-	return packets.ReadPacket(c)
+	answer, err := packets.ReadPacket(c)
+	if err != nil {
+		return nil, err
+	}
+	return answer.Content, nil
 }
 
 // publishFrame returns a PUBLISH of QoS 0 as it is on the wire.
 func publishFrame(payload ...[]byte) []byte {
-	p := packets.NewControlPacket(packets.Publish).(*packets.PublishPacket)
-	p.TopicName, p.Payload = topic, bytes.Join(payload, nil)
+	p := packets.NewControlPacket(packets.PUBLISH)
+	content := p.Content.(*packets.Publish)
+	content.Topic, content.Payload = topic, bytes.Join(payload, nil)
 	var frame bytes.Buffer
-	p.Write(&frame) // to memory, which does not fail
+	p.WriteTo(&frame) // to memory, which does not fail
 	return frame.Bytes()
 }
 
@@ -119,7 +129,7 @@ func readMessage(r io.Reader) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	m, ok := p.(*packets.PublishPacket)
+	m, ok := p.Content.(*packets.Publish)
 	if !ok || len(m.Payload) < payloadSize {
 		return nil, fmt.Errorf("received %v, want a message", p)
 	}

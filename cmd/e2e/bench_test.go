@@ -3,13 +3,14 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"net"
 	"regexp"
 	"slices"
 	"sync"
 	"testing"
 	"time"
 
-	mqtt "github.com/eclipse/paho.mqtt.golang"
+	"github.com/eclipse/paho.golang/paho"
 	"github.com/iotaledger/iota.go/api"
 
 	"github.com/iotoll/iotoll/cmd/internal/rig"
@@ -34,21 +35,30 @@ func BenchmarkPaidStream(b *testing.B) {
 
 	var mu sync.Mutex
 	var arrived []time.Time
-	c := mqtt.NewClient(mqtt.NewClientOptions().AddBroker(fmt.Sprintf("tcp://127.0.0.1:%d", r.BrokerPort)).
-		SetUsername("john").SetPassword(r.Password("john")).
-		SetDefaultPublishHandler(func(_ mqtt.Client, m mqtt.Message) {
-			if m.Topic() == "sensor/live" {
+	conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", r.BrokerPort))
+	if err != nil {
+		b.Fatal(err)
+	}
+	c := paho.NewClient(paho.ClientConfig{
+		Conn: conn,
+		OnPublishReceived: []func(paho.PublishReceived) (bool, error){func(m paho.PublishReceived) (bool, error) {
+			if m.Packet.Topic == "sensor/live" {
 				mu.Lock()
 				arrived = append(arrived, time.Now())
 				mu.Unlock()
 			}
-		}))
-	if t := c.Connect(); t.Wait() && t.Error() != nil {
-		b.Fatal(t.Error())
+			return true, nil
+		}},
+	})
+	_, err = c.Connect(b.Context(), &paho.Connect{
+		CleanStart: true, UsernameFlag: true, Username: "john", PasswordFlag: true, Password: []byte(r.Password("john")),
+	})
+	if err != nil {
+		b.Fatal(err)
 	}
-	defer c.Disconnect(0)
-	if t := c.Subscribe("sensor/#", 0, nil); t.Wait() && t.Error() != nil {
-		b.Fatal(t.Error())
+	defer c.Disconnect(&paho.Disconnect{})
+	if _, err := c.Subscribe(b.Context(), &paho.Subscribe{Subscriptions: []paho.SubscribeOptions{{Topic: "sensor/#"}}}); err != nil {
+		b.Fatal(err)
 	}
 	after := func(t time.Time) []time.Time {
 		mu.Lock()

@@ -193,7 +193,7 @@ func (e *examination) ledger(ctx context.Context, store *mongostore.Store) error
 		e.say(fail, "deposit addresses cannot be compared with the book: no node says what they hold")
 		return nil
 	}
-	booked, err := received(ctx, store)
+	booked, err := daemon.Received(ctx, store)
 	if err != nil {
 		return err
 	}
@@ -204,7 +204,7 @@ func (e *examination) ledger(ctx context.Context, store *mongostore.Store) error
 			return ctx.Err()
 		case <-time.After(e.cfg.Ledger.Poll + 2*time.Second):
 		}
-		if booked, err = received(ctx, store); err != nil {
+		if booked, err = daemon.Received(ctx, store); err != nil {
 			return err
 		}
 	}
@@ -227,19 +227,6 @@ func (e *examination) ledger(ctx context.Context, store *mongostore.Store) error
 		}
 	}
 	return nil
-}
-
-// received returns what was paid to each address, by the book.
-func received(ctx context.Context, store *mongostore.Store) (map[string]int64, error) {
-	book, err := store.PaymentRecords(ctx)
-	if err != nil {
-		return nil, err
-	}
-	sums := make(map[string]int64)
-	for _, b := range book {
-		sums[b.Address] += b.Amount
-	}
-	return sums, nil
 }
 
 // broker logs in to the broker as serve does.

@@ -51,7 +51,7 @@ func replayed(t testing.TB, count int) (*devlegacy.Node, *watched, *Ledger) {
 	return net, s, l
 }
 
-// BenchmarkIdle is one poll when nothing is new, by the payments in the history.
+// BenchmarkIdle measures a poll when nothing is new, by the payments in the history.
 func BenchmarkIdle(b *testing.B) {
 	for _, count := range []int{10, 900} {
 		b.Run(map[int]string{10: "10 payments", 900: "900 payments"}[count], func(b *testing.B) {
@@ -77,7 +77,7 @@ func BenchmarkIdle(b *testing.B) {
 	}
 }
 
-// BenchmarkHistory is the first look at a history of 200 payments.
+// BenchmarkHistory measures the first scan of a history of 200 payments.
 func BenchmarkHistory(b *testing.B) {
 	_, s, l := replayed(b, 200)
 	for b.Loop() {
@@ -92,7 +92,7 @@ func BenchmarkHistory(b *testing.B) {
 	b.ReportMetric(float64(len(s.asked()))/float64(b.N), "requests/op")
 }
 
-// BenchmarkPayment is from the milestone to the payment.
+// BenchmarkPayment measures from the milestone to the payment.
 func BenchmarkPayment(b *testing.B) {
 	net, _, l := replayed(b, 1)
 	got, _, err := confirmed(l, b.Context())
@@ -114,15 +114,15 @@ func BenchmarkPayment(b *testing.B) {
 	}
 }
 
-// till is all that turns payments into grants: a simulated tangle, a ledger
-// that reads it over HTTP, a watcher with a poll every 250 ms, and the embedded
-// store, all in this process.
+// till is everything that turns payments into grants: a simulated tangle, a ledger
+// that reads it over HTTP, a watcher that polls every 250 ms, and the embedded store,
+// all in this process.
 type till struct {
 	net  *devlegacy.Node
 	jane string
 	paid int
 
-	settled chan time.Time // when a payment was settled, its grant being told of
+	settled chan time.Time // when a payment was settled and its grant published
 }
 
 func newTill(b *testing.B) *till {
@@ -214,8 +214,8 @@ func (tl *till) pay(b *testing.B, count int) {
 	}
 }
 
-// settle confirms what was paid and returns how long it takes until so many
-// payments are settled.
+// settle issues a milestone and returns how long it takes until a number of payments
+// are settled.
 func (tl *till) settle(b *testing.B, count int) time.Duration {
 	b.Helper()
 	at := time.Now()
@@ -233,9 +233,8 @@ func (tl *till) settle(b *testing.B, count int) time.Duration {
 	return last.Sub(at)
 }
 
-// BenchmarkGranted is the time from the confirmation of a payment at the node
-// until its grant is in the embedded store and told to those who follow it,
-// polled every 250 ms. Of 20 payments each.
+// BenchmarkGranted measures the time from the milestone that confirms a payment until
+// its grant is in the embedded store and its followers know, for 20 payments.
 func BenchmarkGranted(b *testing.B) {
 	tl := newTill(b)
 	var took []time.Duration
@@ -252,9 +251,8 @@ func BenchmarkGranted(b *testing.B) {
 	b.ReportMetric(0, "ns/op") // of 20 payments with pauses: means nothing
 }
 
-// BenchmarkSettled is how many payments a second go from the node to grants in
-// the embedded store: 100 bundles, each with its signatures checked, that one
-// milestone confirms, all of one account.
+// BenchmarkSettled measures payments a second from the node to grants in the embedded
+// store: 100 bundles of one account that one milestone confirms.
 func BenchmarkSettled(b *testing.B) {
 	tl := newTill(b)
 	const count = 100

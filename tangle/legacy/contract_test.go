@@ -4,7 +4,7 @@ import (
 	"testing"
 
 	"github.com/iotoll/iotoll/tangle"
-	"github.com/iotoll/iotoll/tangle/devnet"
+	devlegacy "github.com/iotoll/iotoll/tangle/devnet/legacy"
 	"github.com/iotoll/iotoll/tangle/tangletest"
 )
 
@@ -22,9 +22,9 @@ func (n network) Pay(_ *testing.T, amount int64, message string) { n.pay(uint64(
 func (n network) Finish(*testing.T) { n.milestone() }
 
 func (n network) Down(t *testing.T, on bool) {
-	fault := devnet.Fault("")
+	fault := devlegacy.Fault("")
 	if on {
-		fault = devnet.HTML
+		fault = devlegacy.HTML
 	}
 	if err := n.net.Break("", fault); err != nil {
 		t.Fatal(err)

@@ -26,7 +26,7 @@ import (
 
 var janeSeed = strings.Repeat("JANE99999", 9)
 
-// bank owns what payments are made from: each address of its seed a million.
+// bankSeed owns the funds that payments are made from: a million at each address.
 const bankSeed = "BANK9FOR9TESTS9OF9THE9LEGACY9LEDGER999999999999999999999999999999999999999999999A"
 
 func addressOf(t testing.TB, seed trinary.Trytes, index uint64) trinary.Hash {
@@ -38,8 +38,7 @@ func addressOf(t testing.TB, seed trinary.Trytes, index uint64) trinary.Hash {
 	return a
 }
 
-// watched is a node's HTTP API that counts requests and can be made to answer
-// anything.
+// watched is a node's HTTP API that records requests and can be given faults.
 type watched struct {
 	*httptest.Server
 	next http.Handler
@@ -106,7 +105,7 @@ func (s *watched) asked() []string {
 	return commands
 }
 
-// world is a simulated tangle, what it is seen through, and who reads it.
+// world is a simulated tangle, a node, and a ledger that reads it.
 type world struct {
 	t      *testing.T
 	net    *devlegacy.Node
@@ -213,7 +212,7 @@ func (w *world) milestone() {
 	}
 }
 
-// everything calls Confirmed once; complete tells that nothing is left.
+// everything calls Confirmed once. complete tells that no address is partial.
 func everything(ctx context.Context, l *Ledger) (payments []tangle.Payment, complete bool, err error) {
 	payments, partial, err := confirmed(l, ctx)
 	return payments, err == nil && len(partial) == 0, err
@@ -236,8 +235,8 @@ func (w *world) sweep() []tangle.Payment {
 	return w.confirmed()
 }
 
-// settledNow makes a look due that waits because an earlier one found nothing.
-func (w *world) settledNow() { w.ledger.lookAt = time.Time{} }
+// retryNow makes a scan due that waits because an earlier one found nothing.
+func (w *world) retryNow() { w.ledger.retryAt = time.Time{} }
 
 func (w *world) logged(text string) bool {
 	for _, e := range w.log.AllEntries() {
@@ -270,7 +269,7 @@ const fromJohn = `{"username": "john"}`
 func TestPayment(t *testing.T) {
 	w := newWorld(t)
 	if payments, complete, err := everything(t.Context(), w.ledger); err != nil || !complete || len(payments) != 0 {
-		t.Fatalf("first look: got %v, %t, %v", payments, complete, err)
+		t.Fatalf("first scan: got %v, %t, %v", payments, complete, err)
 	}
 	// Iota.go's own client pays.
 	a, err := api.ComposeAPI(api.HTTPClientSettings{URI: w.node.URL, Client: &http.Client{Timeout: 10 * time.Second}})
@@ -349,7 +348,7 @@ func TestIdle(t *testing.T) {
 	}
 }
 
-// confirmed is what one look returns: the legacy tangle has no marks.
+// confirmed calls Confirmed without marks.
 func confirmed(l *Ledger, ctx context.Context) ([]tangle.Payment, []string, error) {
 	batch, err := l.Confirmed(ctx, nil)
 	return batch.Payments, batch.Partial, err

@@ -24,7 +24,7 @@ func TestStore(t *testing.T, open func(t *testing.T) (store tangle.Store, addUse
 	}
 	payment := func(id string) tangle.Payment {
 		return tangle.Payment{
-			ID: id, Ledger: "test", Address: "JANE", Amount: 2779530283277761, Message: []byte("\x00\xff{}"), Reference: "BUNDLE",
+			ID: id, Ledger: "test", Address: "JANE", Amount: 2779530283277761, Message: []byte("\x00\xff{}"), Unreadable: "no text", Reference: "BUNDLE",
 			Position: 7, Sender: "JOHN", Claimed: now.Add(-time.Hour), Final: now.Add(-time.Minute), Seen: now, Confirmed: now.Add(time.Second),
 		}
 	}

@@ -1,10 +1,15 @@
 package wallet
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -42,13 +47,22 @@ func start(t *testing.T, iotas uint64) (*devlegacy.Node, *Wallet) {
 	}
 	server := httptest.NewServer(n)
 	t.Cleanup(server.Close)
-	return n, &Wallet{Node: server.URL, Seed: devlegacy.DemoSeed, MWM: 2}
+	return n, &Wallet{Node: server.URL, Seed: devlegacy.DemoSeed, MWM: 2, Force: true}
 }
 
 func milestone(t *testing.T, n *devlegacy.Node) {
 	t.Helper()
 	if _, err := n.Milestone(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// wantFunds checks what the wallet could spend: it tells when asked for too much.
+func wantFunds(t *testing.T, w *Wallet, want int64) {
+	t.Helper()
+	_, err := w.Pay(t.Context(), addressOf(t, sellerSeed, 0), supply, "")
+	if text := fmt.Sprintf("%d are confirmed and spendable", want); !errors.Is(err, ErrInsufficient) || !strings.Contains(err.Error(), text) {
+		t.Errorf("pay more than there is: got %v, want %v: %s", err, ErrInsufficient, text)
 	}
 }
 
@@ -76,15 +90,13 @@ func TestPay(t *testing.T) {
 	if got := n.Balance(to); got != 2000 {
 		t.Errorf("the seller's balance: got %d, want 2000", got)
 	}
-	if got, err := w.Balance(t.Context()); err != nil || got != 0 {
-		t.Errorf("the buyer's balance: got %d, %v, want 0", got, err)
-	}
+	wantFunds(t, w, 0)
 	if _, err := w.Pay(t.Context(), to, 1, ""); !errors.Is(err, ErrInsufficient) {
 		t.Errorf("pay from an empty wallet: got %v, want %v", err, ErrInsufficient)
 	}
 }
 
-// Who does not know the network's magnitude is told by the node.
+// Without a configured magnitude, the wallet uses the one that the node asks for.
 func TestAskMagnitude(t *testing.T) {
 	n, w := start(t, 2000)
 	w.MWM = 0
@@ -109,7 +121,7 @@ func TestAskMagnitude(t *testing.T) {
 	}
 }
 
-// A long message spans transactions, and arrives whole.
+// A long message spans transactions, and arrives complete.
 func TestPayLongMessage(t *testing.T) {
 	n, w := start(t, 2000)
 	text := `{"username": "` + strings.Repeat("j", 1500) + `"}`
@@ -118,7 +130,7 @@ func TestPayLongMessage(t *testing.T) {
 		t.Fatal(err)
 	}
 	milestone(t, n)
-	node, err := w.connect(t.Context())
+	node, err := api.ComposeAPI(api.HTTPClientSettings{URI: w.Node})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,7 +156,7 @@ func TestPayFromSeveral(t *testing.T) {
 	}
 	server := httptest.NewServer(n)
 	defer server.Close()
-	w := &Wallet{Node: server.URL, Seed: devlegacy.DemoSeed, MWM: 1}
+	w := &Wallet{Node: server.URL, Seed: devlegacy.DemoSeed, MWM: 1, Force: true}
 	to := addressOf(t, sellerSeed, 0)
 	if _, err := w.Pay(t.Context(), to, 500, ""); err != nil {
 		t.Fatal(err)
@@ -174,9 +186,7 @@ func TestSpentAddress(t *testing.T) {
 		t.Fatal(err)
 	}
 	milestone(t, n)
-	if got, err := w.Balance(t.Context()); err != nil || got != 500 {
-		t.Errorf("balance: got %d, %v, want 500: what is on the spent address does not count", got, err)
-	}
+	wantFunds(t, w, 500) // what is on the spent address does not count
 	if _, err := w.Pay(t.Context(), to, 600, ""); !errors.Is(err, ErrInsufficient) || !strings.Contains(err.Error(), "100 more") {
 		t.Errorf("pay more than can be spent: got %v, want %v and the 100 on the spent address", err, ErrInsufficient)
 	}
@@ -232,13 +242,13 @@ func TestNonsense(t *testing.T) {
 	for name, answer := range map[string]string{
 		"empty object": `{}`,
 		"empty lists":  `{"balances":[],"states":[],"hashes":[],"trytes":[]}`,
-		"one":          `{"balances":["1"],"states":[false],"hashes":[],"trytes":[]}`,
+		"one":          `{"balances":["1"],"states":[false],"hashes":[],"trytes":[],"milestoneIndex":1}`,
 		"html":         `<html>`,
 		"nothing":      ``,
-		"too much":     `{"balances":["99999999999999999"` + strings.Repeat(`,"0"`, gap-1) + `],"states":[false` + strings.Repeat(",false", gap-1) + `],"hashes":[]}`,
+		"too much":     `{"balances":["99999999999999999"` + strings.Repeat(`,"0"`, gap-1) + `],"states":[false` + strings.Repeat(",false", gap-1) + `],"hashes":[],"milestoneIndex":1}`,
 	} {
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.Write([]byte(answer)) }))
-		w := &Wallet{Node: server.URL, Seed: devlegacy.DemoSeed, MWM: 1}
+		w := &Wallet{Node: server.URL, Seed: devlegacy.DemoSeed, MWM: 1, Force: true}
 		if _, err := w.Pay(t.Context(), addressOf(t, sellerSeed, 0), 1, ""); err == nil {
 			t.Errorf("%s: got no error", name)
 		} else {
@@ -253,13 +263,13 @@ func TestNonsense(t *testing.T) {
 	}
 }
 
-// A node that does not answer holds nobody longer than the timeout, or ctx.
+// A node that does not answer delays nobody longer than the timeout, or ctx.
 func TestSilence(t *testing.T) {
 	release := make(chan struct{})
 	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-release }))
 	defer server.Close()
 	defer close(release)
-	w := &Wallet{Node: server.URL, Seed: devlegacy.DemoSeed, MWM: 1, Timeout: 50 * time.Millisecond}
+	w := &Wallet{Node: server.URL, Seed: devlegacy.DemoSeed, MWM: 1, Force: true, Timeout: 50 * time.Millisecond}
 	if _, err := w.Pay(t.Context(), addressOf(t, sellerSeed, 0), 1, ""); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("pay: got %v, want a deadline", err)
 	}
@@ -271,49 +281,183 @@ func TestSilence(t *testing.T) {
 	}
 }
 
-// Whatever a node answers, to all commands or to one, Pay ends in time, and
-// either the payment arrives or there is an error. If it arrives in spite of an
-// error, the receipt says so.
+// For each fault of a node's answers, Pay ends, tells the truth about whether it paid,
+// and pays again once the fault is over.
 func TestFaults(t *testing.T) {
-	n, w := start(t, 1000000)
-	w.Timeout = 200 * time.Millisecond
 	to := addressOf(t, sellerSeed, 0)
-	milestone(t, n)
 	for _, c := range []struct {
 		command string
-		faults  []devlegacy.Fault
+		fault   devlegacy.Fault
+		want    string // "paid", "refused", or "unknown": an error with a receipt
 	}{
-		{"", []devlegacy.Fault{devlegacy.Hang, devlegacy.Endless, devlegacy.Reset, devlegacy.Error403}},
-		{"getBalances", []devlegacy.Fault{devlegacy.WrongTypes}},
-		{"wereAddressesSpentFrom", []devlegacy.Fault{devlegacy.AllTrue, devlegacy.ShortLists}},
-		{"findTransactions", []devlegacy.Fault{devlegacy.Nines}},
-		{"getTransactionsToApprove", []devlegacy.Fault{devlegacy.EmptyObject}},
-		{"attachToTangle", []devlegacy.Fault{devlegacy.EmptyLists, devlegacy.LongLists, devlegacy.Nines, devlegacy.Forged, devlegacy.Truncated}},
-		{"storeTransactions", []devlegacy.Fault{devlegacy.Error500}},
-		{"broadcastTransactions", []devlegacy.Fault{devlegacy.Truncated, devlegacy.Reset, devlegacy.EmptyBody}},
+		{"", devlegacy.Hang, "refused"},
+		{"", devlegacy.Endless, "refused"},
+		{"", devlegacy.Reset, "refused"},
+		{"", devlegacy.Error403, "refused"},
+		{"getBalances", devlegacy.WrongTypes, "refused"},
+		{"wereAddressesSpentFrom", devlegacy.AllTrue, "refused"},
+		{"wereAddressesSpentFrom", devlegacy.ShortLists, "refused"},
+		{"findTransactions", devlegacy.Nines, "paid"}, // what was signed is known as spent
+		{"getTrytes", devlegacy.Forged, "refused"},
+		{"getTransactionsToApprove", devlegacy.EmptyObject, "refused"},
+		{"attachToTangle", devlegacy.EmptyLists, "refused"},
+		{"attachToTangle", devlegacy.LongLists, "refused"},
+		{"attachToTangle", devlegacy.Nines, "refused"},
+		{"attachToTangle", devlegacy.Forged, "refused"},
+		{"attachToTangle", devlegacy.Truncated, "refused"},
+		{"storeTransactions", devlegacy.Error500, "unknown"},
+		{"broadcastTransactions", devlegacy.Truncated, "unknown"},
+		{"broadcastTransactions", devlegacy.Reset, "unknown"},
+		{"broadcastTransactions", devlegacy.EmptyBody, "unknown"},
 	} {
-		for _, fault := range c.faults {
-			command := c.command
-			before := n.Balance(to)
-			if err := n.Break(command, fault); err != nil {
-				t.Fatal(err)
+		t.Run(fmt.Sprintf("%s of %s", c.fault, cmp.Or(c.command, "everything")), func(t *testing.T) {
+			t.Parallel()
+			n, w := start(t, 1000)
+			pay := func(limit time.Duration) (Receipt, error) {
+				ctx, cancel := context.WithTimeout(t.Context(), limit)
+				defer cancel()
+				return w.Pay(ctx, to, 1, "")
 			}
-			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-			r, err := w.Pay(ctx, to, 1, "")
-			cancel()
-			if mend := n.Break("", ""); mend != nil {
-				t.Fatal(mend)
+			if _, err := pay(time.Minute); err != nil {
+				t.Fatalf("before the fault: %v", err)
 			}
 			milestone(t, n)
-			arrived := n.Balance(to) - before
-			switch {
-			case arrived > 1 || arrived == 0 && err == nil:
-				t.Errorf("%s to %q: got %d iotas and %v", fault, command, arrived, err)
-			case arrived == 1 && !n.Included(r.Tail):
-				t.Errorf("%s to %q: the payment arrived, but the receipt says %+v, %v", fault, command, r, err)
+			if err := n.Break(c.command, c.fault); err != nil {
+				t.Fatal(err)
 			}
-			if err == nil && !n.Included(r.Tail) {
-				t.Errorf("%s to %q: no error, but the receipt is wrong", fault, command)
+			if c.fault == devlegacy.Hang {
+				w.Timeout = 100 * time.Millisecond
+			}
+			limit := time.Minute
+			if c.fault == devlegacy.AllTrue { // a seed without end
+				limit = time.Second
+			}
+			r, err := pay(limit)
+			got := "refused"
+			switch {
+			case err == nil:
+				got = "paid"
+			case r.Tail != "":
+				got = "unknown"
+			}
+			if got != c.want {
+				t.Errorf("got %s, %v, want %s", got, err, c.want)
+			}
+			milestone(t, n)
+			arrived := n.Balance(to) - 1
+			if arrived > 1 || got == "refused" && arrived != 0 || got == "paid" && arrived != 1 || n.Included(r.Tail) != (arrived == 1) {
+				t.Errorf("%s, but %d iotas arrived; receipt %+v", got, arrived, r)
+			}
+			if err := n.Break("", ""); err != nil {
+				t.Fatal(err)
+			}
+			w.Timeout = 0
+			if _, err := pay(time.Minute); err != nil {
+				t.Errorf("after the fault: %v", err)
+			}
+		})
+	}
+}
+
+// A message that the seller could not read is sent by force only.
+func TestMessage(t *testing.T) {
+	n, w := start(t, 1000)
+	w.Force = false
+	to := addressOf(t, sellerSeed, 0)
+	for _, message := range []string{"", "john", `{"user": "john"}`, `{"username": "john"} ` + "\x01", `{"username": ""}`} {
+		if _, err := w.Pay(t.Context(), to, 100, message); !errors.Is(err, ErrMessage) {
+			t.Errorf("%q: got %v, want %v", message, err, ErrMessage)
+		}
+	}
+	milestone(t, n)
+	if got := n.Balance(to); got != 0 {
+		t.Errorf("the seller got %d iotas", got)
+	}
+	w.Force = true
+	if _, err := w.Pay(t.Context(), to, 100, "john"); err != nil {
+		t.Errorf("by force: %v", err)
+	}
+}
+
+// The caller hears of each step, and goes on hearing while the node works.
+func TestProgress(t *testing.T) {
+	n, w := start(t, 1000)
+	ticks := make(chan struct{}, 1)
+	server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Error(err)
+		}
+		if bytes.Contains(body, []byte("attachToTangle")) {
+			for range 2 {
+				<-ticks // the work takes until the caller has heard of it twice
+			}
+		}
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		n.ServeHTTP(rw, r)
+	}))
+	defer server.Close()
+	w.Node, w.beat = server.URL, time.Millisecond
+	var steps []Step
+	w.Progress = func(s Step, elapsed time.Duration) {
+		switch {
+		case elapsed == 0:
+			steps = append(steps, s)
+		case s == StepWork:
+			select {
+			case ticks <- struct{}{}:
+			default:
+			}
+		}
+	}
+	if _, err := w.Pay(t.Context(), addressOf(t, sellerSeed, 0), 1, `{"username": "john"}`); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(steps, []Step{StepFunds, StepWork, StepSend}) {
+		t.Errorf("got steps %q, want all three", steps)
+	}
+}
+
+// Wait tells a payment that lost against a conflicting one from one that is pending,
+// and finds one that was confirmed through another attachment.
+func TestWait(t *testing.T) {
+	n, w := start(t, 1000)
+	to := addressOf(t, sellerSeed, 0)
+	for _, iri := range []bool{false, true} {
+		n.IRI(iri)
+		lost, err := w.Pay(t.Context(), to, 100, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		if err := w.Wait(ctx, lost); !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, ErrConflict) {
+			t.Errorf("pending: got %v, want a deadline", err)
+		}
+		cancel()
+		if err := n.Crash(0); err != nil { // the node forgets it
+			t.Fatal(err)
+		}
+		milestone(t, n)
+		won, err := w.Pay(t.Context(), to, 200, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := n.Replay(won.Tail)
+		if err != nil {
+			t.Fatal(err)
+		}
+		milestone(t, n)
+		if err := w.Wait(t.Context(), lost); !errors.Is(err, ErrConflict) || !strings.Contains(err.Error(), won.Bundle) {
+			t.Errorf("lost: got %v, want %v, and the bundle that won", err, ErrConflict)
+		}
+		if n.Included(again) {
+			t.Fatal("both attachments are included")
+		}
+		for _, tail := range []trinary.Hash{won.Tail, again} {
+			r := won
+			r.Tail = tail
+			if err := w.Wait(t.Context(), r); err != nil {
+				t.Errorf("confirmed, asked with %s: %v", tail, err)
 			}
 		}
 	}
@@ -337,5 +481,3 @@ func TestForgedAttachment(t *testing.T) {
 		t.Errorf("pay: got %v, want that the node returned other transactions", err)
 	}
 }
-
-var _ api.HTTPClient = (*bounded)(nil)

@@ -118,6 +118,7 @@ var (
 	paymentsWaiting = gauge("payments_waiting", "Payments that were seen and are not in the store yet, because it fails.")
 
 	addressesUnwatched = gauge("addresses_unwatched", "Deposit addresses that were watched before and are not configured now.")
+	addressesUnbooked  = gauge("addresses_unbooked", "Deposit addresses that received more than the book has.")
 	clockWrong         = gauge("clock_wrong", "1 while settling waits because the clock disagrees with the ledger, else 0.")
 
 	ledgerReads = counter("ledger_reads_total", "Looks at the ledger, also those that failed.")
@@ -145,7 +146,7 @@ var (
 	plugRefused   = gauge("plug_topics_refused", "Topics on which the broker refuses or does not acknowledge messages.", "plug")
 
 	figures = []figure{
-		paymentsHeld, paymentsWaiting, addressesUnwatched, clockWrong, ledgerReads, ledgerFails, ledgerLast, storeUp, storeLast, storeFails,
+		paymentsHeld, paymentsWaiting, addressesUnwatched, addressesUnbooked, clockWrong, ledgerReads, ledgerFails, ledgerLast, storeUp, storeLast, storeFails,
 		nodeUp, nodeLast, nodePosition, nodeBehind, nodeFrozen,
 		plugReads, plugFails, plugLast, plugOnline, plugPower, plugPublished, plugDropped, plugBroker, plugRefused,
 	}
@@ -178,6 +179,7 @@ func (m *metrics) Collect(out chan<- prometheus.Metric) {
 		h := v.watch.watcher.Health()
 		say(paymentsHeld, float64(h.Held))
 		say(addressesUnwatched, float64(len(h.Unwatched)))
+		say(addressesUnbooked, float64(len(h.Unbooked)))
 		say(clockWrong, bit(h.ClockError != nil))
 		say(paymentsWaiting, float64(h.Waiting))
 		say(ledgerReads, float64(h.LedgerReads))

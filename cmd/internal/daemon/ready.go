@@ -101,6 +101,10 @@ func (m *metrics) readiness(now time.Time) Readiness {
 		if h.ClockError != nil {
 			add(newDependency("clock", false, time.Time{}, now, h.ClockError))
 		}
+		if n := len(h.Unbooked); n > 0 {
+			add(newDependency("book", false, time.Time{}, now,
+				fmt.Errorf("%s received more than the book has: payments were not seen; see iotoll doctor", count(n, "address", "addresses"))))
+		}
 		if n := len(h.Unwatched); n > 0 {
 			add(newDependency("deposit addresses", false, time.Time{}, now,
 				fmt.Errorf("%s watched before and not configured now: payments are not seen", count(n, "address was", "addresses were"))))

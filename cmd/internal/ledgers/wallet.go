@@ -45,7 +45,7 @@ func (c WalletConfig) Open() (Wallet, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &legacyWallet{wallet.Wallet{Node: c.Node, Seed: key.Reveal(), MWM: c.MWM}}, nil
+	return &legacyWallet{wallet.Wallet{Node: c.Node, Seed: key.Reveal(), MWM: c.MWM, Force: true}}, nil
 }
 
 type legacyWallet struct{ w wallet.Wallet }

@@ -26,8 +26,8 @@ const (
 	LongLists   Fault = "long-lists"   // 200, the last element of lists twice
 	NullLists   Fault = "null-lists"   // 200, null instead of lists
 	WrongTypes  Fault = "wrong-types"  // 200, objects instead of the elements
-	Nines       Fault = "nines"        // 200, hashes and trytes all 9, as of something unknown
-	Forged      Fault = "forged"       // 200, valid trytes that are not those of the hash: more value
+	Nines       Fault = "nines"        // 200, hashes and trytes all 9, as for something unknown
+	Forged      Fault = "forged"       // 200, valid trytes with more value, which do not have the hash
 	AllTrue     Fault = "all-true"     // 200, every state true: included, or spent
 	Error200    Fault = "error-200"    // 200 with {"error": "…"}
 	Error400    Fault = "error-400"    // 400 "node not synced"
@@ -48,18 +48,18 @@ var faults = []Fault{
 // Faults returns all faults that [Node.Break] knows.
 func Faults() []Fault { return slices.Clone(faults) }
 
-// tricks are what a node does to its answers.
+// tricks are the faults of a node's answers.
 type tricks struct {
 	mu      sync.Mutex
 	broken  map[string]Fault // by command in lower case; "" is for all others
 	latency time.Duration
 }
 
-// Break makes the answers to a command wrong, or to all commands if it is "".
+// Break makes the answers to a command wrong, or to all commands if command is "".
 // The fault "" mends them; Break("", "") mends everything.
 func (n *Node) Break(command string, fault Fault) error {
 	if _, ok := commands[strings.ToLower(command)]; !ok && command != "" {
-		return fmt.Errorf("break %q: there is no such command", command)
+		return fmt.Errorf("break %q: unknown command", command)
 	}
 	if fault != "" && !slices.Contains(faults, fault) {
 		return fmt.Errorf("break with fault %q: want one of %q", fault, faults)
@@ -99,7 +99,7 @@ func (n *Node) trick(command string) (Fault, time.Duration) {
 
 const page = "<!DOCTYPE html>\n<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>\n"
 
-// spoil answers with a fault. out and err are what the answer would have been.
+// spoil answers with a fault. out and err are the true answer.
 func spoil(w http.ResponseWriter, r *http.Request, fault Fault, out any, err error) {
 	object := func(status int, body string) {
 		w.Header().Set("Content-Type", "application/json; charset=utf-8")
@@ -141,12 +141,12 @@ func spoil(w http.ResponseWriter, r *http.Request, fault Fault, out any, err err
 			}
 		}
 	case Truncated:
-		var whole answer
-		reply(&whole, out, err)
+		var complete answer
+		reply(&complete, out, err)
 		w.Header().Set("Content-Type", "application/json; charset=utf-8")
-		w.Header().Set("Content-Length", fmt.Sprint(whole.body.Len()))
-		w.WriteHeader(whole.status)
-		w.Write(whole.body.Bytes()[:whole.body.Len()/2])
+		w.Header().Set("Content-Length", fmt.Sprint(complete.body.Len()))
+		w.WriteHeader(complete.status)
+		w.Write(complete.body.Bytes()[:complete.body.Len()/2])
 		panic(http.ErrAbortHandler)
 	default:
 		if err == nil {
@@ -156,7 +156,7 @@ func spoil(w http.ResponseWriter, r *http.Request, fault Fault, out any, err err
 	}
 }
 
-// answer holds a reply back.
+// answer records a reply.
 type answer struct {
 	status int
 	body   bytes.Buffer
@@ -166,7 +166,7 @@ func (a *answer) Header() http.Header         { return http.Header{} }
 func (a *answer) WriteHeader(status int)      { a.status = status }
 func (a *answer) Write(p []byte) (int, error) { return a.body.Write(p) }
 
-// spoilLists returns the answer with a fault in the lists at its top level.
+// spoilLists returns an answer with a fault in the lists at its top level.
 func spoilLists(out any, fault Fault) any {
 	encoded, err := json.Marshal(out)
 	if err != nil {

@@ -9,33 +9,34 @@ import (
 	"time"
 )
 
-// Control returns a handler by which the tangle and this node are commanded from
-// outside the process, as by
+// Control returns a handler that lets other processes command the tangle and this
+// node, for example with
 //
 //	curl -X POST 'http://127.0.0.1:14266/prune?before=12'
 //
-// It is not part of a node's API and belongs on a port of its own. It obeys
-// clients on the loopback interface only, and no browser. The commands, each a
-// POST and each named after the method that it calls:
+// It is not part of a node's API: serve it on another port. It obeys clients on the
+// loopback interface only, and no browser. Each command is a POST that is named
+// after the method that it calls:
 //
 //	/milestone
 //	/stall?on=true            /isolate?on=true
 //	/lag?on=true              /blank?on=true
+//	/iri?on=true
 //	/restart                  /crash?milestones=2
 //	/prune?before=12          /latency?of=200ms
 //	/break?command=getTrytes&fault=html
 //	/replay?tail=HASH         /impersonate?tail=HASH&message=TEXT
 //	/flood?address=ADDRESS&count=5000&junk=zero
 //
-// It answers 200 with {"milestone": the newest index}, and "tail" where one was
-// made, or 400 with {"error": what is wrong}.
+// It answers 200 with {"milestone": the newest index}, and "tail" if the command
+// made one, or 400 with {"error": what is wrong}.
 func (n *Node) Control() http.Handler {
 	mux := http.NewServeMux()
 	handle := func(name string, do func(*http.Request) (tail string, err error)) {
 		mux.HandleFunc("POST /"+name, func(w http.ResponseWriter, r *http.Request) {
 			host, _, err := net.SplitHostPort(r.RemoteAddr)
 			if ip := net.ParseIP(host); err != nil || ip == nil || !ip.IsLoopback() || r.Header.Get("Origin") != "" {
-				controlled(w, http.StatusForbidden, map[string]any{"error": "only local commands are obeyed"})
+				controlled(w, http.StatusForbidden, map[string]any{"error": "want a request from this machine, and not from a browser"})
 				return
 			}
 			tail, err := do(r)
@@ -72,6 +73,7 @@ func (n *Node) Control() http.Handler {
 	flag("isolate", n.Isolate)
 	flag("lag", n.Lag)
 	flag("blank", n.Blank)
+	flag("iri", n.IRI)
 	handle("milestone", func(*http.Request) (string, error) {
 		_, err := n.Milestone()
 		return "", err
@@ -124,7 +126,7 @@ func (n *Node) Control() http.Handler {
 	return mux
 }
 
-// maxFlood keeps one command from filling the memory; a transaction takes 3 kB.
+// maxFlood bounds the memory that one command takes, at 3 kB a transaction.
 const maxFlood = 100000
 
 func controlled(w http.ResponseWriter, status int, out map[string]any) {

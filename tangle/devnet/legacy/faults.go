@@ -5,19 +5,18 @@ import (
 	"slices"
 )
 
-// Stall stops the coordinator, or starts it again: while it is stopped, Run
-// issues no milestones, and nothing is confirmed. Milestone still works.
+// Stall stops the coordinator or starts it again. While it is stopped, Run issues no
+// milestones and nothing is confirmed. Milestone still works.
 func (n *Node) Stall(on bool) {
 	n.tangle.mu.Lock()
 	defer n.tangle.mu.Unlock()
 	n.tangle.stalled = on
 }
 
-// Isolate takes the node's neighbours away, or gives them back. An isolated node
-// goes on saying that it is synchronised, with the milestone, inclusion and
-// balances of that moment. What it is sent stays with it, also afterwards, since
-// gossip does not resend: only sending the same transactions to a connected node
-// (or to this one, once it is connected) makes them known.
+// Isolate cuts the node off from its neighbours or connects it again. An isolated
+// node still calls itself synced, and answers with the milestone, inclusion states
+// and balances of that moment. Transactions that it receives stay with it, also
+// afterwards: gossip does not resend. They must be sent again, to a connected node.
 func (n *Node) Isolate(on bool) {
 	n.tangle.mu.Lock()
 	defer n.tangle.mu.Unlock()
@@ -27,8 +26,8 @@ func (n *Node) Isolate(on bool) {
 	}
 }
 
-// Lag keeps the node from following further milestones, though it hears of
-// them, or lets it catch up. A lagging node says that it is not synchronised.
+// Lag makes the node hear of further milestones without following them, or lets it
+// catch up. A lagging node says that it is not synced.
 func (n *Node) Lag(on bool) {
 	n.tangle.mu.Lock()
 	defer n.tangle.mu.Unlock()
@@ -38,35 +37,34 @@ func (n *Node) Lag(on bool) {
 	}
 }
 
-// Blank makes the node one that was set up a moment ago and knows nothing of the
-// tangle, or ends that.
+// Blank makes the node a new one that knows nothing of the tangle yet, or ends
+// that.
 func (n *Node) Blank(on bool) {
 	n.tangle.mu.Lock()
 	defer n.tangle.mu.Unlock()
 	n.blank = on
 }
 
-// Restart starts the node again, cleanly: it has all its data, but says that it
-// is not synchronised until the next milestone.
+// Restart restarts the node cleanly: it keeps its data, but is not synced until the
+// next milestone.
 func (n *Node) Restart() {
 	n.tangle.mu.Lock()
 	defer n.tangle.mu.Unlock()
 	n.waiting = n.tangle.latest()
 }
 
-// Prune makes the node forget what milestones before the given one confirmed, or
-// found conflicting. Balances stay. It cannot be undone.
+// Prune makes the node delete the transactions that milestones before the given one
+// confirmed or found conflicting. Balances stay. It cannot be undone.
 func (n *Node) Prune(before int) {
 	n.tangle.mu.Lock()
 	defer n.tangle.mu.Unlock()
 	n.start = max(n.start, before)
 }
 
-// Crash restarts the tangle uncleanly, from the state that it had at the newest
-// milestone less the given number of them. Whatever arrived since is lost, and
-// what those milestones confirmed is confirmed no more, on all nodes; the same
-// transactions may come again, and their outcome be another one. This node then
-// waits for a milestone, as after Restart.
+// Crash rolls the tangle back by a number of milestones, as an unclean restart does.
+// On all nodes, transactions that arrived since are lost, and those that were
+// confirmed since are not confirmed any more. They may be sent again, with another
+// outcome. This node then waits for a milestone, as after Restart.
 func (n *Node) Crash(milestones int) error {
 	t := n.tangle
 	t.issuing.Lock()

@@ -1,7 +1,9 @@
 package legacy
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -30,7 +32,7 @@ func balance(t *testing.T, n *Node) string {
 	return out["balances"].([]any)[0].(string)
 }
 
-// While the coordinator is stopped nothing is confirmed, and nobody says so.
+// While the coordinator is stopped, nothing is confirmed, and the API does not say so.
 func TestStall(t *testing.T) {
 	n, _ := start(t, Config{Milestone: 5 * time.Millisecond})
 	ctx, cancel := context.WithCancel(t.Context())
@@ -76,8 +78,8 @@ func TestMilestoneAge(t *testing.T) {
 	}
 }
 
-// An isolated node neither learns nor tells, and thinks that all is well. A
-// payment sent to it is lost until somebody sends it again.
+// An isolated node receives and sends nothing, and calls itself synced. A payment sent
+// to it is lost until somebody sends it again.
 func TestIsolate(t *testing.T) {
 	n, _ := start(t, Config{})
 	other := n.Peer()
@@ -161,7 +163,7 @@ func TestRestart(t *testing.T) {
 	outcomes(t, n, []trinary.Hash{tail}, "confirmed")
 }
 
-// A pruned payment is as if it had never been, but for the balance.
+// Of a pruned payment only the balance is left.
 func TestPrune(t *testing.T) {
 	n, _ := start(t, Config{})
 	old := send(t, n, pay(t, 1000))
@@ -185,6 +187,50 @@ func TestPrune(t *testing.T) {
 	}
 	if other := n.Peer(); tip(t, other, old) != "confirmed" {
 		t.Error("another node forgot too")
+	}
+}
+
+// As IRI 1.8.5, the node refuses requests that lack parameters, and confirms nothing
+// without the milestone as a tip.
+func TestIRI(t *testing.T) {
+	n, _ := start(t, Config{})
+	tail := send(t, n, pay(t, 1000))
+	milestones(t, n, 1)
+	solid := info(t, n)["latestSolidSubtangleMilestone"].(string)
+	milestones(t, n, 1)
+	late := replay(t, n, tail)
+	milestones(t, n, 1)
+	n.IRI(true)
+	seller := addressOf(t, sellerSeed, 0)[:81]
+	for _, c := range []struct {
+		request map[string]any
+		status  int
+		want    string
+	}{
+		{map[string]any{"command": "getBalances", "addresses": []string{seller}}, 500, `"exception":"Invalid parameters"`},
+		{map[string]any{"command": "getBalances", "addresses": []string{seller}, "threshold": 100}, 200, `"balances":["2000"]`},
+		{map[string]any{"command": "getInclusionStates", "transactions": []string{tail}}, 500, `"exception":"Invalid parameters"`},
+		{map[string]any{"command": "getInclusionStates", "transactions": []string{tail}, "tips": []string{}}, 200, `"states":[false]`},
+		{map[string]any{"command": "getInclusionStates", "transactions": []string{tail, late}, "tips": []string{solid}}, 200, `"states":[true,false]`},
+		{map[string]any{"command": "getInclusionStates", "transactions": []string{tail}, "tips": []string{strings.Repeat("A", 81)}}, 400, "tips is absent"},
+		{map[string]any{"command": "getTipInfo", "tailTransaction": tail}, 400, "is unknown"},
+		{map[string]any{"command": "getNodeInfo"}, 200, `"appName":"IRI"`},
+		{map[string]any{"command": "findTransactions", "addresses": []string{seller}, "valueOnly": true}, 200, tail},
+	} {
+		body, err := json.Marshal(c.request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := httptest.NewRequest("POST", "/", bytes.NewReader(body))
+		r.Header.Set("X-IOTA-API-Version", "1")
+		w := httptest.NewRecorder()
+		n.ServeHTTP(w, r)
+		if w.Code != c.status || !strings.Contains(w.Body.String(), c.want) || strings.Contains(w.Body.String(), "isSynced") {
+			t.Errorf("%s: got %d %s, want %d and %s", body, w.Code, w.Body, c.status, c.want)
+		}
+	}
+	if status, out := ask(t, n, map[string]any{"command": "getNodeInfo"}); status != 400 {
+		t.Errorf("without the version's header: got %d %v", status, out)
 	}
 }
 
@@ -256,7 +302,7 @@ func TestCrash(t *testing.T) {
 	}
 }
 
-// A rollback reaches nodes that had stopped at a milestone that is no more.
+// A rollback also moves nodes that had stopped at a milestone after it.
 func TestCrashWithPeers(t *testing.T) {
 	n, _ := start(t, Config{})
 	milestones(t, n, 5)
@@ -276,7 +322,7 @@ func TestCrashWithPeers(t *testing.T) {
 	}
 }
 
-// Junk is cheap to make, and what it pretends to be.
+// The API accepts junk like other transactions, and confirms the kind that it should.
 func TestFlood(t *testing.T) {
 	n, a := start(t, Config{MWM: 2})
 	to := addressOf(t, sellerSeed, 0)
@@ -327,7 +373,7 @@ func TestFlood(t *testing.T) {
 	}
 }
 
-// Each fault does what it says, to the command it is for.
+// Each fault applies to its command only.
 func TestBreak(t *testing.T) {
 	n, a := start(t, Config{})
 	tail := send(t, n, pay(t, 500))
@@ -441,8 +487,7 @@ func TestLatency(t *testing.T) {
 	}
 }
 
-// The control endpoint carries out commands, refuses nonsense, and obeys nobody
-// from elsewhere.
+// The control endpoint obeys commands from this machine and refuses bad ones.
 func TestControl(t *testing.T) {
 	n, _ := start(t, Config{})
 	tail := send(t, n, pay(t, 400))
@@ -463,6 +508,8 @@ func TestControl(t *testing.T) {
 		{"/lag", url.Values{"on": {"false"}}, 200, func() bool { return info(t, n)["isSynced"] == true }},
 		{"/blank", url.Values{"on": {"true"}}, 200, func() bool { return info(t, n)["latestMilestoneIndex"] == 0.0 }},
 		{"/blank", url.Values{"on": {"false"}}, 200, nil},
+		{"/iri", url.Values{"on": {"true"}}, 200, func() bool { return n.iri }},
+		{"/iri", url.Values{"on": {"false"}}, 200, func() bool { return !n.iri }},
 		{"/restart", nil, 200, func() bool { return info(t, n)["isSynced"] == false }},
 		{"/milestone", nil, 200, func() bool { return info(t, n)["isSynced"] == true }},
 		{"/replay", url.Values{"tail": {tail}}, 200, nil},

@@ -8,12 +8,12 @@ import (
 	"github.com/iotaledger/iota.go/trinary"
 )
 
-// DemoSeed is the seed of the buyer in demonstrations. Everybody knows it: it
-// owns something only on a simulated tangle that says so.
+// DemoSeed is the seed of the buyer in demonstrations. It is public, and owns iotas
+// only on a simulated tangle with such a genesis.
 const DemoSeed = "JOHN9BUYS9SENSOR9READINGS9ON9THE9SIMULATED9TANGLE9ONLY9NEVER9USE9THIS9SEED9BEYOND"
 
-// SeedGenesis returns a genesis in which address 0 of the seed, at security
-// level 2 as wallets have it, owns the iotas.
+// SeedGenesis returns a genesis in which address 0 of a seed owns the iotas, at the
+// usual security level of 2.
 func SeedGenesis(seed trinary.Trytes, iotas uint64) (map[trinary.Hash]uint64, error) {
 	a, err := address.GenerateAddress(seed, 0, consts.SecurityLevelMedium, true)
 	if err != nil {

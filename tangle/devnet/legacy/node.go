@@ -2,17 +2,16 @@
 // (https://github.com/iotaledger/iri, as Hornet 0.5.6 answered it), for the
 // demonstration, for tests, and for a buyer to try a payment on.
 //
-// A [Node] takes transactions from any client of that API, iota.go's among
-// them, does their proof of work, checks bundles and signatures, and confirms
-// them by milestones: at each, what is pending is applied in the order in which
-// it arrived, if the balances allow it ("white flag", RFC 0005 of
-// github.com/iotaledger/protocol-rfcs). It can also be made to do what real
-// nodes do to those who trust them: see [Node.Break], [Node.Prune],
-// [Node.Crash] and their neighbours.
+// A [Node] accepts transactions from any client of that API, such as iota.go, does
+// their proof of work, checks bundles and signatures, and confirms them by
+// milestones: each applies the pending bundles in the order in which they arrived,
+// if the balances allow it ("white flag", RFC 0005 of
+// github.com/iotaledger/protocol-rfcs). It can also misbehave like real nodes: see
+// [Node.Break], [Node.Prune], [Node.Crash], [Node.IRI] and the other faults.
 //
-// Three things are simpler than in reality. There is one tangle, of which
-// several nodes may give their view ([Node.Peer]), and no gossip. A milestone
-// confirms all that is pending, whatever it approves. Everything is in memory.
+// Three things are simpler than in reality. There is one tangle, of which several
+// nodes have their views ([Node.Peer]), and no gossip. A milestone confirms
+// everything pending, whatever it approves. Everything is in memory.
 package legacy
 
 import (
@@ -28,22 +27,22 @@ import (
 	"github.com/sirupsen/logrus"
 )
 
-// DefaultCoordinator is the address of the coordinator, by which a network is
-// recognised, unless the configuration names another.
+// DefaultCoordinator is the address of the coordinator, which identifies the
+// network, unless Config names another.
 const DefaultCoordinator = "IOTOLLDEVNETCOORDINATOR9999999999999999999999999999999999999999999999999999999999"
 
 // Config says how a simulated tangle starts.
 type Config struct {
-	// Genesis tells who owns what in the beginning, in iotas, by addresses of
-	// 81 trytes, or 90 with a checksum. See [SeedGenesis].
+	// Genesis is the balance of each address at the beginning, in iotas. Addresses
+	// have 81 trytes, or 90 with a checksum. See [SeedGenesis].
 	Genesis map[trinary.Hash]uint64
 
-	// Milestone is the time between two milestones of [Node.Run], and so the
-	// longest that a payment takes to be confirmed. It must be positive for Run.
+	// Milestone is the time between two milestones of [Node.Run], and so the longest
+	// time until a payment is confirmed. Run needs it.
 	Milestone time.Duration
 
 	// MWM is the minimum weight magnitude: how many trits at the end of a
-	// transaction's hash are zero, from 1 to 14; every 1 more is three times
+	// transaction's hash must be zero, from 1 to 14. Each adds a factor of three to
 	// the work. 0 means 1.
 	MWM int
 
@@ -54,7 +53,7 @@ type Config struct {
 	// Now tells the time; time.Now if nil.
 	Now func() time.Time
 
-	// Log is told of milestones and of what they confirmed; may be nil.
+	// Log receives milestones and the bundles that they confirmed; may be nil.
 	Log logrus.FieldLogger
 }
 
@@ -117,9 +116,8 @@ func (n *Node) Peer() *Node {
 	return n.tangle.node(n.interval)
 }
 
-// Run issues a milestone every Config.Milestone until ctx ends, but for the
-// time that the coordinator is stopped (see [Node.Stall]). Of the nodes of one
-// tangle, run one.
+// Run issues a milestone every Config.Milestone until ctx ends, except while the
+// coordinator is stopped (see [Node.Stall]). Run one node of a tangle.
 func (n *Node) Run(ctx context.Context) error {
 	if n.interval <= 0 {
 		return errors.New("run simulated tangle: Config.Milestone is not set")
@@ -141,8 +139,8 @@ func (n *Node) Run(ctx context.Context) error {
 	}
 }
 
-// Milestone issues a milestone now and returns its index. When it returns,
-// what was pending is confirmed or conflicting.
+// Milestone issues a milestone now and returns its index. When it returns, pending
+// bundles are confirmed or conflicting.
 func (n *Node) Milestone() (int, error) {
 	index, err := n.tangle.milestone()
 	if err != nil {
@@ -162,7 +160,7 @@ func (n *Node) Index() int {
 func (n *Node) MWM() int { return n.tangle.mwm }
 
 // Balance returns the confirmed balance of an address of 81 or 90 trytes, in
-// iotas: the truth, whatever the node answers.
+// iotas: the truth, whatever the node's API answers.
 func (n *Node) Balance(a trinary.Hash) int64 {
 	if len(a) > consts.HashTrytesSize {
 		a = a[:consts.HashTrytesSize]
@@ -173,7 +171,7 @@ func (n *Node) Balance(a trinary.Hash) int64 {
 }
 
 // Included reports whether a milestone confirmed the transaction and applied
-// its bundle: the truth, whatever the node answers.
+// its bundle: the truth, whatever the node's API answers.
 func (n *Node) Included(hash trinary.Hash) bool {
 	n.tangle.mu.Lock()
 	defer n.tangle.mu.Unlock()

@@ -11,15 +11,13 @@ import (
 	"github.com/iotaledger/iota.go/api"
 	"github.com/iotaledger/iota.go/bundle"
 	"github.com/iotaledger/iota.go/consts"
-	"github.com/iotaledger/iota.go/curl/bct"
 	"github.com/iotaledger/iota.go/encoding/ascii"
-	"github.com/iotaledger/iota.go/kerl"
 	"github.com/iotaledger/iota.go/trinary"
 )
 
-// Spend is a transfer to be signed with the key of one address of a seed. It may
-// be one that an honest wallet would not make: it can claim what the address
-// does not hold, leave a part there, or be dated anyhow.
+// Spend is a transfer to be signed with the key of one address of a seed. It may do
+// what an honest wallet would not: claim more than the address holds, leave a part
+// there, or have any timestamp.
 type Spend struct {
 	Seed      trinary.Trytes
 	Index     uint64               // of the address, counted from 0
@@ -30,8 +28,8 @@ type Spend struct {
 	Time      time.Time            // the sender's claim; now if zero
 }
 
-// Sign makes the transactions of a transfer, not yet attached, in the order in
-// which iota.go passes them: the last one first.
+// Sign makes the transactions of a transfer, not yet attached, in iota.go's order:
+// the last one first.
 func (s Spend) Sign() ([]trinary.Trytes, error) {
 	if s.Security == 0 {
 		s.Security = consts.SecurityLevelMedium
@@ -61,7 +59,7 @@ func (s Spend) Sign() ([]trinary.Trytes, error) {
 	if s.Remainder != "" {
 		options.RemainderAddress = &s.Remainder
 	}
-	// Inputs and remainder being given, this makes no requests.
+	// With inputs and remainder given, this makes no requests.
 	offline, err := api.ComposeAPI(api.HTTPClientSettings{})
 	if err != nil {
 		return nil, fmt.Errorf("make client: %w", err)
@@ -83,14 +81,14 @@ func Message(text string) (trinary.Trytes, error) {
 	return trytes, nil
 }
 
-// Attach gives the transactions of a transfer their place in the tangle and does
-// their proof of work. It returns them with the tail first. It also checks the
+// Attach gives the transactions of a transfer their trunk and branch and does their
+// proof of work. It returns them with the tail first. It also checks the
 // signatures, so that Submit is quick.
 func (n *Node) Attach(signed []trinary.Trytes) ([]trinary.Trytes, error) {
 	n.tangle.mu.Lock()
 	trunk, branch := n.tangle.latest().hash, n.tangle.latest().hash
 	n.tangle.attachments++
-	// A later moment for each, so that no two attachments of a bundle are equal.
+	// Each is later than the one before, so that no two attachments are equal.
 	at := n.tangle.now().Add(time.Duration(n.tangle.attachments) * time.Millisecond)
 	n.tangle.mu.Unlock()
 	attached, err := n.tangle.attach(trunk, branch, signed, at)
@@ -101,11 +99,11 @@ func (n *Node) Attach(signed []trinary.Trytes) ([]trinary.Trytes, error) {
 	return n.tangle.remember(attached), nil
 }
 
-// Submit stores attached transactions, as broadcasting them does, and returns
-// the hash of the first, the tail if they come from Attach.
+// Submit stores attached transactions, as a broadcast does, and returns the hash of
+// the first: the tail, if they come from Attach.
 func (n *Node) Submit(attached []trinary.Trytes) (trinary.Hash, error) {
 	if len(attached) == 0 {
-		return "", errors.New("submit transactions: there are none")
+		return "", errors.New("submit transactions: want at least one")
 	}
 	if err := n.tangle.store(n, attached); err != nil {
 		return "", fmt.Errorf("submit transactions: %w", err)
@@ -125,9 +123,8 @@ func (n *Node) Send(signed []trinary.Trytes) (trinary.Hash, error) {
 	return n.Submit(attached)
 }
 
-// Replay attaches and submits the bundle of a tail once more, as anybody can.
-// What becomes of it is decided anew: if its inputs still hold enough, it pays
-// again.
+// Replay attaches and submits the bundle of a tail once more, as anybody can. If its
+// inputs still hold enough, it pays again.
 func (n *Node) Replay(tail trinary.Hash) (trinary.Hash, error) {
 	signed, err := n.bundle(tail)
 	if err != nil {
@@ -136,10 +133,10 @@ func (n *Node) Replay(tail trinary.Hash) (trinary.Hash, error) {
 	return n.Send(signed)
 }
 
-// Impersonate replays the bundle of a tail with another message in ASCII in its
-// first transaction. Neither a bundle's hash nor its signatures cover messages,
-// so that this is as valid as the original, under the same bundle hash, and
-// conflicts with it if the input is spent whole: the first to arrive wins.
+// Impersonate replays the bundle of a tail with another message, in ASCII, in its
+// first transaction. Neither a bundle's hash nor its signatures cover messages, so
+// that the replay is as valid as the original and has the same bundle hash. If the
+// bundle spends its input whole, the two conflict and the first to arrive wins.
 func (n *Node) Impersonate(tail trinary.Hash, message string) (trinary.Hash, error) {
 	signed, err := n.bundle(tail)
 	if err != nil {
@@ -163,139 +160,15 @@ func (n *Node) bundle(tail trinary.Hash) ([]trinary.Trytes, error) {
 	defer n.tangle.mu.Unlock()
 	x := n.tangle.byHash[tail]
 	if x == nil || x.index != 0 {
-		return nil, errors.New("it is not the tail of a bundle")
+		return nil, errors.New("not the tail of a bundle")
 	}
 	b := n.tangle.bundleOf(x)
 	if b == nil {
-		return nil, errors.New("its bundle is incomplete")
+		return nil, errors.New("bundle is incomplete")
 	}
 	signed := make([]trinary.Trytes, len(b))
 	for i, y := range b {
 		signed[len(b)-1-i] = y.trytes
 	}
 	return signed, nil
-}
-
-// Junk is what an address can be flooded with.
-type Junk string
-
-// The kinds of junk. Each transaction is the tail of a bundle of its own.
-const (
-	// ZeroValue is confirmed like anything else, but moves nothing.
-	ZeroValue Junk = "zero"
-	// Unconfirmable claims to bring 1 iota, but the rest of its bundle does not
-	// exist, so that no milestone can take it up.
-	Unconfirmable Junk = "unconfirmable"
-)
-
-// Flood submits as many transactions to an address of 81 or 90 trytes. It is
-// cheap: at a magnitude of 1, thousands take a fraction of a second.
-func (n *Node) Flood(to trinary.Hash, count int, junk Junk) error {
-	if address.ValidAddress(to) != nil {
-		return fmt.Errorf("flood address %q: it is not valid", to)
-	}
-	to = to[:consts.HashTrytesSize]
-	value, last := int64(0), int64(0)
-	switch junk {
-	case ZeroValue:
-	case Unconfirmable:
-		value, last = 1, 1
-	default:
-		return fmt.Errorf("flood with %q: want %q or %q", junk, ZeroValue, Unconfirmable)
-	}
-	n.tangle.mu.Lock()
-	parent := n.tangle.latest().hash
-	first := n.tangle.floods
-	n.tangle.floods += count
-	now := n.tangle.now()
-	n.tangle.mu.Unlock()
-
-	// Everything before the value is the same in all of them, and hashed once.
-	prefix := strings.Repeat("9", addressAt) + to
-	start := bct.NewCurlP81()
-	if err := start.Absorb(slices.Repeat([]trinary.Trits{trinary.MustTrytesToTrits(prefix)}, bct.MaxBatchSize), len(prefix)*consts.TritsPerTryte); err != nil {
-		return fmt.Errorf("flood %s: %w", to, err)
-	}
-	ending := strings.Repeat("9", tagSize) + trinary.IntToTrytes(now.UnixMilli(), timeSize) +
-		trinary.IntToTrytes(consts.LowerBoundAttachmentTimestamp, timeSize) + trinary.IntToTrytes(consts.UpperBoundAttachmentTimestamp, timeSize)
-	var txs []*tx
-	for done := 0; done < count; done += bct.MaxBatchSize {
-		batch := make([]trinary.Trytes, min(bct.MaxBatchSize, count-done))
-		for i := range batch {
-			essence := trinary.IntToTrytes(value, consts.ValueSizeTrinary/consts.TritsPerTryte) +
-				trinary.IntToTrytes(int64(first+done+i), tagSize) + trinary.IntToTrytes(now.Unix(), timeSize) +
-				trinary.IntToTrytes(0, timeSize) + trinary.IntToTrytes(last, timeSize)
-			k := kerl.NewKerl()
-			if err := k.AbsorbTrytes(zeroLastTrit(to) + essence); err != nil {
-				return fmt.Errorf("flood %s: %w", to, err)
-			}
-			batch[i] = essence + k.MustSqueezeTrytes(consts.HashTrinarySize) + parent + parent
-		}
-		found, err := n.tangle.work(start, batch, ending)
-		if err != nil {
-			return fmt.Errorf("flood %s: %w", to, err)
-		}
-		for i, end := range found {
-			x := slice(prefix+batch[i]+end.trytes, value, 0, uint64(last))
-			x.hash = end.hash
-			txs = append(txs, x)
-		}
-	}
-	if junk == ZeroValue { // made so; no need to check each
-		for _, x := range txs {
-			x.verdict = valid
-		}
-	}
-	n.tangle.add(n, txs)
-	return nil
-}
-
-// worked is the end of a transaction, with its nonce, and the hash that it gives.
-type worked struct {
-	trytes trinary.Trytes
-	hash   trinary.Hash
-}
-
-// work finds nonces for up to 64 transactions at once. start has absorbed what
-// they all begin with; parts is what follows in each, and ending what follows in
-// all but for the nonce. Together with the nonce it is one block of the hash.
-func (t *tangle) work(start *bct.Curl, parts []trinary.Trytes, ending trinary.Trytes) ([]worked, error) {
-	state := start.Clone()
-	lanes := make([]trinary.Trits, len(parts))
-	for i, s := range parts {
-		lanes[i] = trinary.MustTrytesToTrits(s)
-	}
-	if err := state.Absorb(lanes, len(lanes[0])); err != nil {
-		return nil, err
-	}
-	found := make([]worked, len(parts))
-	hashes := make([]trinary.Trits, len(parts))
-	for nonce, missing := int64(0), len(parts); missing > 0; nonce++ {
-		end := ending + trinary.IntToTrytes(nonce, nonceSize)
-		trits := trinary.MustTrytesToTrits(end)
-		for i := range lanes {
-			lanes[i] = trits
-		}
-		try := state.Clone()
-		if err := try.Absorb(lanes, len(trits)); err != nil {
-			return nil, err
-		}
-		if err := try.Squeeze(hashes, consts.HashTrinarySize); err != nil {
-			return nil, err
-		}
-		for i, h := range hashes {
-			if found[i].hash == "" && int(trinary.TrailingZeros(h)) >= t.mwm {
-				found[i] = worked{end, trinary.MustTritsToTrytes(h)}
-				missing--
-			}
-		}
-	}
-	return found, nil
-}
-
-// zeroLastTrit is an address as bundle hashes have it.
-func zeroLastTrit(a trinary.Hash) trinary.Hash {
-	trits := trinary.MustTrytesToTrits(a)
-	trits[len(trits)-1] = 0
-	return trinary.MustTritsToTrytes(trits)
 }

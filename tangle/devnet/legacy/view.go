@@ -1,14 +1,15 @@
 package legacy
 
-// view is what a node makes of the tangle. The zero view is that of a node that
-// sees all of it. Its methods need tangle.mu.
+// view is what a node sees of the tangle: all of it if zero. Its methods need
+// tangle.mu.
 type view struct {
-	blank    bool  // it never synchronised, and knows nothing
+	blank    bool  // it knows nothing yet
 	waiting  *ms   // it restarted when this was the newest milestone, and waits for another
 	behind   *ms   // it knows of newer milestones than this, but cannot follow them
 	isolated *ms   // it has no neighbours; this was the newest milestone when it lost them
 	seen     int64 // the last arrival that it saw, if isolated
 	start    int   // the first milestone that it did not prune; 0 if none
+	iri      bool  // it is IRI 1.8.5
 }
 
 // newest is the latest milestone that the node knows of; nil if none.
@@ -37,13 +38,13 @@ func (n *Node) solid() *ms {
 	}
 }
 
-// synced reports whether the node thinks that it follows the milestones. One
-// without neighbours does, since it hears of none that it misses.
+// synced reports whether the node calls itself synced. One without neighbours does,
+// since it does not hear of the milestones that it misses.
 func (n *Node) synced() bool {
 	return !n.blank && n.behind == nil && (n.waiting == nil || n.isolated == nil && n.waiting != n.tangle.latest())
 }
 
-// sees reports whether the node would find a transaction.
+// sees reports whether the node has a transaction.
 func (n *Node) sees(x *tx) bool {
 	switch {
 	case n.blank, x.only != nil && x.only != n:
@@ -56,8 +57,8 @@ func (n *Node) sees(x *tx) bool {
 	return true
 }
 
-// includes reports whether the transaction is confirmed and not conflicting, as
-// far as the node knows.
+// includes reports whether the transaction is confirmed and not conflicting, as far
+// as the node knows.
 func (n *Node) includes(x *tx) bool {
 	return x != nil && n.sees(x) && x.included > 0 && x.included <= n.solid().index
 }
@@ -79,7 +80,7 @@ func (n *Node) neighbors() int {
 	return 1
 }
 
-// healthy is what the health check of the node says.
+// healthy reports what the node's health check answers.
 func (n *Node) healthy() bool {
 	return n.neighbors() > 0 && n.synced() && n.tangle.now().Sub(n.newest().at) < milestoneAge
 }

@@ -131,6 +131,14 @@ func (w *world) ask(document string, variables map[string]any) answer {
 
 func (w *world) askAt(url, document string, variables map[string]any) answer {
 	w.t.Helper()
+	a := w.parsed(url, document, variables)
+	w.conforms(document, a)
+	return a
+}
+
+// parsed sends a document and returns the answer unchecked.
+func (w *world) parsed(url, document string, variables map[string]any) answer {
+	w.t.Helper()
 	body, err := json.Marshal(map[string]any{"query": document, "variables": variables})
 	if err != nil {
 		w.t.Fatal(err)
@@ -150,7 +158,6 @@ func (w *world) askAt(url, document string, variables map[string]any) answer {
 	if err := d.Decode(&a); err != nil {
 		w.t.Fatalf("%s: %v in %s", document, err, text)
 	}
-	w.conforms(document, a)
 	return a
 }
 
