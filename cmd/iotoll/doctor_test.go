@@ -50,7 +50,7 @@ broker: {url: "mqtt://127.0.0.1:1", username: iotoll, password_file: broker-pass
 		`FAIL  broker as "iotoll": connect to mqtt://127.0.0.1:1: .*connection refused`,
 		`ok    plug of sensor/live: \d+ mW`)
 
-	background(t, "", "--config", s.config, "serve")
+	startProcess(t, "--config", s.config, "serve").await("deposit address is watched from now on")
 	s.await(500, "historic")
 	expect(s.run("", "doctor"), 1,
 		`ok    store at .*: 1 user, 1 payment`,

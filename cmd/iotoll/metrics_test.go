@@ -153,7 +153,7 @@ plugs:
 	}
 	pay("700", "john") // history
 	s.must("hunter2", "user", "add", "john")
-	background(t, "", "--config", s.config, "serve")
+	startProcess(t, "--config", s.config, "serve").await("deposit address is watched from now on")
 	s.await(700, "historic")
 	pay("500", "john")
 	pay("100", "john")

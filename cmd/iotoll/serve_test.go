@@ -156,10 +156,9 @@ func TestStory(t *testing.T) {
 
 	// Before serve ever ran: the command opens the store itself.
 	s.must("hunter2\n", "user", "add", "john")
-	lines := background(t, "", "--config", s.config, "serve")
-	if want := "iotoll is ready: 1 offer, 0 plugs, store at " + s.socket; lines[0] != want {
-		t.Errorf("serve: got %q, want %q", lines[0], want)
-	}
+	serve := startProcess(t, "--config", s.config, "serve")
+	serve.await("iotoll is ready: 1 offer, 0 plugs, store at " + s.socket + "\n")
+	serve.await("deposit address is watched from now on")
 
 	s.answers("permit: public", "-", "read", "sensor/1m")
 	s.answers("deny: anonymous", "", "read", "sensor/live")
