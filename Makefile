@@ -10,7 +10,7 @@ FUZZTIME ?= 1m
 SOAK     ?= 10m
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build demo run test test-brokers test-compose bench soak fuzz lint clean
+.PHONY: help deps build demo run test test-brokers test-compose deb test-deb bench soak fuzz lint clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,12 @@ test-brokers: build ## the tests against Mosquitto 2.0.21 and 2.1, in chroots (r
 
 test-compose: deps ## docker-compose up, on base images made from Debian packages
 	cmd/e2e/compose.sh
+
+deb: ## Debian packages for amd64 and arm64 in build/dist
+	cmd/dist/build.sh
+
+test-deb: deb ## install the packages in bare Debian 12 and 13 chroots (root)
+	cmd/dist/test.sh
 
 bench: build ## the measured claims: ratios to other plugins, latencies, costs
 	$(GO) test -run '^$$' -bench . -benchtime 1x ./...

@@ -1,8 +1,8 @@
 // Package acl decides who may read, write and subscribe to which MQTT topic.
 //
 // It is pure: standard library only, no I/O, no clock, no logging. A caller
-// builds a [Snapshot] from users and grants, and asks it with [Snapshot.Decide].
-// Whatever is not permitted is denied.
+// builds a [Snapshot] from users and grants and calls [Snapshot.Decide]. A request
+// is denied unless a rule permits it.
 package acl
 
 import "time"
@@ -19,19 +19,19 @@ const (
 	Unsubscribe                    // end a subscription; the topic is a filter
 )
 
-// User is an account: who may log in, and what it may always do.
+// User is an account that may log in, with its static rights.
 type User struct {
 	Name      string  // the MQTT username, and so the subject of every request
 	Password  string  // the stored hash, in a form that package password verifies
 	Superuser bool    // may do everything
 	Disabled  bool    // may neither log in nor do anything
-	Rights    []Right // static rights, beside what is public and what was bought
+	Rights    []Right // static rights, in addition to public filters and grants
 }
 
 // Right is a static right to the topics that a pattern matches.
 type Right struct {
 	// Pattern is a topic filter in which %u stands for the subject and %c for
-	// the client ID, each only as a whole level or part of one.
+	// the client ID, each as a whole level or part of one.
 	Pattern string
 	// Access is what the right allows. Read includes Subscribe.
 	Access Access
@@ -43,7 +43,7 @@ type Grant struct {
 	ID        string   // the store's key
 	Subject   string   // the MQTT username that it was sold to
 	Offer     string   // the offer that it came from
-	Filters   []Filter // what it opens
+	Filters   []Filter // the topics that it opens
 	NotBefore time.Time
 	NotAfter  time.Time // already cut back to the moment of a revocation
 }

@@ -9,17 +9,17 @@ import (
 // reason can be the label of a counter.
 type Reason uint8
 
-// The reasons for denying, and then those for permitting.
+// The reasons for denying, then those for permitting.
 const (
-	NoSnapshot  Reason = iota // nothing is known of users and grants yet
-	Stale                     // what is known of them is too old
+	NoSnapshot  Reason = iota // users and grants have not been loaded yet
+	Stale                     // the snapshot is older than its maximum age
 	Malformed                 // not a topic or filter, or not exactly one operation
-	Anonymous                 // not public, and no username
-	UnknownUser               // not public, and no such user
+	Anonymous                 // not public, and the client has no username
+	UnknownUser               // not public, and there is no such user
 	Disabled                  // not public, and the user is disabled
-	NoRight                   // nothing opens this topic for this user
-	NotYet                    // a grant that opens it has yet to begin
-	Ended                     // a grant that opened it is over
+	NoRight                   // no rule or grant opens this topic for this user
+	NotYet                    // a grant that opens the topic begins later
+	Ended                     // a grant that opened the topic has ended
 
 	Public        // a public filter
 	Static        // a static right
@@ -51,20 +51,23 @@ func (r Reason) String() string {
 type Decision struct {
 	Permit bool
 	Reason Reason
-	// Until is the instant from which the answer, or its reason, may be another
-	// one without the snapshot having changed; the zero time if there is none.
+	// Until is the instant at which the same snapshot may give another answer or
+	// reason; the zero time if it never does.
 	Until time.Time
-	// Grant is the ID of the grant that decided, for Granted, NotYet and Ended.
+	// Grant is the ID of the grant behind Granted, NotYet and Ended.
 	Grant string
-	// PerClient says that a pattern with %c was looked at: the answer holds for
-	// this client ID only.
+	// PerClient is true if a pattern with %c was compared: the answer holds only
+	// for this client ID.
 	PerClient bool
 }
 
 // Decide answers a request from memory alone, without allocating or locking.
 //
-// Subscribing is permitted when some topic that the subject may read now could
-// match: each delivery is asked about again, as Read.
+// A subscription is permitted if the subject may read some topic that it matches
+// now, because the broker asks again, as Read, for each delivery. A shared
+// subscription is permitted only if one rule covers its whole filter: the broker
+// hands each message to one member of the group, so a member without the right
+// to read it would keep it from the others.
 func (s *Snapshot) Decide(r Request, now time.Time) Decision {
 	if r.Access == Unsubscribe {
 		return Decision{Permit: true, Reason: Unsubscribing}
@@ -79,8 +82,8 @@ func (s *Snapshot) Decide(r Request, now time.Time) Decision {
 		err = checkTopic(r.Topic)
 	case Subscribe:
 		q.filter = true
-		q.need |= Read // which includes it
-		q.text, err = subscription(r.Topic)
+		q.need |= Read // the right to read includes the right to subscribe
+		q.text, q.shared, err = subscription(r.Topic)
 	default:
 		return Decision{Reason: Malformed}
 	}
@@ -122,13 +125,18 @@ func (s *Snapshot) Decide(r Request, now time.Time) Decision {
 type question struct {
 	text   string // a topic or, if filter is set, a filter
 	filter bool
+	shared bool // the filter of a shared subscription
 	client string
 	need   Access // any of these is enough
 }
 
-// opens reports whether a rule opens the topic, or some topic of the filter.
+// opens reports whether a rule opens the topic, some topic of the filter or, for
+// a shared subscription, all topics of the filter.
 func (q *question) opens(rule string) bool {
-	if q.filter {
+	switch {
+	case q.shared:
+		return covers(rule, q.text, q.client)
+	case q.filter:
 		return overlaps(rule, q.text, q.client)
 	}
 	return matches(rule, q.text, q.client)
@@ -157,8 +165,8 @@ func (a *account) decide(q *question, access Access, now int64) Decision {
 	if access == Write {
 		return d
 	}
-	// Of the grants that open the topic: the live one that ends last, else the
-	// one that begins next, else the one that ended last.
+	// Of the grants that open the topic, the live one that ends last decides, else
+	// the one that begins next, else the one that ended last.
 	var live, next, ended *interval
 	for i := range a.grants {
 		g := &a.grants[i]

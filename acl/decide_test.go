@@ -54,7 +54,10 @@ func TestDecide(t *testing.T) {
 		{"", "", "#", Subscribe, 1, true, Public, 0, ""},
 		{"", "", "$SYS/#", Subscribe, 1, true, Public, 0, ""},
 		{"", "", "$SYS/broker/uptime", Subscribe, 1, false, Anonymous, 0, ""},
-		{"", "", "$share/g/sensor/+", Subscribe, 1, true, Public, 0, ""},
+		{"", "", "$share/g/sensor/+", Subscribe, 1, false, Anonymous, 0, ""},
+		{"", "", "$share/g/sensor/1m", Subscribe, 1, true, Public, 0, ""},
+		{"", "", "$share/g/free/#", Subscribe, 1, true, Public, 0, ""},
+		{"", "", "$share/g/#", Subscribe, 1, false, Anonymous, 0, ""},
 		{"", "", "$share/g/sensor/live", Subscribe, 1, false, Anonymous, 0, ""},
 		{"", "", "sensor/live", Subscribe, 1, false, Anonymous, 0, ""},
 		{"", "", "anything", Unsubscribe, 1, true, Unsubscribing, 0, ""},
@@ -63,7 +66,8 @@ func TestDecide(t *testing.T) {
 		{"", "", "free/\x00", Read, 1, false, Malformed, 0, ""},
 		{"", "", "free/\xff", Read, 1, false, Malformed, 0, ""},
 		{"", "", "free/a#", Subscribe, 1, false, Malformed, 0, ""},
-		{"", "", "$share/free/#", Subscribe, 1, true, Public, 0, ""}, // group "free", filter #
+		{"", "", "$share/free/#", Subscribe, 1, false, Anonymous, 0, ""}, // group "free", filter #
+		{"", "", "$share/sensor/free/+", Subscribe, 1, true, Public, 0, ""},
 		{"", "", "$share/g", Subscribe, 1, false, Malformed, 0, ""},
 		{"", "", "sensor/1m", 0, 1, false, Malformed, 0, ""},
 		{"", "", "sensor/1m", Read | Write, 1, false, Malformed, 0, ""},
@@ -85,6 +89,13 @@ func TestDecide(t *testing.T) {
 		{"john", "", "sensor/live", Subscribe, 1, true, Granted, 100, "g1"},
 		{"john", "", "$share/g/sensor/live", Subscribe, 1, true, Granted, 100, "g1"},
 		{"john", "", "sensor/live/#", Subscribe, 1, true, Granted, 100, "g1"},
+		{"john", "", "$share/g/sensor/live/#", Subscribe, 1, false, NoRight, -1, ""},
+		{"john", "", "$share/g/sensor/+", Subscribe, 1, false, NoRight, -1, ""},
+		{"john", "", "$share/g/other/+", Subscribe, 50, true, Granted, 60, "g3"},
+		{"john", "", "$share/g/other/#", Subscribe, 60, false, Ended, -1, "g3"},
+		{"jane", "", "$share/g/#", Subscribe, 1, true, Superuser, -1, ""},
+		{"dev", "c1", "$share/g/in/c1/x", Subscribe, 1, true, Static, -1, ""},
+		{"dev", "c1", "$share/g/in/+/x", Subscribe, 1, false, NoRight, -1, ""},
 		{"john", "", "$share/g/sensor/live", Subscribe, 200, false, Ended, -1, "g2"},
 		{"john", "", "other/x", Read, 49, false, NotYet, 50, "g3"},
 		{"john", "", "other/x", Read, 50, true, Granted, 60, "g3"},
@@ -210,7 +221,7 @@ func TestDecideWithoutKnowledge(t *testing.T) {
 	}
 }
 
-// Sub-millisecond bounds are rounded to the safe side.
+// Bounds below a millisecond are rounded so that the grant gets shorter.
 func TestGrantBoundsRoundInwards(t *testing.T) {
 	g := Grant{ID: "g", Subject: "u", Filters: []Filter{mustFilter(t, "x")}, NotBefore: t0.Add(1500 * time.Microsecond), NotAfter: t0.Add(3500 * time.Microsecond)}
 	s := NewSnapshot(nil, maxAge).Load(t0, []User{{Name: "u"}}, []Grant{g})
@@ -230,13 +241,13 @@ func TestGrantForever(t *testing.T) {
 	}
 }
 
-// state is the model of a snapshot: what the changes have left behind.
+// state is the model of a snapshot: users and grants after all changes.
 type state struct {
 	users  map[string]User
 	grants map[string]Grant
 }
 
-// permits is what design and documentation say, written without regard to speed.
+// permits decides as documented, in the simplest way.
 func (m *state) permits(r Request, public []Filter, now time.Time) bool {
 	var readable, writable []Filter
 	readable = append(readable, public...)
@@ -271,13 +282,19 @@ func (m *state) permits(r Request, public []Filter, now time.Time) bool {
 	case Write:
 		return slices.ContainsFunc(writable, func(f Filter) bool { return byDefinition(f.text, r.Topic) })
 	default:
-		sub, err := ParseFilter(r.Topic)
-		return err == nil && slices.ContainsFunc(readable, sub.Overlaps)
+		text, shared := strings.CutPrefix(r.Topic, "$share/g/")
+		sub, err := ParseFilter(text)
+		return err == nil && slices.ContainsFunc(readable, func(f Filter) bool {
+			if shared {
+				return f.Covers(sub)
+			}
+			return overlap(f, sub)
+		})
 	}
 }
 
-// Random changes, in batches, against the model; and a snapshot never changes
-// once it is made.
+// After random batches of changes, a snapshot decides like the model, and old snapshots
+// have not changed.
 func TestWithAgainstModel(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
@@ -342,7 +359,7 @@ func TestWithAgainstModel(t *testing.T) {
 		for range 40 {
 			r := Request{Subject: pick("", "a", "b", "c", "+", "x/y", "z"), Topic: pick("a/b", "a", "b", "h/a", "h/b", "c/c/d", "$x/y", "a/a"), Access: 1 << rnd.IntN(3)}
 			if r.Access == Subscribe {
-				r.Topic = pick(r.Topic, filter())
+				r.Topic = pick("", "$share/g/") + pick(r.Topic, filter())
 			}
 			when := now.Add(time.Duration(rnd.IntN(5000)) * time.Millisecond)
 			got := s.Decide(r, when)
@@ -363,12 +380,12 @@ func TestWithAgainstModel(t *testing.T) {
 	}
 	for _, o := range old {
 		if got := o.s.Decide(o.r, o.now); got != o.want {
-			t.Errorf("an old snapshot changed: Decide(%+v): got %+v, want %+v", o.r, got, o.want)
+			t.Errorf("an old snapshot has changed: Decide(%+v): got %+v, want %+v", o.r, got, o.want)
 		}
 	}
 }
 
-// FuzzDecide: nobody reaches a topic through what clients choose freely.
+// FuzzDecide checks that no client ID, username or topic opens more than the rights say.
 func FuzzDecide(f *testing.F) {
 	f.Add("john", "c", "home/john", uint8(1))
 	f.Add("%c", "john", "home/john", uint8(2))
@@ -381,10 +398,12 @@ func FuzzDecide(f *testing.F) {
 			return
 		}
 		if Access(access) == Subscribe {
-			sub, err := ParseSubscription(topic)
-			home, errHome := ParseFilter("home/" + name)
-			in, errIn := ParseFilter("in/" + client + "/x")
-			if err != nil || !(errHome == nil && sub.Overlaps(home) || errIn == nil && sub.Overlaps(in)) {
+			sub, shared, err := subscription(topic)
+			opens := func(rule string) bool {
+				f, err := ParseFilter(rule)
+				return err == nil && (overlaps(rule, sub, "") && !shared || f.Covers(Filter{sub}))
+			}
+			if err != nil || !opens("home/"+name) && !opens("in/"+client+"/x") {
 				t.Errorf("%q may subscribe to %q as client %q", name, topic, client)
 			}
 		} else if topic != "home/"+name && topic != "in/"+client+"/x" || strings.Count(topic, "/") > 2 || strings.ContainsAny(topic, "+#\x00") {
@@ -441,7 +460,7 @@ func BenchmarkDecide(b *testing.B) {
 	}
 }
 
-// What one grant that arrives costs, beside so many others.
+// BenchmarkOneGrantArrives measures one new grant among many others.
 func BenchmarkOneGrantArrives(b *testing.B) {
 	for _, n := range []int{1, 1000, 1_000_000} {
 		b.Run(fmt.Sprintf("grants=%d", n), func(b *testing.B) {
@@ -455,7 +474,7 @@ func BenchmarkOneGrantArrives(b *testing.B) {
 	}
 }
 
-// What a load costs for each user with one grant: time and memory that stays.
+// BenchmarkLoad measures the time and the memory of a load for each user with a grant.
 func BenchmarkLoad(b *testing.B) {
 	const n = 1_000_000
 	users := make([]User, n)
@@ -498,8 +517,7 @@ func TestSnapshotUser(t *testing.T) {
 	}
 }
 
-// Of the grants that open a topic, the answer names the live one that ends last,
-// whatever their order.
+// The answer names the live grant that ends last, in any order of the grants.
 func TestDecideNamesTheGrant(t *testing.T) {
 	gs := []Grant{
 		grant(t, "past", "u", "x", 0, 10), grant(t, "later", "u", "x", 0, 20),
@@ -516,21 +534,70 @@ func TestDecideNamesTheGrant(t *testing.T) {
 	}
 }
 
-// What is over is not kept, nor counted; and a snapshot is as of the latest change.
+// Grants that ended two days ago are neither kept nor counted, and a snapshot is as
+// of its latest change.
 func TestSnapshotSize(t *testing.T) {
-	s := NewSnapshot(nil, maxAge).Load(t0, []User{{Name: "u"}}, []Grant{
+	const slack = 48 * 3600
+	s := NewSnapshot(nil, maxAge).Load(at(slack), []User{{Name: "u"}}, []Grant{
 		grant(t, "over", "u", "x", -10, 0), grant(t, "empty", "u", "x", 5, 5), grant(t, "a", "u", "x", 0, 10), grant(t, "b", "u", "x", 0, 20),
 	})
 	if users, grants := s.Size(); users != 1 || grants != 2 {
 		t.Errorf("Size: got %d users and %d grants, want 1 and 2", users, grants)
 	}
 	g := grant(t, "c", "u", "x", 0, 30)
-	s = s.With(at(10), Change{Grant: &g})
+	s = s.With(at(slack+10), Change{Grant: &g})
 	if users, grants := s.Size(); users != 1 || grants != 2 {
-		t.Errorf("Size after a has ended and c come: got %d users and %d grants, want 1 and 2", users, grants)
+		t.Errorf("Size after a was forgotten and c added: got %d users and %d grants, want 1 and 2", users, grants)
 	}
-	if !s.AsOf().Equal(at(10)) || !s.With(at(11)).AsOf().Equal(at(11)) {
-		t.Errorf("AsOf: got %v, want %v and then a second more", s.AsOf(), at(10))
+	if !s.AsOf().Equal(at(slack+10)) || !s.With(at(slack+11)).AsOf().Equal(at(slack+11)) {
+		t.Errorf("AsOf: got %v, want %v and then a second more", s.AsOf(), at(slack+10))
+	}
+}
+
+// A snapshot that was made while the clock was hours ahead still has the grants
+// that are live once it is right.
+func TestSnapshotSurvivesAForwardJump(t *testing.T) {
+	ahead := at(40 * 3600)
+	s := NewSnapshot(nil, 100*time.Hour).Load(ahead, []User{{Name: "u"}}, []Grant{grant(t, "g", "u", "x", 0, 3600)})
+	h := grant(t, "h", "u", "y", 0, 3600)
+	s = s.With(ahead, Change{Grant: &h})
+	for _, topic := range []string{"x", "y"} {
+		r := Request{"u", "", topic, Read}
+		if d := s.Decide(r, ahead); d.Permit || d.Reason != Ended {
+			t.Errorf("Decide %s with the clock ahead: got %+v, want it ended", topic, d)
+		}
+		if d := s.Decide(r, at(60)); !d.Permit {
+			t.Errorf("Decide %s once the clock is right: got %+v, want it permitted", topic, d)
+		}
+	}
+}
+
+func TestLogouts(t *testing.T) {
+	users := []User{{Name: "same", Password: "1"}, {Name: "passwd", Password: "1"}, {Name: "removed", Password: "1"}, {Name: "disabled", Password: "1"}, {Name: "off", Password: "1", Disabled: true}, {Name: "rights", Password: "1"}}
+	for i := range 1000 {
+		users = append(users, User{Name: fmt.Sprint("u", i)})
+	}
+	s := NewSnapshot(nil, maxAge).Load(t0, users, []Grant{grant(t, "g", "ghost", "x", 0, 10)})
+	after := slices.Clone(users)
+	after[1].Password, after[3].Disabled, after[4].Password, after[5].Superuser = "2", true, "2", true
+	changes := []Change{{RemovedUser: "removed"}, {User: &User{Name: "new"}}, {RemovedUser: "ghost"}}
+	for i := range after[:6] {
+		if i != 2 {
+			changes = append(changes, Change{User: &after[i]})
+		}
+	}
+	for what, next := range map[string]*Snapshot{"With": s.With(t0, changes...), "Load": s.Load(t0, slices.Delete(after, 2, 3), nil)} {
+		got := s.Logouts(next)
+		slices.Sort(got)
+		if want := []string{"disabled", "passwd", "removed"}; !slices.Equal(got, want) {
+			t.Errorf("Logouts after %s: got %v, want %v", what, got, want)
+		}
+	}
+	if got := s.Logouts(s.With(at(1))); got != nil {
+		t.Errorf("Logouts without a change: got %v, want none", got)
+	}
+	if got := NewSnapshot(nil, maxAge).Logouts(s); got != nil {
+		t.Errorf("Logouts of a snapshot without users: got %v, want none", got)
 	}
 }
 

@@ -15,27 +15,16 @@ const maxText = 65535
 // comparable; the zero Filter matches nothing.
 type Filter struct{ text string }
 
-// ParseFilter parses a topic filter. A shared subscription ($share/group/...)
-// is not one: see [ParseSubscription].
+// ParseFilter parses a topic filter. A shared subscription ($share/group/filter)
+// is an error.
 func ParseFilter(s string) (Filter, error) {
-	if strings.HasPrefix(s, "$share/") {
+	if IsShared(s) {
 		return Filter{}, fmt.Errorf("topic filter %s: is a shared subscription; leave out $share/ and the group", quote(s))
 	}
 	if err := checkFilter(s); err != nil {
 		return Filter{}, fmt.Errorf("topic filter %s: %w", quote(s), err)
 	}
 	return Filter{s}, nil
-}
-
-// ParseSubscription parses what a client sends in SUBSCRIBE and UNSUBSCRIBE: a
-// topic filter, or one behind $share/group/ (MQTT 5, section 4.8.2), which is
-// taken off.
-func ParseSubscription(s string) (Filter, error) {
-	text, err := subscription(s)
-	if err != nil {
-		return Filter{}, fmt.Errorf("subscription %s: %w", quote(s), err)
-	}
-	return Filter{text}, nil
 }
 
 // String returns the filter as it was parsed.
@@ -50,15 +39,10 @@ func (f Filter) Matches(topic string) bool {
 
 // Covers reports whether f matches every topic that g matches.
 func (f Filter) Covers(g Filter) bool {
-	return f.text != "" && g.text != "" && covers(f.text, g.text)
+	return f.text != "" && g.text != "" && covers(f.text, g.text, "")
 }
 
-// Overlaps reports whether some topic is matched by both f and g.
-func (f Filter) Overlaps(g Filter) bool {
-	return f.text != "" && g.text != "" && overlaps(f.text, g.text, "")
-}
-
-// CheckTopic returns an error that says why s is not a topic to publish to.
+// CheckTopic returns an error unless s is a topic that a client may publish to.
 func CheckTopic(s string) error {
 	if err := checkTopic(s); err != nil {
 		return fmt.Errorf("topic %s: %w", quote(s), err)
@@ -66,9 +50,9 @@ func CheckTopic(s string) error {
 	return nil
 }
 
-// CheckName returns an error that says why s is not a good username. The
-// characters + # / are refused since %u would let them out of their level; an
-// account that has them all the same gets nothing from %u patterns.
+// CheckName returns an error unless s is a usable username. The characters + # /
+// are refused because %u in a pattern would let them act on other levels. A stored
+// account whose name has them anyway gets nothing from %u patterns.
 func CheckName(s string) error {
 	err := checkText(s)
 	if err == nil && strings.ContainsAny(s, "+#/") {
@@ -80,8 +64,8 @@ func CheckName(s string) error {
 	return nil
 }
 
-// CheckPattern returns an error that says why s is not a topic filter in which
-// %u and %c may stand for the username and the client ID.
+// CheckPattern returns an error unless s is a topic filter. In it, %u and %c stand
+// for the username and the client ID.
 func CheckPattern(s string) error {
 	if _, err := ParseFilter(s); err != nil {
 		return fmt.Errorf("pattern of a right: %w", err)
@@ -89,8 +73,8 @@ func CheckPattern(s string) error {
 	return nil
 }
 
-// The reasons for refusing a text are values made once, so that a decision can
-// check what a client sent without allocating.
+// These errors are made once, so that a decision can check a client's input without
+// allocating.
 var (
 	errEmpty          = errors.New("is empty")
 	errTooLong        = fmt.Errorf("is longer than %d bytes", maxText)
@@ -144,22 +128,28 @@ func checkFilter(s string) error {
 	return nil
 }
 
-// subscription returns the filter in what a client subscribes to.
-func subscription(s string) (string, error) {
-	if rest, shared := strings.CutPrefix(s, "$share/"); shared {
-		if len(s) > maxText {
-			return "", errTooLong
-		}
-		group, filter, ok := strings.Cut(rest, "/")
-		if !ok || checkTopic(group) != nil {
-			return "", errGroup
-		}
-		s = filter
+// sharePrefix begins a shared subscription (MQTT 5, section 4.8.2).
+const sharePrefix = "$share/"
+
+// IsShared reports whether s, as sent in SUBSCRIBE, is a shared subscription.
+func IsShared(s string) bool { return strings.HasPrefix(s, sharePrefix) }
+
+// subscription parses the text of a SUBSCRIBE: a topic filter, or $share/group/filter.
+func subscription(s string) (filter string, shared bool, err error) {
+	if !IsShared(s) {
+		return s, false, checkFilter(s)
 	}
-	return s, checkFilter(s)
+	if len(s) > maxText {
+		return "", true, errTooLong
+	}
+	group, filter, ok := strings.Cut(s[len(sharePrefix):], "/")
+	if !ok || checkTopic(group) != nil {
+		return "", true, errGroup
+	}
+	return filter, true, checkFilter(filter)
 }
 
-// quote shortens what may be 64 KiB of somebody's input for an error text.
+// quote formats a client's input, which may be 64 KiB long, for an error.
 func quote(s string) string {
 	if len(s) > 80 {
 		return fmt.Sprintf("%.60q... (%d bytes)", s, len(s))
@@ -167,8 +157,8 @@ func quote(s string) string {
 	return fmt.Sprintf("%q", s)
 }
 
-// In the functions below the first filter may be a rule made by expand, which
-// holds clientMark where the client ID goes. All texts are valid and not empty.
+// The first filter of the functions below may be a rule made by expand, with
+// clientMark where the client ID goes. All texts are valid and not empty.
 
 // matches reports whether the filter matches the topic.
 func matches(filter, topic, client string) bool {
@@ -194,7 +184,7 @@ func matches(filter, topic, client string) bool {
 }
 
 // covers reports whether f matches every topic that g matches.
-func covers(f, g string) bool {
+func covers(f, g, client string) bool {
 	f, g = longer(f), longer(g)
 	if wild(f) && g[0] == '$' {
 		return false
@@ -206,7 +196,7 @@ func covers(f, g string) bool {
 		}
 		other, otherRest, otherMore := strings.Cut(g, "/")
 		switch {
-		case other == "#", level != "+" && level != other:
+		case other == "#", level != "+" && !same(level, other, client):
 			return false
 		case !otherMore:
 			return !more || rest == "#"
@@ -217,8 +207,8 @@ func covers(f, g string) bool {
 	}
 }
 
-// longer returns another way to write two filters. A last level # also matches
-// nothing at all, but here the topic would be empty, which none is.
+// longer rewrites the two filters whose last level # would match no level at all
+// only in the empty topic, which does not exist.
 func longer(f string) string {
 	switch f {
 	case "#":
@@ -235,7 +225,7 @@ func overlaps(f, g, client string) bool {
 		return false
 	}
 	if f == "+" && g == "/#" || f == "/#" && g == "+" {
-		return false // but in the empty topic, which is none
+		return false // they share only the empty topic, which does not exist
 	}
 	for {
 		level, rest, more := strings.Cut(f, "/")
@@ -257,8 +247,8 @@ func overlaps(f, g, client string) bool {
 // wild reports whether the first level of a filter is a wildcard.
 func wild(filter string) bool { return filter[0] == '+' || filter[0] == '#' }
 
-// same reports whether a level of a rule is the given level once client stands
-// in the place of each clientMark.
+// same reports whether a level of a rule equals text once client replaces each
+// clientMark.
 func same(level, text, client string) bool {
 	for {
 		before, after, marked := strings.Cut(level, clientMark)
@@ -276,14 +266,13 @@ func same(level, text, client string) bool {
 	}
 }
 
-// clientMark stands for the client ID in an expanded pattern: the one character
-// that no filter and no name can hold.
+// clientMark stands for the client ID in an expanded pattern. No filter and no name
+// can contain this character.
 const clientMark = "\x00"
 
-// expand makes a rule of the pattern of a right: it puts the subject in the
-// place of %u and clientMark in the place of %c. ok is false if the right does
-// not apply: the pattern is not a filter, or the subject would reach beyond the
-// level that it stands in.
+// expand turns the pattern of a right into a rule: the subject replaces %u, and
+// clientMark replaces %c. ok is false if the right does not apply because the
+// pattern is not a filter or the subject would span levels.
 func expand(pattern, subject string) (rule string, ok bool) {
 	if _, err := ParseFilter(pattern); err != nil {
 		return "", false
@@ -296,8 +285,8 @@ func expand(pattern, subject string) (rule string, ok bool) {
 	return rule, len(rule) <= maxText
 }
 
-// expandable reports whether a name can stand in a rule as plain text of one
-// level. At the start of a rule it must not open the $ topics either.
+// expandable reports whether a name is plain text of one level. At the start of a
+// rule it must not open the $ topics either.
 func expandable(name string, first bool) bool {
 	return checkText(name) == nil && !strings.ContainsAny(name, "+#/") && !(first && name[0] == '$')
 }

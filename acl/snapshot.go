@@ -7,20 +7,24 @@ import (
 	"time"
 )
 
-// Snapshot is an immutable index of users and grants as of one moment, and the
-// public filters. It answers from memory, whatever it holds, and refuses all
-// that is not public once it is too old. The nil Snapshot denies everything.
+// keepEnded is how long a grant stays in memory after its end. A clock that was
+// wrong while the snapshot was made, by less than this, costs no grant.
+const keepEnded = 48 * time.Hour
+
+// Snapshot is an immutable index of users and grants as of one moment, and of the
+// public filters. Once it is older than its maximum age, it denies all that is
+// not public. The nil Snapshot denies everything.
 //
-// [Snapshot.With] makes a changed copy that shares all it can with the original:
-// one grant that arrives copies some kilobytes, not a million users.
+// [Snapshot.With] makes a changed copy that shares memory with the original: a new
+// grant copies a few kilobytes, not a million users.
 type Snapshot struct {
 	public []Filter
 	maxAge time.Duration
 	loaded bool
 	asOf   time.Time
 
-	// Accounts by a hash of the name: its low byte, its next byte, and then a
-	// short list. A nil branch has no accounts.
+	// Accounts by a hash of the name: the low byte selects a branch, the next byte
+	// a bucket, which is a short list. A nil branch has no accounts.
 	seed   maphash.Seed
 	root   *[fanout]*[fanout]bucket
 	users  int
@@ -31,19 +35,19 @@ const fanout = 256
 
 type bucket []entry
 
-// entry holds the hash beside the account, so that a search seldom has to look at
-// another account's memory.
+// entry holds the hash next to the account, so that a search rarely touches the
+// memory of another account.
 type entry struct {
 	hash    uint64
 	account *account
 }
 
-// account is what there is under one name. There may be grants without a user:
-// they count as soon as there is one.
+// account holds the user and the grants of one name. Grants without a user count
+// as soon as the user exists.
 type account struct {
 	name      string
 	user      *User
-	superuser bool // the user's, at hand for a decision
+	superuser bool // copied from user: a decision need not follow the pointer
 	disabled  bool
 	rules     []rule
 	grants    []interval
@@ -56,8 +60,8 @@ type rule struct {
 	perClient bool // text holds clientMark
 }
 
-// interval is a grant in the form that a decision reads: milliseconds since 1970,
-// rounded to the safe side, and no copy of the subject.
+// interval is a grant as a decision reads it: milliseconds since 1970, rounded so
+// that the grant never gets longer, without a copy of the subject.
 type interval struct {
 	id       string
 	filters  []Filter
@@ -67,14 +71,14 @@ type interval struct {
 // Change is one difference between two states of the store. Exactly one field
 // is set.
 type Change struct {
-	User        *User  // a user who is new or was changed
-	RemovedUser string // the name of a user who is there no more
-	Grant       *Grant // a grant that is new or was changed
+	User        *User  // a new or changed user
+	RemovedUser string // the name of a removed user
+	Grant       *Grant // a new or changed grant
 }
 
-// NewSnapshot returns a snapshot that knows nobody yet: it permits everyone to
-// read the topics that a public filter matches, and denies the rest. maxAge is
-// how long what it learns by Load and With may be used.
+// NewSnapshot returns a snapshot without users. It permits everyone to read the
+// topics that a public filter matches and denies the rest. maxAge limits how long
+// the users and grants of Load and With stay in force.
 func NewSnapshot(public []Filter, maxAge time.Duration) *Snapshot {
 	return &Snapshot{
 		public: slices.Clone(public),
@@ -93,12 +97,12 @@ func (s *Snapshot) Configure(public []Filter, maxAge time.Duration) *Snapshot {
 }
 
 // Load returns a snapshot with the same public filters and maximum age, and with
-// exactly these users and grants. asOf is a moment not after the reading of the
-// first of them began. Grants that had ended by then are left out.
+// exactly these users and grants. asOf is a moment before the first of them was
+// read. Grants that had ended two days earlier are left out.
 func (s *Snapshot) Load(asOf time.Time, users []User, grants []Grant) *Snapshot {
 	n := NewSnapshot(s.public, s.maxAge)
 	n.loaded, n.asOf = true, asOf
-	edit := editor{s: n, whole: true, filters: make(map[Filter][]Filter)}
+	edit := editor{s: n, owned: true, filters: make(map[Filter][]Filter)}
 	for i := range users {
 		edit.setUser(users[i])
 	}
@@ -108,10 +112,10 @@ func (s *Snapshot) Load(asOf time.Time, users []User, grants []Grant) *Snapshot 
 	return n
 }
 
-// With returns a snapshot that the changes have been made to, as of a later
-// moment. Without changes it only renews the snapshot's age, at next to no cost.
-// Grants that had ended by asOf are dropped from the accounts that it touches.
-// A snapshot that was never loaded cannot be changed: With returns it as it is.
+// With returns a copy with the changes, as of another moment. Without changes it
+// only sets the age, at almost no cost. Grants that had ended two days before asOf
+// are dropped from the accounts that it touches. With returns a snapshot that was
+// never loaded as it is.
 func (s *Snapshot) With(asOf time.Time, changes ...Change) *Snapshot {
 	if s == nil || !s.loaded {
 		return s
@@ -137,8 +141,8 @@ func (s *Snapshot) With(asOf time.Time, changes ...Change) *Snapshot {
 	return &n
 }
 
-// User returns the user of that name, for a login. ok is false if there is
-// none, or if the snapshot is not fresh.
+// User returns the user of that name, for a login. ok is false if there is no such
+// user or the snapshot is not fresh.
 func (s *Snapshot) User(name string, now time.Time) (u User, ok bool) {
 	if !s.Fresh(now) {
 		return User{}, false
@@ -150,13 +154,13 @@ func (s *Snapshot) User(name string, now time.Time) (u User, ok bool) {
 	return *a.user, true
 }
 
-// Fresh reports whether the snapshot knows users and grants and is not too old.
+// Fresh reports whether the snapshot was loaded and is within its maximum age.
 func (s *Snapshot) Fresh(now time.Time) bool {
 	return s != nil && s.loaded && now.Sub(s.asOf) < s.maxAge
 }
 
-// AsOf returns the moment that the snapshot describes; the zero time if it was
-// never loaded.
+// AsOf returns the moment that the snapshot describes, the zero time if it was never
+// loaded.
 func (s *Snapshot) AsOf() time.Time { return s.asOf }
 
 // Size returns how many users and grants the snapshot holds.
@@ -176,25 +180,46 @@ func (s *Snapshot) account(name string) *account {
 	return nil
 }
 
-// editor changes a snapshot that nobody else has seen yet.
+// Logouts returns the users of s whose sessions must end once next is in force:
+// those that next does not have, has disabled, or has with another password hash.
+func (s *Snapshot) Logouts(next *Snapshot) (names []string) {
+	for i, branch := range s.root {
+		if branch == nil || branch == next.root[i] {
+			continue // next shares it
+		}
+		for _, bucket := range branch {
+			for _, e := range bucket {
+				if e.account.user == nil || e.account.disabled {
+					continue
+				}
+				if a := next.account(e.account.name); a == nil || a.user == nil || a.disabled || a.user.Password != e.account.user.Password {
+					names = append(names, e.account.name)
+				}
+			}
+		}
+	}
+	return names
+}
+
+// editor changes a snapshot that is not in use yet.
 type editor struct {
 	s *Snapshot
-	// whole says that the snapshot shares nothing with another one. If it does,
+	// owned is true if the snapshot shares no memory with another one. Otherwise
 	// the editor copies the path to an account before it changes the account.
-	whole bool
-	// filters are the lists in use, by their first filter: a million grants of
+	owned bool
+	// filters holds the lists in use, by their first filter: a million grants of
 	// one offer share one list.
 	filters map[Filter][]Filter
 }
 
-// edit returns the account of a name for changing; a new one if there is none.
+// edit returns the account of a name for changing, a new one if there is none.
 func (e *editor) edit(name string) *account {
 	hash := maphash.String(e.s.seed, name)
 	branch := &e.s.root[hash%fanout]
 	switch {
 	case *branch == nil:
 		*branch = new([fanout]bucket)
-	case !e.whole:
+	case !e.owned:
 		b := **branch
 		*branch = &b
 	}
@@ -203,7 +228,7 @@ func (e *editor) edit(name string) *account {
 		if x.hash != hash || x.account.name != name {
 			continue
 		}
-		if !e.whole {
+		if !e.owned {
 			*b = slices.Clone(*b)
 			a := *x.account
 			a.grants = slices.Clone(a.grants)
@@ -229,8 +254,8 @@ func (e *editor) setUser(u User) {
 	}
 }
 
-// removeUser leaves the grants: they are a matter of payments, and count again
-// if the user comes back.
+// removeUser keeps the grants, which belong to payments: they count again if the
+// user comes back.
 func (e *editor) removeUser(name string) {
 	a := e.edit(name)
 	if a.user != nil {
@@ -241,17 +266,17 @@ func (e *editor) removeUser(name string) {
 
 func (e *editor) setGrant(g *Grant) {
 	a := e.edit(g.Subject)
-	now := e.s.asOf.UnixMilli()
+	forget := e.s.asOf.Add(-keepEnded).UnixMilli()
 	before := len(a.grants)
-	a.grants = slices.DeleteFunc(a.grants, func(i interval) bool { return i.id == g.ID || i.to <= now })
+	a.grants = slices.DeleteFunc(a.grants, func(i interval) bool { return i.id == g.ID || i.to <= forget })
 	i := interval{id: g.ID, filters: e.share(g.Filters), from: ceilMilli(g.NotBefore), to: g.NotAfter.UnixMilli()}
-	if i.to > now && i.from < i.to {
+	if i.to > forget && i.from < i.to {
 		a.grants = append(a.grants, i)
 	}
 	e.s.grants += len(a.grants) - before
 }
 
-// share returns an equal list that is in use already, if there is one.
+// share returns an equal list that is already in use, if there is one.
 func (e *editor) share(filters []Filter) []Filter {
 	if len(filters) == 0 {
 		return nil

@@ -15,12 +15,12 @@ import (
 	"github.com/iotoll/iotoll/acl/password"
 )
 
-// What log-ins cost the others: 20 a second, while a message is delivered every
-// 5 ms, with Mosquitto's own password_file and with the plugin. The users of
-// "first" and "more" were not there before: "first" are those for whom Mosquitto 2.0
-// stands still, "more" those who come when it no longer does. "again" are the same
-// once more; "generated" have passwords that iotoll made, and were not there before.
-// With PATH, another version of the broker can be put under it.
+// BenchmarkBrokerLogins measures what 20 logins a second cost the other clients, while
+// a message is delivered every 5 ms, with Mosquitto's password_file and with the plugin.
+// The users of "first", "more" and "generated" log in for the first time: those of
+// "first" block Mosquitto 2.0, those of "more" are deferred, those of "generated" have
+// passwords that iotoll made. "again" are the users of "first" once more. PATH selects
+// the version of the broker.
 func BenchmarkBrokerLogins(b *testing.B) {
 	const first, more, again, generated = 60, 100, 60, 60
 	pw := password.Generate()
@@ -109,7 +109,7 @@ func BenchmarkBrokerLogins(b *testing.B) {
 	for b.Loop() {
 		builtin := startBroker(b, "set_tcp_nodelay true\nlistener PORT 127.0.0.1\npassword_file "+file+"\n")
 		measure(builtin, "password_file", 0, first, "u", "secret")
-		builtin.stop()
+		builtin.Stop()
 		ours := startBroker(b, conf(s.uri))
 		ours.waitLog("following the store")
 		measure(ours, "idle", 0, first, "", "")
@@ -117,6 +117,6 @@ func BenchmarkBrokerLogins(b *testing.B) {
 		measure(ours, "first", 0, first, "u", "secret")
 		measure(ours, "again", 0, again, "u", "secret")
 		measure(ours, "more", first, first+more, "u", "secret")
-		ours.stop()
+		ours.Stop()
 	}
 }

@@ -1,4 +1,4 @@
-/* What the C side and the Go side of the plugin know of each other. */
+/* The interface between the C side and the Go side of the plugin. */
 #ifndef IOTOLL_BRIDGE_H
 #define IOTOLL_BRIDGE_H
 
@@ -9,43 +9,53 @@
 #include <stdint.h>
 #include <stdlib.h>
 
-/* One more than the greatest acl.Reason; export.go checks that it is. */
+#include "table.h"
+
+/* MOSQ_ERR_AUTH_DELAYED of Mosquitto 2.1: the answer to a login comes later. */
+#define IOTOLL_AUTH_DELAYED (-5)
+
+/* The number of acl.Reasons; export.go checks it. */
 #define IOTOLL_REASONS 14
 
-/* answer is what Go says to one ACL_CHECK. */
-struct iotoll_answer {
-	int64_t until_ms; /* the answer holds before this time, in ms since 1970; 0: no limit */
-	uint8_t rc;       /* MOSQ_ERR_SUCCESS, MOSQ_ERR_ACL_DENIED or MOSQ_ERR_PLUGIN_DEFER */
-	uint8_t reason;   /* acl.Reason, for the counters */
-	uint8_t keep;     /* may be remembered for this username, topic and access */
+/* client is what Go is told about a client. A NULL username is anonymous. */
+struct iotoll_client {
+	const char *id, *username;
+	uintptr_t conn; /* tells its connection from others; 0 outside the broker's thread */
+	bool clean;     /* it asked for a new session */
+	bool v5;        /* it speaks MQTT 5 */
 };
 
-struct iotoll_entry;
+/* patience says how the broker waits for the answer to a login. */
+enum iotoll_patience { IOTOLL_BLOCKING, IOTOLL_MUST_ANSWER, IOTOLL_ASYNC };
 
-/* instance is one plugin line of the broker's configuration. */
+/* instance is one plugin line of mosquitto.conf. */
 struct iotoll_instance {
-	uintptr_t gate; /* a cgo.Handle */
-	int number;     /* 1 for the first instance of the process */
+	uintptr_t handle; /* of the Go side, a cgo.Handle */
+	int number;       /* 1 for the first instance of the process */
 
 	/* Written by Go's threads, atomically. */
-	uint64_t generation; /* of what Go answers from: an older answer counts no more */
-	uint32_t pending;    /* Go has something to say on the broker's thread */
+	uint64_t generation; /* of Go's snapshot: an answer of an older one does not count */
+	uint32_t pending;    /* Go has work for the broker's thread */
 
 	/* Only the broker's thread uses the rest. */
 	mosquitto_plugin_id_t *id; /* set once the callbacks are registered */
-	bool reloading; /* between RELOAD and the next TICK */
-	bool serving;   /* inside iotollService */
-	struct iotoll_entry *table;
-	struct iotoll_entry *last; /* which one answered last; NULL if none did yet */
-	uint64_t seed[2];
+	bool reloading;            /* between RELOAD and the next TICK */
+	bool serving;              /* inside iotollService */
+	struct iotoll_table table;
 	uint64_t checks[IOTOLL_REASONS]; /* answers by reason */
-	uint64_t hits, misses, evictions;
 };
 
-/* Broker functions for Go. Call them on the broker's thread only. */
+/* Broker functions for Go. Call them only on the broker's thread. */
 void iotoll_log(int level, const char *text);
 void iotoll_publish(const char *topic, const char *payload);
 void iotoll_complete_login(const char *client_id, int rc);
+
+/* iotoll_kick ends the sessions of a username or, if that is NULL, of a client ID. */
+void iotoll_kick(const char *username, const char *client_id);
+
+/* iotoll_unsubscribe removes a subscription of a client ID, in Mosquitto 2.1. Earlier
+ * versions do so within iotoll_kick; 2.1 does only after it has handled more messages. */
+void iotoll_unsubscribe(const char *client_id, const char *filter);
 
 /* iotoll_wake ends the broker's sleep in epoll_wait. Any thread may call it. */
 void iotoll_wake(void);

@@ -9,11 +9,12 @@ import (
 	"testing"
 
 	"github.com/iotoll/iotoll/acl"
+	"github.com/iotoll/iotoll/internal/mosquitto"
 )
 
-// The web interface of Mosquitto 2.1 asks about log-ins and URLs on a thread of its
-// own, while the broker delivers on another. Mosquitto 2.0 has none, and does not
-// start with it.
+// The web interface of Mosquitto 2.1 asks about logins and URLs on another thread than
+// that of the deliveries. Mosquitto 2.0 has no web interface and refuses to start with
+// one.
 func TestBrokerWebInterface(t *testing.T) {
 	t.Parallel()
 	s := startStore(t)
@@ -22,18 +23,18 @@ func TestBrokerWebInterface(t *testing.T) {
 		s.user(acl.User{Name: fmt.Sprint("web", i), Rights: []acl.Right{{Pattern: "/api/v1/version", Access: acl.Read}}})
 	}
 	s.user(acl.User{Name: "off", Disabled: true, Rights: []acl.Right{{Pattern: "#", Access: acl.Read}}})
-	port := freePort(t)
+	port := mosquitto.FreePort(t)
 	b := launch(t, conf(s.uri, fmt.Sprintf("listener %d 127.0.0.1\nprotocol http_api", port)), build(t, ""))
-	eventually(t, "start", func() bool { return !b.running() || strings.Contains(b.log.String(), "mosquitto version ") })
-	if !b.running() {
-		if want := "Invalid protocol value (http_api)"; !strings.Contains(b.log.String(), want) {
-			t.Errorf("the broker's log does not say %s:\n%s", want, b.log)
+	eventually(t, "start", func() bool { return !b.Running() || strings.Contains(b.Log(), "mosquitto version ") })
+	if !b.Running() {
+		if want := "Invalid protocol value (http_api)"; !strings.Contains(b.Log(), want) {
+			t.Errorf("the broker's log does not say %s:\n%s", want, b.Log())
 		}
 		return
 	}
-	b.ready()
+	b.WaitListening(b.Port)
 	b.waitLog("following the store")
-	b.readyAt(port)
+	b.WaitListening(port)
 	get := func(user, pass, path string) int {
 		r, err := http.NewRequest("GET", fmt.Sprintf("http://127.0.0.1:%d%s", port, path), nil)
 		if err != nil {
@@ -51,8 +52,8 @@ func TestBrokerWebInterface(t *testing.T) {
 		return answer.StatusCode
 	}
 
-	// Meanwhile every message has another topic, so that Go is asked and the table
-	// of decisions changes.
+	// Meanwhile every message has another topic, so that Go is entered and the decision
+	// cache changes.
 	var stop atomic.Bool
 	var load sync.WaitGroup
 	for i := range 2 {

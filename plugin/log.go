@@ -10,7 +10,7 @@ import (
 	"github.com/sirupsen/logrus"
 )
 
-// logAtMost bounds the lines that wait for the broker's thread.
+// logAtMost bounds the queued log lines.
 const logAtMost = 1000
 
 // Levels of the broker's log, from mosquitto.h.
@@ -21,13 +21,13 @@ const (
 	brokerDebug   = 1 << 4
 )
 
-// logQueue keeps log lines until the broker's thread fetches them: no other may
-// write to the broker's log. It is a hook of the logger that newLogger makes.
+// logQueue holds log lines until the broker's thread takes them, the only one that may
+// write to the broker's log. It is a logrus.Hook.
 type logQueue struct {
 	mu      sync.Mutex
 	lines   []logLine
 	dropped int
-	notify  func() // there is a line
+	notify  func() // called after each line
 }
 
 type logLine struct {
@@ -35,7 +35,7 @@ type logLine struct {
 	text  string
 }
 
-// newLogger returns a logger whose lines go to a queue.
+// newLogger returns a logger and the queue that its lines go to.
 func newLogger(notify func()) (*logrus.Logger, *logQueue) {
 	q := &logQueue{notify: notify}
 	l := logrus.New()
@@ -70,20 +70,20 @@ func (q *logQueue) Fire(e *logrus.Entry) error {
 	return nil
 }
 
-// take returns the lines that wait.
+// take empties the queue and returns its lines.
 func (q *logQueue) take() []logLine {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	lines := q.lines
 	if q.dropped > 0 {
-		lines = append(lines, logLine{brokerWarning, fmt.Sprintf("iotoll: log lines lost lines=%d", q.dropped)})
+		lines = append(lines, logLine{brokerWarning, fmt.Sprintf("iotoll: log lines dropped lines=%d", q.dropped)})
 	}
 	q.lines, q.dropped = nil, 0
 	return lines
 }
 
-// format makes one line of an entry: the message, then its data. Only a stack
-// keeps its line breaks.
+// format returns an entry as one line: the message, then its fields as key=value. Only a
+// stack keeps its line breaks.
 func format(e *logrus.Entry) string {
 	var b strings.Builder
 	b.WriteString("iotoll: ")

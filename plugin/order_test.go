@@ -9,8 +9,8 @@ import (
 	"github.com/iotoll/iotoll/acl"
 )
 
-// Whatever was decided before, in whatever order the broker asks: each may do what
-// he may and nothing else, also where names and topics run into each other.
+// Decisions do not depend on earlier ones or on the order of the questions, even where
+// the concatenation of a name and a topic is ambiguous.
 func TestBrokerAnyOrder(t *testing.T) {
 	t.Parallel()
 	s := startStore(t)
@@ -58,8 +58,8 @@ func TestBrokerAnyOrder(t *testing.T) {
 	}
 }
 
-// Names and topics of any length, also those that the table of decisions has no
-// room for: each is told from those that differ in their last byte.
+// The decision cache distinguishes names and topics that differ in their last byte, for
+// every length, including those that it cannot keep.
 func TestBrokerAnyLength(t *testing.T) {
 	t.Parallel()
 	s := startStore(t)
@@ -88,7 +88,7 @@ func TestBrokerAnyLength(t *testing.T) {
 			t.Fatalf("user %d subscribes to #: got %#x, want 0", i, code)
 		}
 	}
-	// Were they remembered, they would soon be written past the table's end.
+	// If these were kept, they would be written beyond the table's end.
 	for i := range 500 {
 		jane.publish(fmt.Sprint(strings.Repeat("long", 16_000), i), "x", 0, false)
 	}

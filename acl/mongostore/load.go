@@ -10,9 +10,9 @@ import (
 	"github.com/iotoll/iotoll/acl"
 )
 
-// clockSlack is how much later than ours the clock may be of those who use what
-// Load returns.
-const clockSlack = time.Hour
+// clockSlack is how far ahead our clock may be: grants that ended less than this ago
+// are loaded, since they may still be live by the right time.
+const clockSlack = 48 * time.Hour
 
 // Load returns every user and every grant that is not over, in no order. What
 // changes while it reads, or later, is told by [Store.Changes] from the token that

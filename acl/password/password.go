@@ -4,11 +4,11 @@
 // mosquitto-auth-plug verify too: PBKDF2$sha256$iterations$salt$key, where the
 // salt is used as the base64 text that it is written as.
 //
-// A password that [Generate] made is another matter. A hash is slow to make a
-// thief of the store try few passwords a second; among 2^130 he finds none at any
-// speed. So its hash is $generated-sha256$salt$key, the HMAC-SHA-256 of the password
-// under the salt, which verifies in a microsecond. Such a password ends with a
-// checksum, by which [Hash] tells it from one that a human chose.
+// A slow hash limits how many passwords a thief of the store can try in a second.
+// A password that [Generate] made has 130 random bits, which nobody finds at any
+// speed. Its hash is therefore $generated-sha256$salt$key, the HMAC-SHA-256 of the
+// password under the salt, which verifies in a microsecond. Such a password ends
+// with a checksum, by which [Hash] tells it from one that a human chose.
 package password
 
 import (
@@ -30,8 +30,8 @@ import (
 	"golang.org/x/crypto/argon2"
 )
 
-// What a new hash costs: the parameters that OWASP recommends for argon2id, some
-// 25 ms and 19 MiB for each login.
+// The cost of a new hash, as OWASP recommends for argon2id: about 25 ms and 19 MiB
+// for each login.
 const (
 	memory  = 19456 // KiB
 	passes  = 2
@@ -40,8 +40,8 @@ const (
 	keyLen  = 32
 )
 
-// What a stored hash may ask for at most: a second or two, and 128 MiB. A hash
-// that asks for more is refused before any work is done.
+// The greatest cost that a stored hash may ask for: a second or two, and 128 MiB. A
+// hash that asks for more is refused before any work is done.
 const (
 	maxMemory     = 128 << 10 // KiB
 	maxTime       = 10
@@ -54,8 +54,8 @@ const (
 // generatedPrefix begins the hash of a generated password.
 const generatedPrefix = "$generated-sha256$"
 
-// A generated password is the text of crypto/rand, 26 characters A-Z and 2-7 that
-// hold 130 random bits, and 6 characters of their digest.
+// A generated password is 26 characters A-Z and 2-7 from crypto/rand, which hold 130
+// random bits, and 6 characters of their digest.
 const (
 	randomLen   = 26
 	checksumLen = 6
@@ -71,14 +71,14 @@ func Generate() string {
 	return text + checksum(text)
 }
 
-// checksum is what ends a generated password. A human has no reason to make one.
+// checksum returns the end of a generated password, which no human would choose.
 func checksum(text string) string {
 	sum := sha256.Sum256([]byte("iotoll generated password\x00" + text))
 	return base32.StdEncoding.EncodeToString(sum[:])[:checksumLen]
 }
 
-// isGenerated reports whether Generate made a password. Of other texts of 32
-// characters, one in a billion passes for such.
+// isGenerated reports whether Generate made a password. One in a billion other texts
+// of 32 characters passes as well.
 func isGenerated(password string) bool {
 	return len(password) == randomLen+checksumLen && checksum(password[:randomLen]) == password[randomLen:]
 }
@@ -101,8 +101,8 @@ func Hash(password string) (string, error) {
 }
 
 // Verify reports whether a password belongs to a stored hash. It compares in
-// constant time. The errors wrap ErrFormat and never hold any part of the hash
-// but its kind and cost.
+// constant time. Its errors wrap ErrFormat and name nothing of the hash but its
+// kind and cost.
 func Verify(stored, password string) (bool, error) {
 	verify, err := parse(stored)
 	if err != nil {
@@ -133,8 +133,8 @@ func parse(stored string) (func(password string) (bool, error), error) {
 }
 
 // Cheap reports whether a stored hash is that of a generated password, which
-// [Verify] compares in a microsecond. Nobody can guess one, so nobody has to be
-// slowed.
+// [Verify] compares in a microsecond. Nobody can guess such a password, so its logins
+// need no throttle.
 func Cheap(stored string) bool { return strings.HasPrefix(stored, generatedPrefix) }
 
 // parseGenerated reads $generated-sha256$salt$key.

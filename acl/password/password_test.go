@@ -63,8 +63,7 @@ func TestGenerate(t *testing.T) {
 	}
 }
 
-// What a human chose is never hashed the cheap way, nor accepted if somebody else
-// did that.
+// A password that a human chose never gets the cheap hash, and is refused under one.
 func TestCheapIsForGeneratedOnly(t *testing.T) {
 	pw := Generate()
 	for _, human := range []string{
@@ -84,8 +83,8 @@ func TestCheapIsForGeneratedOnly(t *testing.T) {
 	}
 }
 
-// legacy makes a hash as mosquitto-auth-plug's np does: the salt is used as the
-// base64 text that it is written as.
+// legacy returns a hash as mosquitto-auth-plug's np makes it, with the base64 text of the
+// salt as the salt.
 func legacy(digest string, h func() hash.Hash, iterations, keyLen int, pw string) string {
 	salt := base64.StdEncoding.EncodeToString([]byte("twelve bytes"))
 	key, err := pbkdf2.Key(h, pw, []byte(salt), iterations, keyLen)
@@ -168,8 +167,8 @@ func TestVerifyRefusesFormat(t *testing.T) {
 	}
 }
 
-// FuzzVerify: whatever is stored, no panic, no password that opens it by
-// accident, and an answer in bounded time.
+// FuzzVerify checks that no stored text makes Verify panic, take long or accept an
+// unrelated password.
 func FuzzVerify(f *testing.F) {
 	good, _ := Hash("x")
 	f.Add(good)

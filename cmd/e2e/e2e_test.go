@@ -135,8 +135,8 @@ func TestStoreAway(t *testing.T) {
 	}
 }
 
-// TestStartWithoutStore: the broker starts first, serves what is free, denies
-// the rest, and heals by itself.
+// TestStartWithoutStore: the broker starts first and serves what is free. A client
+// with an account waits, and gets in by itself once the store is there.
 func TestStartWithoutStore(t *testing.T) {
 	r := newRig(t, rig.Options{Minute: time.Second})
 	r.Broker.Stop()
@@ -145,14 +145,12 @@ func TestStartWithoutStore(t *testing.T) {
 		t.Fatal(err)
 	}
 	anonymous := client(t, r, "anonymous", "", "-t", "sensor/1m")
-	refused := client(t, r, "refused", "john", "-t", "sensor/1m")
-	eventually(t, "john to be refused", func() bool { return strings.Contains(refused.Output(), "not authorised") })
-	refused.Stop()
+	c := client(t, r, "john", "john", "-t", "sensor/#")
+	time.Sleep(time.Second) // a client that was refused would have ended by then
 	if err := r.StartServe(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	receives(t, anonymous, "sensor/1m", 1)
-	c := client(t, r, "john", "john", "-t", "sensor/#")
 	receives(t, c, "sensor/1m", 1)
 	pay(t, r, 500, john)
 	receives(t, c, "sensor/live", 2)

@@ -172,6 +172,9 @@ func initialize(c console, dir string, v initValues) error {
 	if err := os.Chmod(stage, 0o755); err != nil {
 		return err
 	}
+	if err := os.Mkdir(filepath.Join(stage, "mosquitto"), 0o700); err != nil { // the broker's memory of retained messages
+		return err
+	}
 	// Remove takes only an empty directory, and Rename none that exists.
 	if err := os.Remove(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err

@@ -1,14 +1,14 @@
 //go:build injectpanics
 
-package main
+package guard
 
 import (
 	"os"
 	"strings"
 )
 
-// inject panics if the file that IOTOLL_PANIC names holds op. Only a build with
-// the tag injectpanics has it, for the tests.
+// inject panics if op is in the file that IOTOLL_PANIC names. Only test builds, with
+// the tag injectpanics, contain it.
 func inject(op string) {
 	text, err := os.ReadFile(os.Getenv("IOTOLL_PANIC"))
 	if err == nil && strings.Contains(string(text), op) {
