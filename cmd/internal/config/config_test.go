@@ -165,6 +165,22 @@ func TestSettingsFile(t *testing.T) {
 	}
 }
 
+// TestSettingsFaults: what the plugin refuses in its settings is refused here, in
+// its words.
+func TestSettingsFaults(t *testing.T) {
+	text := strings.NewReplacer("public: [sensor/1m]\n", "", "username: iotoll,", "settings_file: broker-settings, username: iotoll,").Replace(goodConfig)
+	for settings, want := range map[string]string{
+		"public sensor/#/x\n":       `broker-settings, line 1: "public": topic filter "sensor/#/x"`,
+		"\npublik sensor/1m\n":      `broker-settings, line 2: "publik": unknown setting`,
+		"max_age 24h\nmax_age 1h\n": `broker-settings, line 2: "max_age": is given twice`,
+	} {
+		_, err := Parse([]byte(text), t.TempDir(), func(string) ([]byte, error) { return []byte(settings), nil })
+		if err == nil || !strings.HasPrefix(err.Error(), "broker.settings_file: ") || !strings.Contains(err.Error(), want) {
+			t.Errorf("settings %q: got %v, want %s", settings, err, want)
+		}
+	}
+}
+
 // TestConfigAllFaults: nobody likes to mend one fault only to be told of the next.
 func TestConfigAllFaults(t *testing.T) {
 	broken := strings.NewReplacer("price: 500", "price: -1", "poll: 250ms", "poll: 2h", "id: live", "id: LIVE").Replace(goodConfig)

@@ -7,13 +7,13 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"go.yaml.in/yaml/v3"
 
 	"github.com/iotoll/iotoll/acl/mongostore"
 	"github.com/iotoll/iotoll/cmd/internal/hint"
 	"github.com/iotoll/iotoll/cmd/internal/secret"
+	"github.com/iotoll/iotoll/plugin/gate"
 	"github.com/iotoll/iotoll/wemo"
 )
 
@@ -64,21 +64,15 @@ func Parse(text []byte, dir string, readFile func(path string) ([]byte, error)) 
 		if err != nil {
 			return nil, fmt.Errorf("broker.settings_file: %w", err)
 		}
-		c.Public = settingValues(settings, "public")
-	}
-	return c, c.validate()
-}
-
-// settingValues returns the values of all lines "NAME VALUE" of the plugin's
-// settings. The plugin refuses those that are malformed.
-func settingValues(text []byte, name string) []string {
-	var values []string
-	for line := range strings.Lines(string(text)) {
-		if key, value, _ := strings.Cut(strings.TrimSpace(line), " "); key == name {
-			values = append(values, strings.TrimSpace(value))
+		filters, err := gate.PublicFilters(name, settings)
+		if err != nil {
+			return nil, fmt.Errorf("broker.settings_file: %w", err)
+		}
+		for _, f := range filters {
+			c.Public = append(c.Public, f.String())
 		}
 	}
-	return values
+	return c, c.validate()
 }
 
 // decode reads YAML, strictly, over the defaults.
