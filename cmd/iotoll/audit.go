@@ -25,9 +25,9 @@ func operator() string {
 	return fmt.Sprintf("uid %d", os.Getuid())
 }
 
-// done tells of what was done by hand: whoever did it first, so that nobody does
-// it again because only the note of it failed, and then, whatever became of that,
-// the audit trail.
+// done reports a manual act: first on standard output, so that nobody repeats it
+// because only the audit failed, and then in the audit trail, even if the output
+// failed.
 func done(ctx context.Context, c console, store *mongostore.Store, act mongostore.Act, format string, args ...any) error {
 	_, err := fmt.Fprintf(c.out, format, args...)
 	act.By = operator()

@@ -61,7 +61,7 @@ func check(ctx context.Context, c console, cfg *config.Config, store *mongostore
 		return err
 	}
 	// As of a while ago, so that a grant that ended lately is known as the reason.
-	// The plugin's picture gets old, this one does not.
+	// The plugin's snapshot expires, this one does not.
 	const never = time.Duration(math.MaxInt64)
 	asOf := now.Add(-recently)
 	d := acl.NewSnapshot(cfg.PublicFilters(), never).Load(asOf, users, grants).Decide(r, time.Now())

@@ -213,7 +213,7 @@ func (e *examination) ledger(ctx context.Context, store *mongostore.Store) error
 		difference := b.Amount - booked[b.Address]
 		switch {
 		case b.Spent:
-			e.say(warn, "address %s was spent from, whoever pays to it now risks the money: configure a new one, and this one as former", b.Address)
+			e.say(warn, "address %s was spent from: further payments to it are at risk; configure a new address, and list this one under former", b.Address)
 			if difference != 0 {
 				e.say(warn, "address %s holds %s, the book has %s received", b.Address, money.Format(b.Amount), money.Format(booked[b.Address]))
 			}

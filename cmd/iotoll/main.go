@@ -77,8 +77,8 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 
-	// Whatever fails before a command's own code runs is a mistake in the
-	// command line: cobra has no type for those errors.
+	// An error before a command's own code runs is a mistake in the command line:
+	// cobra has no type for those errors.
 	started := false
 	forEach(root, func(cmd *cobra.Command) {
 		if body := cmd.RunE; body != nil {

@@ -61,7 +61,7 @@ Do not pay twice at the same time from one key.`,
 			case !cmd.Flags().Changed("message"):
 				return &usageError{err: errors.New("--username or --message: required: whose the payment is")}
 			case offer != "":
-				return &usageError{err: errors.New("--offer: want --username beside it")}
+				return &usageError{err: errors.New("--offer: want --username too")}
 			}
 			if _, err := tangle.ParseMessage([]byte(message)); err != nil && !force {
 				return hint.Add(fmt.Errorf("message would not be matched to a user: %w", err),

@@ -105,7 +105,7 @@ func TestPay(t *testing.T) {
 		{"--amount 1 --username john --address X", `--address: address "X" has 1 characters`},
 		{"--amount 1 --username john --ledger gold", `--ledger: kind: "gold", want legacy or iota`},
 		{"--amount 1", "--username or --message: required"},
-		{"--amount 1 --message {} --offer live", "--offer: want --username beside it"},
+		{"--amount 1 --message {} --offer live", "--offer: want --username too"},
 	} {
 		if r := pay(strings.Fields(test.args)...); r.code != 2 || !strings.Contains(r.errOut, test.want) {
 			t.Errorf("pay %s: got %+v, want %q", test.args, r, test.want)

@@ -295,7 +295,7 @@ func (m *plugMeter) Read(ctx context.Context) (wemo.Reading, error) {
 	return r, err
 }
 
-// Run runs what the source needs beside its reads, if anything.
+// Run runs the source, if it is a wemo.Runner.
 func (m *plugMeter) Run(ctx context.Context) error {
 	if r, ok := m.source.(wemo.Runner); ok {
 		return r.Run(ctx)

@@ -17,8 +17,8 @@ type Receipt struct {
 
 // Wallet pays from one key.
 type Wallet interface {
-	// Pay sends an amount, in base units, with a message. The receipt is not
-	// empty as soon as the ledger may know of the payment, whatever the error.
+	// Pay sends an amount, in base units, with a message. With an error, the
+	// receipt is empty unless the ledger may know of the payment.
 	Pay(ctx context.Context, to string, amount int64, message string) (Receipt, error)
 	// Wait returns once the payment is final. It tries again what fails until ctx
 	// ends.
