@@ -74,6 +74,9 @@ type Change struct {
 	User        *User  // a new or changed user
 	RemovedUser string // the name of a removed user
 	Grant       *Grant // a new or changed grant
+	// Signup is what is announced to those who want to sign up from now on; nil
+	// bytes if sign-up is off. A snapshot does not hold it.
+	Signup *[]byte
 }
 
 // NewSnapshot returns a snapshot without users. It permits everyone to read the

@@ -182,6 +182,12 @@ func (s *Store) resolve(ctx context.Context, changes []acl.Change, c *change) ([
 			g = acl.Grant{ID: id, Subject: c.User}
 		}
 		changes = append(changes, acl.Change{Grant: &g})
+	case signupChanged:
+		announcement, err := s.SignupAnnouncement(ctx)
+		if err != nil {
+			return changes, err
+		}
+		changes = append(changes, acl.Change{Signup: &announcement})
 	default:
 		// An unknown entry must not stop the others.
 		s.Log.WithField("kind", c.Kind).Warn("change of unknown kind in the store")
