@@ -35,8 +35,9 @@ type Admitter interface {
 	State(ctx context.Context) (state UserState, reason string, err error)
 	// Create makes a user who is [UserUnknown]. price is what the offer cost when it
 	// was paid. reason tells the seller why there is none; it is empty only if the
-	// user exists now and the payment can be credited. Several processes may call it
-	// at once, and again after a crash.
+	// user exists now and the payment can be credited. An error that wraps
+	// ErrConflict asks for State again. Several processes may call it at once, and
+	// again after a crash.
 	Create(ctx context.Context, price int64) (reason string, err error)
 }
 

@@ -21,6 +21,10 @@ import (
 // account.
 const maxParts = 64
 
+// errTaken means that a user could neither be added nor found: it was removed
+// meanwhile, or FerretDB 1 does not find it yet.
+var errTaken = errors.New("the name is taken, and nobody has it: try again")
+
 // Accounts are the users of a store, as far as sign-ups need them.
 type Accounts interface {
 	// Verifier returns the state of a name and the user's password hash, which is
@@ -155,11 +159,15 @@ func (a *admitter) Create(ctx context.Context, price int64) (reason string, err 
 		return "", err
 	}
 	state, reason, err := a.State(ctx)
-	if err == nil && state != tangle.UserReady && reason == "" {
-		// It was removed or changed meanwhile, or FerretDB does not find it yet.
-		err = fmt.Errorf("the name is taken, and its state is %s", state)
+	switch {
+	case err != nil:
+		return "", err
+	case state == tangle.UserUnknown:
+		return "", errTaken
+	case state != tangle.UserReady:
+		return "", tangle.ErrConflict // it changed meanwhile: begin again
 	}
-	return reason, err
+	return reason, nil
 }
 
 // complete notes that the payment is part of the price of an account. reason is
