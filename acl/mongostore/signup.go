@@ -128,6 +128,20 @@ func (s *Store) SignUp(ctx context.Context, name, verifier string) (added bool, 
 	return err == nil, err
 }
 
+// AnnounceUser implements [signup.Accounts].
+func (s *Store) AnnounceUser(ctx context.Context, name string) error {
+	documents, err := s.findUser(ctx, name, false)
+	if err != nil {
+		return err
+	}
+	for _, d := range documents {
+		if err := s.announce(ctx, userChanged, d.Lookup("_id"), name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // signupPartDocument is a payment that is part of the price of a new account.
 type signupPartDocument struct {
 	ID      string `bson:"_id"` // see signupPartID

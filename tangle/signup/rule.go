@@ -33,6 +33,9 @@ type Accounts interface {
 	// SignUp adds a user, and reports whether it did: it changes nothing if the name
 	// is taken.
 	SignUp(ctx context.Context, name, verifier string) (added bool, err error)
+	// AnnounceUser tells those who follow the store of a user once more. SignUp tells
+	// them too, but a crash may come before that.
+	AnnounceUser(ctx context.Context, name string) error
 	// AddPart notes that a payment is part of something, numbered from 1 without
 	// gaps. It reports whether it did: it changes nothing if there is a part of that
 	// number.
@@ -142,6 +145,11 @@ func (a *admitter) State(ctx context.Context) (tangle.UserState, string, error) 
 	}
 	if state != tangle.UserUnknown && verifier != a.credentials.Verifier {
 		return state, fmt.Sprintf("the sign-up asks for the name %.80q, which another account has: choose another name", a.credentials.Username), nil
+	}
+	if state == tangle.UserReady { // perhaps an earlier attempt made the account and ended there
+		if err := a.rule.Accounts.AnnounceUser(ctx, a.credentials.Username); err != nil {
+			return "", "", err
+		}
 	}
 	return state, "", nil
 }

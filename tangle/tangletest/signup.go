@@ -21,6 +21,7 @@ type signups struct {
 	announced    int // how often followers were told
 	verifiers    map[string]string
 	added        []string
+	told         map[string]bool // the names that followers were told of since they were added
 	parts        map[string][]string
 }
 
@@ -131,7 +132,8 @@ func (s *Store) Verifier(ctx context.Context, name string) (tangle.UserState, st
 	return tangle.UserUnknown, "", nil
 }
 
-// SignUp implements signup.Accounts.
+// SignUp implements signup.Accounts. Its write and its telling followers are points of
+// their own, with the Ops "SignUp" and "AnnounceUser".
 func (s *Store) SignUp(ctx context.Context, name, verifier string) (added bool, err error) {
 	err = s.write(ctx, "SignUp", func() error {
 		if state, ok := s.users[name]; ok && state != tangle.UserUnknown {
@@ -143,10 +145,32 @@ func (s *Store) SignUp(ctx context.Context, name, verifier string) (added bool, 
 		s.users[name] = tangle.UserReady
 		s.signups.setVerifier(name, verifier)
 		s.signups.added = append(s.signups.added, name)
+		delete(s.signups.told, name)
 		added = true
 		return nil
 	})
+	if err == nil {
+		err = s.AnnounceUser(ctx, name)
+	}
 	return added && err == nil, err
+}
+
+// AnnounceUser implements signup.Accounts.
+func (s *Store) AnnounceUser(ctx context.Context, name string) error {
+	return s.write(ctx, "AnnounceUser", func() error {
+		if s.signups.told == nil {
+			s.signups.told = make(map[string]bool)
+		}
+		s.signups.told[name] = true
+		return nil
+	})
+}
+
+// UserAnnounced reports whether followers were told of a user since SignUp added it.
+func (s *Store) UserAnnounced(name string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.signups.told[name]
 }
 
 // AddPart implements signup.Accounts.
