@@ -114,8 +114,7 @@ func (s *story) play(ctx context.Context) error {
 // pay pays the price and shows the buyer's real command.
 func (s *story) pay(ctx context.Context) error {
 	s.command(`iotoll pay --node %s --seed-file john.seed --amount %d \
-      --address %s \
-      --message '{"username": "john"}'`, s.r.NodeURL, s.r.Price, s.r.Deposit)
+      --address %s --username john`, s.r.NodeURL, s.r.Price, s.r.Deposit)
 	out, err := s.r.Pay(ctx, s.r.Price, `{"username": "john"}`)
 	s.print(out)
 	if err != nil {

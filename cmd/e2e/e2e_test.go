@@ -55,14 +55,14 @@ func TestStory(t *testing.T) {
 	}
 }
 
-// TestUnderpaid: 200 iotas wait for 300 more.
+// TestUnderpaid: 200 of a price of 500 are kept as credit until 300 more come.
 func TestUnderpaid(t *testing.T) {
 	r := newRig(t, rig.Options{})
 	c := client(t, r, "john", "john", "-t", "sensor/#")
 	pay(t, r, 200, john)
 	eventually(t, "the credit to be visible", func() bool { return outcomes(t, r, "underpaid") == 1 })
-	if got := payments(t, r)[0].Credit; got != 200 {
-		t.Errorf("credit after a payment of 200 iotas: got %d", got)
+	if got := payments(t, r)[0].Credit; got != "200" {
+		t.Errorf("credit after a payment of 200: got %s", got)
 	}
 	silent(t, r, c, "sensor/live")
 	pay(t, r, 300, john)
@@ -204,6 +204,6 @@ func TestKilled(t *testing.T) {
 		}
 	}
 	if bought != n*time.Hour {
-		t.Errorf("%d payments of 500 iotas bought %s, want %s", n, bought, n*time.Hour)
+		t.Errorf("%d payments of the price bought %s, want %s", n, bought, n*time.Hour)
 	}
 }

@@ -136,6 +136,18 @@ func (c Config) readSettings() (settings, error) {
 	if err != nil {
 		return s, fmt.Errorf("%w (Mosquitto reads it as the user that it runs as)", err)
 	}
+	return s.parse(c.settingsFile, text)
+}
+
+// PublicFilters returns the public filters of a settings file, whose text it is
+// given. Errors name the file, the line and the key.
+func PublicFilters(file string, text []byte) ([]acl.Filter, error) {
+	s, err := settings{}.parse(file, text)
+	return s.public, err
+}
+
+// parse returns the settings, overridden by those in the text of a settings file.
+func (s settings) parse(file string, text []byte) (settings, error) {
 	seen := make(map[string]bool)
 	number := 0
 	for line := range strings.Lines(string(text)) {
@@ -159,7 +171,7 @@ func (c Config) readSettings() (settings, error) {
 			err = fmt.Errorf("unknown setting; the settings are %s", settingNames)
 		}
 		if err != nil {
-			return settings{}, fmt.Errorf("%s, line %d: %.80q: %w", c.settingsFile, number, key, err)
+			return settings{}, fmt.Errorf("%s, line %d: %.80q: %w", file, number, key, err)
 		}
 		seen[key] = true
 	}
