@@ -279,8 +279,12 @@ func TestParts(t *testing.T) {
 // TestPartsGone: a part that was paid back or set aside counts no more.
 func TestPartsGone(t *testing.T) {
 	for name, conclude := range map[string]func(*till, tangle.Payment) (tangle.Decision, error){
-		"refunded":  func(s *till, p tangle.Payment) (tangle.Decision, error) { return s.Refund(t.Context(), p, "jane", "TX") },
-		"dismissed": func(s *till, p tangle.Payment) (tangle.Decision, error) { return s.Dismiss(t.Context(), p, "jane", "spam") },
+		"refunded": func(s *till, p tangle.Payment) (tangle.Decision, error) {
+			return s.Refund(t.Context(), p, "jane", "TX")
+		},
+		"dismissed": func(s *till, p tangle.Payment) (tangle.Decision, error) {
+			return s.Dismiss(t.Context(), p, "jane", "spam")
+		},
 	} {
 		s := newTill(t)
 		john := newCredentials(t, "john")
