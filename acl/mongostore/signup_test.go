@@ -176,7 +176,7 @@ func TestKilledSignUps(t *testing.T) {
 				if err := settle(t.Context(), again); err != nil {
 					t.Fatalf("killed %s write %d, %s; started again: %v", phase, at, struck(), err)
 				}
-				checkAccount(t, again, scenario.entries, scenario.credit)
+				checkAccount(t, again, "john", scenario.entries, scenario.credit)
 				for i, want := range scenario.outcomes {
 					if r, err := again.PaymentRecord(t.Context(), payments[i].ID); err != nil || r.Outcome != want && !(scenario.name == "two parts" && r.Outcome != tangle.Unmatched) {
 						t.Errorf("payment %s: got %+v, %v, want %s", payments[i].ID, r, err, want)
