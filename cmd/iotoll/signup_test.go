@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -29,21 +30,29 @@ func (s *site) sealedFor(c signup.Credentials) string {
 	return fmt.Sprintf(`{"signup":%q,"offer":%q}`, text, offer.ID)
 }
 
-// announced returns the key that the plugin would publish.
-func (s *site) announced() (a signup.Announcement) {
+// announcement returns what the plugin would publish; nil if there is nothing.
+func (s *site) announcement() []byte {
 	s.t.Helper()
 	store, err := mongostore.Open(embedded.URI(s.socket), "mosquitto")
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	defer store.Close(s.t.Context())
-	eventually(s.t, "a sign-up key to be announced", func() bool {
-		text, err := store.SignupAnnouncement(s.t.Context())
-		if err == nil && text != nil {
-			a, err = signup.ParseAnnouncement(text, time.Now())
-		}
-		return err == nil && text != nil
-	})
+	text, err := store.SignupAnnouncement(s.t.Context())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return text
+}
+
+// announced returns the key that is announced, once one is.
+func (s *site) announced() signup.Announcement {
+	s.t.Helper()
+	eventually(s.t, "a sign-up key to be announced", func() bool { return s.announcement() != nil })
+	a, err := signup.ParseAnnouncement(s.announcement(), time.Now())
+	if err != nil {
+		s.t.Fatal(err)
+	}
 	return a
 }
 
@@ -56,7 +65,7 @@ func TestSignUpStory(t *testing.T) {
 			dir := t.TempDir()
 			var s *site
 			var pay []string
-			few, rest, whole := "200", "300", "500"
+			few, rest, whole, more := "200", "300", "500", "600"
 			if ledger == "legacy" {
 				node, seed := startTangle(t)
 				s = newSite(t, node, "signup: true\n")
@@ -68,7 +77,7 @@ func TestSignUpStory(t *testing.T) {
 				mustRun(t, "init", filepath.Join(dir, "x"), "--ledger", "iota", "--address", address, "--node", node)
 				s = &site{t: t, config: filepath.Join(dir, "x", "iotoll.yaml"), socket: filepath.Join(dir, "x", "run", "store.sock")}
 				pay = []string{"pay", "--ledger", "iota", "--node", node, "--key-file", key, "--address", address}
-				few, rest, whole = "0.2", "0.3", "0.5"
+				few, rest, whole, more = "0.2", "0.3", "0.5", "0.6"
 			}
 			serve := startProcess(t, "--config", s.config, "serve")
 			serve.await("deposit address is watched from now on")
@@ -115,6 +124,21 @@ func TestSignUpStory(t *testing.T) {
 			send(whole, s.sealedFor(other))
 			if p := booked(whole, "unmatched"); !strings.Contains(p.Reason, "which another account has") {
 				t.Errorf("another verifier: got %+v", p)
+			}
+			// Off: the key is withdrawn, and who sealed with it waits until it is on.
+			late := signup.Credentials{Username: "late-7qaz", Verifier: verifier}
+			message := s.sealedFor(late)
+			s.edit("signup: true", "signup: false")
+			serve.cmd.Process.Signal(syscall.SIGHUP)
+			eventually(t, "the key to be withdrawn", func() bool { return s.announcement() == nil })
+			send(more, message)
+			if p := booked(more, "unmatched"); p.Reason != "it is a sign-up, and sign-up is off" {
+				t.Errorf("sign-up is off: got %+v", p)
+			}
+			s.edit("signup: false", "signup: true")
+			serve.cmd.Process.Signal(syscall.SIGHUP)
+			if p := booked(more, "credited"); p.User != "late-7qaz" {
+				t.Errorf("sign-up is on again: got %+v", p)
 			}
 			if log := serve.out.String(); strings.Contains(log, "generated-sha256") {
 				t.Errorf("a verifier is in the log:\n%s", log)
