@@ -95,7 +95,7 @@ func ledgerOf(t testing.TB, store *tangletest.Store, o tangle.Offer, payments []
 				if g.Cause != d.Cause() || g.Kind != tangle.Paid {
 					continue
 				}
-				if g.Life != d.Life || d.By == "message" && p.Final.Before(g.Born) {
+				if g.Life != d.Life || (d.By == "message" || d.By == "sign-up") && p.Final.Before(g.Born) {
 					t.Errorf("payment %s of %s was decided by %s for holder %d of %s and went to holder %d, since %s", p.ID, p.Final, d.By, d.Life, d.Subject, g.Life, g.Born)
 				}
 			}

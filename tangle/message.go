@@ -15,12 +15,14 @@ const maxMessage = 4096
 
 // Message is what a payment says: whose it is, and perhaps what it is for.
 type Message struct {
-	Username string // who is to have what was paid for
+	Username string // who is to have what was paid for; empty if only Signup says so
 	Offer    string // an offer's ID; empty if the deposit address decides
+	Signup   string // a sealed sign-up (package signup); empty if there is none
 }
 
-// ParseMessage reads a payment's message, {"username": "john"}, optionally with
-// "offer": "live". It is a JSON object (RFC 8259) in UTF-8 of at most 4 KiB.
+// ParseMessage reads a payment's message, {"username": "john"} or a sealed sign-up,
+// {"signup": "AWY-..."}, optionally with "offer": "live". It may hold both. It is a
+// JSON object (RFC 8259) in UTF-8 of at most 4 KiB.
 // Names are compared exactly, each may occur once, and unknown ones are passed
 // over. Anything that could be read in two ways is refused: a payment for the
 // wrong person cannot be taken back, one that is held can be assigned.
@@ -61,6 +63,8 @@ func ParseMessage(text []byte) (Message, error) {
 			m.Username, err = parseText(value)
 		case "offer":
 			m.Offer, err = parseText(value)
+		case "signup":
+			m.Signup, err = parseText(value)
 		}
 		if err != nil {
 			return Message{}, fmt.Errorf("the message's %q %w", name, err)
@@ -72,7 +76,7 @@ func ParseMessage(text []byte) (Message, error) {
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
 		return Message{}, errors.New("trailing data after the JSON object of the message")
 	}
-	if !seen["username"] {
+	if !seen["username"] && !seen["signup"] {
 		return Message{}, errors.New("the message names no username")
 	}
 	return m, nil

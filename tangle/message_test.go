@@ -13,12 +13,14 @@ func TestParseMessage(t *testing.T) {
 		want Message
 	}{
 		{`{"username": "john"}`, Message{Username: "john"}},
-		{`{"username":"john","offer":"live"}`, Message{"john", "live"}},
-		{" \r\n\t{ \"offer\" : \"live\" , \"username\" : \"john\" } \n", Message{"john", "live"}},
+		{`{"username":"john","offer":"live"}`, Message{Username: "john", Offer: "live"}},
+		{" \r\n\t{ \"offer\" : \"live\" , \"username\" : \"john\" } \n", Message{Username: "john", Offer: "live"}},
 		{`{"username": "jöhn \u00e9 + # /"}`, Message{Username: "jöhn é + # /"}},
 		{`{"\u0075sername": "john"}`, Message{Username: "john"}},
 		{`{"username": "john", "note": {"username": "eve", "x": [1, 2, {"offer": 3}]}, "n": 1e9}`, Message{Username: "john"}},
 		{`{"username": "john", "USERNAME": "eve", "Offer": 3}`, Message{Username: "john"}},
+		{`{"signup": "AWY-"}`, Message{Signup: "AWY-"}},
+		{`{"signup": "AWY-", "offer": "live", "username": "john"}`, Message{Username: "john", Offer: "live", Signup: "AWY-"}},
 		{`{"username": "\ud83d\ude00"}`, Message{Username: "😀"}},
 	} {
 		if got, err := ParseMessage([]byte(test.text)); err != nil || got != test.want {
@@ -55,6 +57,10 @@ func TestParseMessageRefuses(t *testing.T) {
 		{`{"username": "john", "\u0075sername": "eve"}`, `"username" twice`},
 		{`{"username": "john", "x": 1, "x": 1}`, `"x" twice`},
 		{`{"username": 5}`, "not a string"},
+		{`{"signup": "AWY-", "signup": "AWY-"}`, `"signup" twice`},
+		{`{"username": "john", "signup": ""}`, `"signup" is empty`},
+		{`{"signup": ["AWY-"]}`, `"signup" is not a string`},
+		{`{"Signup": "AWY-"}`, "names no username"},
 		{`{"username": null}`, "not a string"},
 		{`{"username": ["john"]}`, "not a string"},
 		{`{"username": ""}`, "is empty"},
@@ -82,6 +88,7 @@ func FuzzParseMessage(f *testing.F) {
 	f.Add([]byte(`{"username": "john"}`))
 	f.Add([]byte(`{"username": "john", "offer": "live", "x": [1, {"y": null}]}`))
 	f.Add([]byte(`{"username": "john", "username": "eve"}`))
+	f.Add([]byte(`{"signup": "AWY-", "offer": "live"}`))
 	f.Add([]byte(`{"\u0075sername":"\ud83d\ude00"}x`))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		got, err := ParseMessage(text)
@@ -95,13 +102,12 @@ func FuzzParseMessage(f *testing.F) {
 		if err := json.Unmarshal(text, &other); err != nil {
 			t.Fatalf("ParseMessage(%q): accepted, but encoding/json says %v", text, err)
 		}
-		if other["username"] != got.Username {
-			t.Errorf("ParseMessage(%q): got username %q, encoding/json %q", text, got.Username, other["username"])
+		for name, field := range map[string]string{"username": got.Username, "offer": got.Offer, "signup": got.Signup} {
+			if value, ok := other[name]; ok && value != field || !ok && field != "" {
+				t.Errorf("ParseMessage(%q): got %s %q, encoding/json %q", text, name, field, value)
+			}
 		}
-		if offer, ok := other["offer"]; ok && offer != got.Offer || !ok && got.Offer != "" {
-			t.Errorf("ParseMessage(%q): got offer %q, encoding/json %q", text, got.Offer, offer)
-		}
-		if got.Username == "" || !utf8.ValidString(got.Username) || strings.ContainsAny(got.Username, "\x00\uFFFD") {
+		if got.Username == "" && got.Signup == "" || !utf8.ValidString(got.Username) || strings.ContainsAny(got.Username, "\x00\uFFFD") {
 			t.Errorf("ParseMessage(%q): got username %q", text, got.Username)
 		}
 	})

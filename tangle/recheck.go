@@ -27,9 +27,10 @@ type recheck struct {
 // heldPayment is a payment that waits.
 type heldPayment struct {
 	payment Payment
-	known   bool   // payment is set; else only its ID and reason are known
-	reason  string // as in the store
-	waits   string // as Result.Waits
+	known   bool      // payment is set; else only its ID and reason are known
+	reason  string    // as in the store
+	waits   string    // as Result.Waits
+	state   UserState // of waits, when it was held
 }
 
 func newRecheck() recheck {
@@ -72,7 +73,7 @@ func (r *recheck) soon(in time.Duration) {
 // hold keeps a payment that has to wait.
 func (r *recheck) hold(p Payment, result Result) {
 	r.drop(p.ID)
-	r.held[p.ID] = heldPayment{payment: p, known: true, reason: result.Reason, waits: result.Waits}
+	r.held[p.ID] = heldPayment{payment: p, known: true, reason: result.Reason, waits: result.Waits, state: result.state}
 	if result.Waits == "" {
 		return
 	}
@@ -240,7 +241,7 @@ func (w *Watcher) ask(ctx context.Context, name string) error {
 		return fmt.Errorf("look up user %s: %w", quote(name), err)
 	}
 	for id := range w.recheck.waits[name] {
-		if state.refusal(name) != w.recheck.held[id].reason {
+		if state != w.recheck.held[id].state {
 			w.recheck.enqueue(id)
 		}
 	}

@@ -26,14 +26,17 @@ type Result struct {
 	Reason  string // why it is held, if Unmatched
 	Waits   string // the username whose state must change before it can settle; empty if it waits for something else
 	Entry   Entry  // the entry, if there is one
+
+	state UserState // of Waits, when it was held
 }
 
 // held is the error that ends the settling of a payment that has to wait.
 type held struct {
 	reason string
 	waits  string // as Result.Waits
-	former bool   // it is assigned to an earlier holder of the name
-	open   bool   // it is certain that the payment is not settled
+	state  UserState
+	former bool // it is assigned to an earlier holder of the name
+	open   bool // it is certain that the payment is not settled
 }
 
 func (h held) Error() string { return h.reason }
@@ -72,7 +75,7 @@ func (s *Settler) settle(ctx context.Context, p Payment, before string, fresh bo
 		case !errors.As(err, &h):
 			return r, err
 		case h.reason == before:
-			return Result{Outcome: Unmatched, Reason: h.reason, Waits: h.waits}, nil
+			return Result{Outcome: Unmatched, Reason: h.reason, Waits: h.waits, state: h.state}, nil
 		}
 		return s.hold(ctx, p, Decision{Payment: p.ID, Seq: d.Seq}.Cause(), h)
 	}
@@ -114,7 +117,7 @@ func (s *Settler) hold(ctx context.Context, p Payment, cause string, h held) (Re
 	if err := s.Store.Hold(ctx, p.ID, h.reason); err != nil {
 		return Result{}, fmt.Errorf("hold payment %s: %w", p.ID, err)
 	}
-	return Result{Outcome: Unmatched, Reason: h.reason, Waits: h.waits}, nil
+	return Result{Outcome: Unmatched, Reason: h.reason, Waits: h.waits, state: h.state}, nil
 }
 
 // credit enters a payment in the account that a decision names. If the decision
@@ -147,12 +150,8 @@ func (s *Settler) credit(ctx context.Context, p Payment, d Decision, written boo
 		case p.Amount <= 0:
 			return Entry{}, held{reason: fmt.Sprintf("its amount is %d, not above 0", p.Amount)}
 		}
-		state, err := s.admit(ctx, d.Subject, claim)
-		if err != nil {
+		if err := s.admit(ctx, d, head, terms.Price, claim); err != nil {
 			return Entry{}, err
-		}
-		if reason := state.refusal(d.Subject); reason != "" {
-			return Entry{}, held{reason: reason, waits: d.Subject}
 		}
 		g, err := entryOf(p, o, terms, head, now)
 		if err != nil {
@@ -191,17 +190,84 @@ func (s *Settler) credit(ctx context.Context, p Payment, d Decision, written boo
 	return Result{Outcome: g.Outcome(), Entry: g}, nil
 }
 
-// admit returns the state of a user who is about to be credited.
-func (s *Settler) admit(ctx context.Context, subject string, claim Claim) (UserState, error) {
-	admit := claim.Admit
-	if admit == nil {
-		admit = func(ctx context.Context) (UserState, error) { return s.Store.UserState(ctx, subject) }
+// admit returns nil if a user can be credited, and held if not. It makes the user
+// if the claim says so. The error wraps ErrConflict if head is outdated.
+func (s *Settler) admit(ctx context.Context, d Decision, head Entry, price int64, claim Claim) error {
+	subject := d.Subject
+	lookup := func(err error) error { return fmt.Errorf("look up user %s: %w", quote(subject), err) }
+	if claim.Admit == nil {
+		state, err := s.Store.UserState(ctx, subject)
+		if err != nil {
+			return lookup(err)
+		}
+		return refuse(subject, state, "")
 	}
-	state, err := admit(ctx)
+	state, reason, err := claim.Admit.State(ctx)
 	if err != nil {
-		return "", fmt.Errorf("look up user %s: %w", quote(subject), err)
+		return lookup(err)
 	}
-	return state, nil
+	if state != UserUnknown {
+		return refuse(subject, state, reason)
+	}
+	// The name is free, so whoever had it before is removed completely.
+	open, err := s.openAccount(ctx, d, head)
+	if err != nil {
+		return err
+	}
+	if open != "" {
+		if state, _, err = claim.Admit.State(ctx); err != nil {
+			return lookup(err)
+		}
+		if state != UserUnknown {
+			return ErrConflict // another process made the user meanwhile
+		}
+		return held{
+			reason: fmt.Sprintf("%s was removed by other means than iotoll, and the account for %q was not closed", quote(subject), open),
+			waits:  subject, state: state,
+		}
+	}
+	if reason, err = claim.Admit.Create(ctx, price); err != nil {
+		return fmt.Errorf("create user %s: %w", quote(subject), err)
+	}
+	if reason != "" {
+		return held{reason: reason, waits: subject, state: UserUnknown}
+	}
+	return nil
+}
+
+// refuse returns held unless a user is ready and there is no other reason.
+func refuse(subject string, state UserState, reason string) error {
+	if refusal := state.refusal(subject); refusal != "" {
+		reason = refusal
+	}
+	if reason == "" {
+		return nil
+	}
+	return held{reason: reason, waits: subject, state: state}
+}
+
+// openAccount returns an offer for which a name has an account that is neither empty
+// nor closed, "" if there is none: then a new user of the name starts with nothing.
+// It reads the accounts after the name was found free, since removing a user closes
+// them before it frees the name. The error wraps ErrConflict if head, of the account
+// that a decision names, was read before that.
+func (s *Settler) openAccount(ctx context.Context, d Decision, head Entry) (open string, err error) {
+	offers, err := s.offerIDs(ctx)
+	if err != nil {
+		return "", err
+	}
+	for _, offer := range offers {
+		last, err := s.Store.Last(ctx, d.Subject, offer)
+		switch {
+		case err != nil:
+			return "", fmt.Errorf("read account of %q for %q: %w", d.Subject, offer, err)
+		case offer == d.Offer && last.Seq != head.Seq:
+			return "", ErrConflict
+		case last.Seq > 0 && last.Kind != Closed:
+			open = offer
+		}
+	}
+	return open, nil
 }
 
 // paid returns when a payment was made: by the ledger's clock if it has one.
@@ -270,6 +336,9 @@ func (s *Settler) append(ctx context.Context, subject, offer, cause string, next
 		}
 		now := s.now()
 		g, err := next(head, now)
+		if errors.Is(err, ErrConflict) {
+			continue // next saw another entry
+		}
 		if err != nil {
 			return Entry{}, err
 		}

@@ -191,7 +191,8 @@ type Dust struct {
 	Sum     int64     // base units
 }
 
-// ErrConflict is returned by [Accounts.Append] when the position is taken.
+// ErrConflict is returned by [Accounts.Append] when the position is taken, and by
+// an [Admitter] whose user changed meanwhile.
 var ErrConflict = errors.New("position in the account is taken")
 
 // Store remembers payments, whose they are, and what they bought. It is all that

@@ -22,15 +22,30 @@ type Claim struct {
 	// Reason tells the seller why the rule has no answer although the payment
 	// carries something. The payment is held.
 	Reason string
-	// Admit returns the state of Subject once more, right before the payment is
-	// assigned, and may make the account first. Nil means [Users.UserState].
-	Admit func(ctx context.Context) (UserState, error)
+	// Admit decides on Subject right before the payment is assigned. Nil means that
+	// only a user who is [UserReady] is credited.
+	Admit Admitter
 }
 
-// messageRule reads the message, see [ParseMessage].
-type messageRule struct{}
+// Admitter decides whether a payment is credited to the user that it names, who
+// may not exist yet.
+type Admitter interface {
+	// State returns the state of the user. If the payment cannot be credited even if
+	// the user is [UserReady], reason tells the seller why.
+	State(ctx context.Context) (state UserState, reason string, err error)
+	// Create makes a user who is [UserUnknown]. price is what the offer cost when it
+	// was paid. reason tells the seller why there is none; it is empty only if the
+	// user exists now and the payment can be credited. An error that wraps
+	// ErrConflict asks for State again. Several processes may call it at once, and
+	// again after a crash.
+	Create(ctx context.Context, price int64) (reason string, err error)
+}
 
-func (messageRule) Claim(_ context.Context, p Payment) (Claim, error) {
+// MessageRule is the [Rule] that reads a name in the message, see [ParseMessage].
+type MessageRule struct{}
+
+// Claim implements [Rule].
+func (MessageRule) Claim(_ context.Context, p Payment) (Claim, error) {
 	switch {
 	case p.Unreadable != "":
 		return Claim{By: "message", Reason: p.Unreadable}, nil
@@ -47,7 +62,7 @@ func (messageRule) Claim(_ context.Context, p Payment) (Claim, error) {
 // rules are the rules that are asked.
 func (s *Settler) rules() []Rule {
 	if s.Rules == nil {
-		return []Rule{messageRule{}}
+		return []Rule{MessageRule{}}
 	}
 	return s.Rules
 }
@@ -74,6 +89,9 @@ func (s *Settler) whose(ctx context.Context, p Payment) (c Claim, reason string,
 		}
 	}
 	if c.Subject == "" {
+		if m, err := ParseMessage(p.Message); err == nil && m.Signup != "" {
+			return Claim{}, "it is a sign-up, and sign-up is off", nil
+		}
 		return Claim{}, "there is no message", nil
 	}
 	o, reason := s.Offers.choose(p.Address, c.Offer)

@@ -64,17 +64,35 @@ func TestRules(t *testing.T) {
 	}
 }
 
+// admitter is an Admitter in memory.
+type admitter struct {
+	state  func() tangle.UserState
+	create func(price int64) (string, error)
+}
+
+func (a admitter) State(context.Context) (tangle.UserState, string, error) { return a.state(), "", nil }
+
+func (a admitter) Create(_ context.Context, price int64) (string, error) { return a.create(price) }
+
 // TestRuleAdmits: a rule may make the account while its payment is settled. It is
 // asked again until the payment is assigned, and not afterwards.
 func TestRuleAdmits(t *testing.T) {
 	s := newTill(t)
+	state := tangle.UserUnknown
 	made := 0
-	s.Rules = []tangle.Rule{rule{"p1": {Subject: "new", By: "sign-up", Admit: func(context.Context) (tangle.UserState, error) {
-		if made++; made == 1 {
-			return "", errors.New("store is away")
-		}
-		s.store.AddUser("new")
-		return tangle.UserReady, nil
+	s.Rules = []tangle.Rule{rule{"p1": {Subject: "new", By: "sign-up", Admit: admitter{
+		state: func() tangle.UserState { return state },
+		create: func(price int64) (string, error) {
+			if price != 500 {
+				t.Errorf("Create: got price %d, want 500", price)
+			}
+			if made++; made == 1 {
+				return "", errors.New("store is away")
+			}
+			state = tangle.UserReady
+			s.store.AddUser("new")
+			return "", nil
+		},
 	}}}}
 	p := payment("p1", "", 500)
 	if _, err := s.store.Record(t.Context(), p, tangle.Settling); err != nil {

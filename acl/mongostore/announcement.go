@@ -20,7 +20,8 @@ type signupDocument struct {
 }
 
 // SignupAnnouncement returns what buyers who have no account need to sign up, as
-// JSON; nil if sign-up is off. Followers learn from [Store.Changes] when it changes.
+// the JSON of docs/signup.md; nil if sign-up is off. It implements [signup.KeyStore].
+// Followers learn from [Store.Changes] when it changes.
 func (s *Store) SignupAnnouncement(ctx context.Context) ([]byte, error) {
 	d, err := get[signupDocument](ctx, s.meta, signupID)
 	if err != nil {
@@ -32,7 +33,7 @@ func (s *Store) SignupAnnouncement(ctx context.Context) ([]byte, error) {
 	return []byte(d.Announcement), nil
 }
 
-// AnnounceSignup sets what [Store.SignupAnnouncement] returns.
+// AnnounceSignup implements [signup.KeyStore].
 func (s *Store) AnnounceSignup(ctx context.Context, announcement []byte) error {
 	d := signupDocument{ID: signupID, Announcement: string(announcement)}
 	// If another process inserts it first, the second attempt finds it.

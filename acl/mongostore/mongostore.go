@@ -20,6 +20,8 @@
 //	active       what decisions need of the grants that may not be over
 //	settlements  which entry a payment or manual act became; never changed
 //	changes      the log by which others follow the store, see [Store.Changes]
+//	signup_keys  the seller's key pairs for sealed sign-ups, private halves included; never changed
+//	signup_parts payments that are each below the price of the account that they ask for; never changed
 //	audit        what the seller did by hand
 //	meta         the schema's version, and single facts
 //
@@ -82,7 +84,7 @@ type Store struct {
 
 	client *mongo.Client
 
-	users, addresses, payments, pending, decisions, offers, dust, grants, active, settlements, changes, audit, meta *mongo.Collection
+	users, addresses, payments, pending, decisions, offers, dust, grants, active, settlements, changes, signupKeys, signupParts, audit, meta *mongo.Collection
 
 	announcing chan struct{} // holds one while the log of changes is written to
 
@@ -145,6 +147,8 @@ func open(uri, database string, monitor *event.CommandMonitor) (*Store, error) {
 		active:      db.Collection("active"),
 		settlements: db.Collection("settlements"),
 		changes:     db.Collection("changes"),
+		signupKeys:  db.Collection("signup_keys"),
+		signupParts: db.Collection("signup_parts"),
 		audit:       db.Collection("audit"),
 		meta:        db.Collection("meta"),
 	}, nil

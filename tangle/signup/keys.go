@@ -86,12 +86,31 @@ func (keys Keys) Open(text string, in Context) (Credentials, error) {
 	return Credentials{}, fmt.Errorf("%w: %s", ErrKey, id)
 }
 
+// parseCredentials reads the JSON object of version 1. Names are compared exactly,
+// each occurs once, and there are no others, so that no reader sees other
+// credentials than we do.
 func parseCredentials(plain []byte) (Credentials, error) {
-	d := json.NewDecoder(bytes.NewReader(plain))
-	d.DisallowUnknownFields()
 	var c Credentials
-	if err := d.Decode(&c); err != nil {
-		return Credentials{}, fmt.Errorf("%w: not the JSON object of version 1", ErrCredentials)
+	fields := map[string]*string{"username": &c.Username, "verifier": &c.Verifier}
+	malformed := fmt.Errorf("%w: not the JSON object of version 1", ErrCredentials)
+	d := json.NewDecoder(bytes.NewReader(plain))
+	if t, err := d.Token(); err != nil || t != json.Delim('{') {
+		return Credentials{}, malformed
+	}
+	for d.More() {
+		name, err := d.Token()
+		if err != nil {
+			return Credentials{}, malformed
+		}
+		text, _ := name.(string)
+		field := fields[text]
+		if field == nil || d.Decode(field) != nil {
+			return Credentials{}, malformed
+		}
+		delete(fields, text)
+	}
+	if _, err := d.Token(); err != nil {
+		return Credentials{}, malformed
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
 		return Credentials{}, fmt.Errorf("%w: trailing data after the JSON object", ErrCredentials)

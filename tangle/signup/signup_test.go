@@ -150,7 +150,9 @@ func TestCredentials(t *testing.T) {
 		}
 	}
 	good, _ := json.Marshal(john(t))
-	for _, text := range []string{"", "null", "[]", `"x"`, string(good) + "{}", strings.Replace(string(good), "{", `{"superuser":true,`, 1)} {
+	for _, text := range []string{"", "null", "[]", `"x"`, string(good) + "{}", strings.Replace(string(good), "{", `{"superuser":true,`, 1),
+		strings.Replace(string(good), "username", "Username", 1), strings.Replace(string(good), "{", `{"username":"mary",`, 1),
+		string(good[:len(good)-1]), `{"username":5,"verifier":null}`, "{}", "{5:6}"} {
 		if _, err := parseCredentials([]byte(text)); !errors.Is(err, ErrCredentials) {
 			t.Errorf("open %.60s: got %v, want %v", text, err, ErrCredentials)
 		}

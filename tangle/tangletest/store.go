@@ -46,6 +46,7 @@ type Store struct {
 	settlements map[string]tangle.Settlement
 	announced   []tangle.Entry
 	calls       map[string]int
+	signups     signups
 }
 
 type faultKey struct{}

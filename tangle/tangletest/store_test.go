@@ -13,3 +13,7 @@ func TestStore(t *testing.T) {
 		return s, s.AddUser
 	})
 }
+
+func TestSignUps(t *testing.T) {
+	tangletest.TestSignUpStore(t, "a verifier", func(*testing.T) tangletest.SignUpStore { return new(tangletest.Store) })
+}

@@ -26,8 +26,11 @@ type Config struct {
 	// has no settings_file, lists them here.
 	Public []string `yaml:"public"`
 	Offers []Offer  `yaml:"offers"`
-	Broker Broker   `yaml:"broker"`
-	Plugs  []Plug   `yaml:"plugs"`
+	// Signup lets buyers without an account name one inside their payment, see
+	// docs/signup.md; off if left out.
+	Signup bool   `yaml:"signup"`
+	Broker Broker `yaml:"broker"`
+	Plugs  []Plug `yaml:"plugs"`
 	// Metrics is for those who watch "iotoll serve".
 	Metrics Metrics `yaml:"metrics"`
 

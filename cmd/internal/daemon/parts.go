@@ -47,7 +47,7 @@ func (d *daemon) parts(cfg *config.Config) ([]*part, error) {
 	if err != nil {
 		return nil, err
 	}
-	all := []*part{watch}
+	all := []*part{watch, d.signupPart(cfg)}
 	if len(cfg.Published()) == 0 {
 		return all, nil
 	}
@@ -74,7 +74,7 @@ func (d *daemon) parts(cfg *config.Config) ([]*part, error) {
 
 // watchPart returns what settles payments.
 func (d *daemon) watchPart(cfg *config.Config) (*part, error) {
-	p := &part{name: "ledger", settings: []any{cfg.Ledger, cfg.Offers}}
+	p := &part{name: "ledger", settings: []any{cfg.Ledger, cfg.Offers, cfg.Signup, cfg.Broker.Username}}
 	if len(cfg.Offers) == 0 {
 		d.log.Warn("nothing is for sale: the configuration has no offers")
 		p.run = func(ctx context.Context) error {
@@ -108,6 +108,9 @@ func (d *daemon) watchPart(cfg *config.Config) (*part, error) {
 		case <-d.prepared:
 		}
 		p.watch.watcher.Store = d.store
+		if cfg.Signup {
+			p.watch.watcher.Rules = []tangle.Rule{tangle.MessageRule{}, signupRule(cfg, ledger, d.store)}
+		}
 		p.watch.watcher.Booked = func(ctx context.Context) (map[string]int64, error) { return Received(ctx, d.store) }
 		return p.watch.watcher.Run(ctx)
 	}
