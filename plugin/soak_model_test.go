@@ -16,8 +16,9 @@ import (
 )
 
 const (
-	soakUsers = 10 // u0 … u9, who buy; user rich may always read
-	rich      = soakUsers
+	soakUsers = 10        // u0 … u9, who buy
+	hourly    = soakUsers // u10, who has bought a longer time
+	rich      = hourly + 1
 	anonymous = -1
 	// soakTopics is the number of topics for sale. The topic after them is public.
 	soakTopics = 3
@@ -27,7 +28,10 @@ const (
 	soakMargin = 300 * time.Millisecond
 	// stepWindow is how long the broker may take to follow a step of its wall clock. It
 	// loads all grants again.
-	stepWindow = 6 * time.Second
+	stepWindow = 3 * time.Second
+	// stepQuiet is how long nothing else happens after a step: each change of the store
+	// and each SIGHUP would make the broker ask again.
+	stepQuiet = stepWindow + 3*time.Second
 	// tryEvery is how often a login with a wrong password is tried for each user, so that
 	// the throttle never gets in the way of the others.
 	tryEvery = 35 * time.Second
@@ -76,13 +80,16 @@ type credentials struct {
 // model predicts what each user may read and which sessions end.
 type model struct {
 	mu     sync.Mutex
-	grants [soakUsers][soakTopics][]*sold
-	users  [soakUsers + 1]credentials
+	grants [soakUsers + 1][soakTopics][]*sold
+	users  [rich + 1]credentials
 	// before and after are the wall clock's offsets around its last step.
 	before, after time.Duration
 	step          edge
 	pending       []pending
-	kicks         map[string]int // changes that end sessions, by kind
+	// buying and probing are held while the store is written to.
+	buying  sync.RWMutex
+	probing sync.Mutex
+	kicks   map[string]int // changes that end sessions, by kind
 }
 
 // may returns whether a user may read a topic at an instant between t0 and t1.
@@ -178,6 +185,24 @@ func (m *model) mustEnd(user, pass int, since, now time.Time) bool {
 	return u.ended.surely(now) && since.Before(u.ended.start) || u.change.surely(now) && (u.barred || pass != u.pass)
 }
 
+// quiet waits until the broker has caught up with the store or ctx ends, and keeps
+// everybody from writing to the store until resume is called.
+func (m *model) quiet(ctx context.Context) (resume func()) {
+	m.buying.Lock()
+	for caughtUp := false; !caughtUp && ctx.Err() == nil; {
+		time.Sleep(10 * time.Millisecond)
+		m.mu.Lock()
+		caughtUp = len(m.pending) == 0
+		m.mu.Unlock()
+	}
+	m.probing.Lock()
+	time.Sleep(soakMargin)
+	return func() {
+		m.buying.Unlock()
+		m.probing.Unlock()
+	}
+}
+
 // set moves the wall clock.
 func (m *model) set(c *wallClock, offset time.Duration) {
 	m.mu.Lock()
@@ -197,6 +222,8 @@ type pending struct {
 // write calls do, which writes a change to the store, between the two ends of an edge.
 // The channel is closed when the broker has the change.
 func (m *model) write(set func(edge), do func() error) (<-chan struct{}, error) {
+	m.buying.RLock()
+	defer m.buying.RUnlock()
 	start, known := time.Now(), make(chan struct{})
 	m.mu.Lock()
 	set(edge{start: start})
@@ -233,19 +260,23 @@ func (m *model) probe(ctx context.Context, s *testStore, c *client) (slowest tim
 	for n := 0; ctx.Err() == nil; n++ {
 		topic := fmt.Sprint("probe/", n)
 		rights := []acl.Right{{Pattern: topic, Access: acl.Read}}
+		m.probing.Lock()
 		begin := time.Now()
 		if err := s.SetUser(context.WithoutCancel(ctx), "probe", mongostore.UserChange{Rights: &rights}); err != nil {
+			m.probing.Unlock()
 			return 0, fmt.Errorf("probe: %w", err)
 		}
 		written := time.Now()
 		for c.subscribe(topic, 0) != 0 {
 			if time.Since(written) > time.Minute {
+				m.probing.Unlock()
 				return 0, fmt.Errorf("probe: the broker does not know %s after a minute", topic)
 			}
 			time.Sleep(10 * time.Millisecond)
 		}
 		slowest = max(slowest, time.Since(written))
 		m.caughtUp(begin)
+		m.probing.Unlock()
 		sleep(ctx, 100*time.Millisecond)
 	}
 	return slowest, nil
@@ -412,7 +443,7 @@ func (m *model) nextOffset(random *rand.Rand) time.Duration {
 	if m.after != 0 && random.IntN(2) == 0 {
 		return 0
 	}
-	far := []time.Duration{70 * time.Minute, 49 * time.Hour, 24 * 365 * time.Hour}
+	far := []time.Duration{70 * time.Minute, 100 * time.Hour, 365 * 24 * time.Hour}
 	d := time.Duration(2000+random.IntN(8000)) * time.Millisecond
 	if random.IntN(2) == 0 {
 		d = far[random.IntN(len(far))]

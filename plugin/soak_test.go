@@ -19,15 +19,15 @@ import (
 )
 
 const (
-	soakHUP  = 3 * time.Second  // between two SIGHUP
-	soakStep = 15 * time.Second // between two steps of the wall clock
+	soakHUP  = 3 * time.Second // between two SIGHUP
+	soakStep = 9 * time.Second // from one step of the wall clock to the next, without stepQuiet
 )
 
 // passwords are what a user's password changes between.
 var passwords = [2]string{"secret", "other"}
 
 // keepsSession reports whether the sessions of a user's own client stay.
-func keepsSession(user int) bool { return user%3 == 0 && user < rich }
+func keepsSession(user int) bool { return user%3 == 0 && user < soakUsers }
 
 // listener is a client in the model.
 type listener struct {
@@ -496,6 +496,14 @@ func TestSoak(t *testing.T) {
 			store.user(acl.User{Name: name(i)})
 		}
 	}
+	begin := time.Now().UTC().Truncate(time.Millisecond).Add(-time.Hour)
+	for topic := range soakTopics {
+		g := &sold{written: always, from: begin, to: begin.Add(3 * time.Hour)}
+		if err := store.grantFrom(name(hourly), fmt.Sprint("o", topic), topicName(topic), g.from, g.to); err != nil {
+			t.Fatal(err)
+		}
+		m.grants[hourly][topic] = []*sold{g}
+	}
 	var hashes [2][]string
 	for n, pass := range passwords {
 		for range 8 {
@@ -507,10 +515,13 @@ func TestSoak(t *testing.T) {
 	b.WaitListening(b.Port)
 	b.waitLog("following the store")
 	s := &soak{t: t, store: store, model: m, clock: clock, broker: b, publisher: b.connect(connect{user: "jane", pass: "secret", id: "publisher"}), random: rand.New(rand.NewPCG(seed, 0))}
-	for i := range soakUsers + 2 {
+	for i := range soakUsers + 4 {
 		l := &listener{user: i, id: fmt.Sprint("c", i), keeps: keepsSession(i)}
-		if i >= soakUsers {
+		switch {
+		case i > soakUsers+1:
 			l.user = anonymous
+		case i >= soakUsers:
+			l.user = hourly
 		}
 		s.listeners = append(s.listeners, l)
 	}
@@ -518,7 +529,7 @@ func TestSoak(t *testing.T) {
 		group
 		users []int
 	}{
-		{group{filter: "$share/g/soak/live/0", topics: []int{0}}, []int{rich, 1, 2, 3, anonymous}},
+		{group{filter: "$share/g/soak/live/0", topics: []int{0}}, []int{rich, hourly, 1, 2, 3, anonymous}},
 		{group{filter: "$share/g/soak/live/1", topics: []int{1}}, []int{4, 5, 6}},
 		{group{filter: "$share/g/soak/live/+", topics: []int{0, 1, 2}}, []int{rich, rich, 7, anonymous}},
 		{group{filter: "$share/g/soak/free", topics: []int{soakTopics}}, []int{rich, 8, 9, anonymous}},
@@ -558,19 +569,26 @@ func TestSoak(t *testing.T) {
 	wg.Go(func() { reports.follow(watcher, watching) })
 	var rss []int
 	next, hup, step := time.Now(), time.Now().Add(soakHUP), time.Now().Add(soakStep)
+	var resume func()
 	for ctx.Err() == nil && !t.Failed() {
 		if time.Now().After(next) {
 			rss = append(rss, b.rss())
 			next = next.Add(length / 40)
 		}
-		if time.Now().After(hup) {
+		if resume == nil && time.Now().After(hup) {
 			s.hup()
 			hup = time.Now().Add(soakHUP)
 		}
-		if time.Now().After(step) {
+		switch {
+		case time.Now().Before(step):
+		case resume == nil:
+			resume = m.quiet(ctx)
 			s.counts.steps++
 			m.set(clock, m.nextOffset(s.random))
-			step = time.Now().Add(soakStep)
+			step = time.Now().Add(stepQuiet)
+		default:
+			resume()
+			resume, step = nil, time.Now().Add(soakStep)
 		}
 		l := s.listeners[s.random.IntN(len(s.listeners))]
 		n := s.random.IntN(300)
@@ -589,6 +607,9 @@ func TestSoak(t *testing.T) {
 		}
 	}
 	cancel()
+	if resume != nil {
+		resume()
+	}
 	close(watching)
 	wg.Wait()
 	g := reports.goroutines
