@@ -443,9 +443,9 @@ func (m *model) nextOffset(random *rand.Rand) time.Duration {
 	if m.after != 0 && random.IntN(2) == 0 {
 		return 0
 	}
-	far := []time.Duration{70 * time.Minute, 100 * time.Hour, 365 * 24 * time.Hour}
+	far := []time.Duration{3 * time.Hour, 100 * time.Hour, 365 * 24 * time.Hour}
 	d := time.Duration(2000+random.IntN(8000)) * time.Millisecond
-	if random.IntN(2) == 0 {
+	if random.IntN(4) != 0 {
 		d = far[random.IntN(len(far))]
 	}
 	if random.IntN(2) == 0 {

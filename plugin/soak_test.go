@@ -48,6 +48,7 @@ type listener struct {
 	marks  int // how often it came back
 
 	group     *group    // nil: it does not share
+	joined    time.Time // when it subscribed
 	seen      time.Time // when it was last seen to be connected
 	swallowed int       // messages that it kept from its group after the end of its right
 }
@@ -147,7 +148,8 @@ func (s *soak) kicked(l *listener, now time.Time) bool {
 			s.explain(l.user, 0)
 		}
 		if joined && l.group.mustLeave(s.model, l, now) {
-			s.t.Errorf("%s (u%d) still shares %s", l.id, l.user, l.filter)
+			s.t.Errorf("%s (u%d) still shares %s since %v; seen at %v", l.id, l.user, l.filter, l.joined, l.seen)
+			s.history(l.id)
 			s.explain(l.user, l.group.topics[0])
 		}
 		l.seen = now
@@ -203,6 +205,19 @@ func (s *soak) explain(user, topic int) {
 		}
 	}
 	for _, line := range lines[max(0, len(lines)-10):] {
+		s.t.Log(line)
+	}
+}
+
+// history logs what the broker said of a client last, and of the clock.
+func (s *soak) history(id string) {
+	var lines []string
+	for line := range strings.Lines(s.broker.Log()) {
+		if strings.Contains(line, " "+id+" ") || strings.Contains(line, "iotoll") || strings.Contains(line, "Reloading") {
+			lines = append(lines, strings.TrimSpace(line))
+		}
+	}
+	for _, line := range lines[max(0, len(lines)-20):] {
 		s.t.Log(line)
 	}
 }
@@ -388,7 +403,7 @@ func (s *soak) subscribe(l *listener) {
 		s.explain(l.user, 0)
 	}
 	if code == 1 {
-		l.filter = filter
+		l.filter, l.joined = filter, t1
 	}
 }
 
@@ -455,6 +470,8 @@ func (r *reports) follow(c *client, done <-chan struct{}) {
 			if r.last[topic] = n; topic == "goroutines" {
 				r.goroutines = append(r.goroutines, n)
 			}
+		case <-time.After(time.Second):
+			c.sync() // or the broker misses it
 		case <-done:
 			return
 		}
