@@ -2,6 +2,9 @@ package tangle_test
 
 import (
 	"errors"
+	"fmt"
+	"math/big"
+	"math/rand/v2"
 	"strings"
 	"testing"
 	"time"
@@ -339,5 +342,58 @@ func TestUnconfigured(t *testing.T) {
 	got := newOffers(t, o).Unconfigured(map[string]tangle.Mark{"JANE": {}, "OLD": {}, "B": {}, "A": {}})
 	if strings.Join(got, " ") != "A B" {
 		t.Errorf("got %q, want A and B", got)
+	}
+}
+
+// TestPriceChanges: with prices that change, and payments that settle in any order
+// by the price of their time, each price sells what its payments brought: to the
+// millisecond as long as it stays, and less than one more at each change.
+func TestPriceChanges(t *testing.T) {
+	for seed := range uint64(500) {
+		r := rand.New(rand.NewPCG(seed, 5))
+		s := newTill(t)
+		var payments []tangle.Payment
+		paid := make(map[string]tangle.Terms)
+		for day := range 6 {
+			o := live(t)
+			o.Price, o.Period = 1+r.Int64N(1000), time.Duration(1+r.Int64N(1e7))*time.Millisecond
+			s.now = start.Add(time.Duration(day) * 24 * time.Hour)
+			s.Settler = tangle.Settler{Store: s.store, Offers: newOffers(t, o), Now: s.Now}
+			if err := s.RecordTerms(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			for i := range r.IntN(5) {
+				p := at(payment(fmt.Sprintf("p%d-%d", day, i), fromJohn, 1+r.Int64N(3000)), s.now.Add(time.Duration(r.Int64N(int64(24*time.Hour)))))
+				paid[p.ID] = tangle.Terms{Price: o.Price, Period: o.Period}
+				payments = append(payments, p)
+			}
+		}
+		r.Shuffle(len(payments), func(i, j int) { payments[i], payments[j] = payments[j], payments[i] })
+		for _, p := range payments {
+			s.pay(t, p)
+		}
+		before := tangle.Entry{}
+		run, entries := new(big.Int), s.store.Account("john", "live")
+		for i, g := range entries {
+			if want := paid[g.Payment]; g.Price != want.Price || g.Period != want.Period {
+				t.Errorf("seed %d: payment %s counts by %d for %s, want %+v", seed, g.Payment, g.Price, g.Period, want)
+			}
+			if i > 0 && (g.Price != before.Price || g.Period != before.Period) {
+				run.SetInt64(min(before.Remainder, g.Price-1))
+			}
+			credited := big.NewInt(before.Credit + g.Amount - g.Credit)
+			run.Add(run, credited.Mul(credited, big.NewInt(g.Period.Milliseconds())))
+			if g.Outcome() == tangle.Credited {
+				sold := big.NewInt(g.NotAfter.Sub(g.NotBefore).Milliseconds())
+				run.Sub(run, sold.Mul(sold, big.NewInt(g.Price)))
+				if run.Cmp(big.NewInt(g.Remainder)) != 0 || g.Remainder >= g.Price {
+					t.Errorf("seed %d: after entry %+v %s is left, want below %d, and noted", seed, g, run, g.Price)
+				}
+			}
+			before = g
+		}
+		if len(entries) != len(payments) || t.Failed() {
+			t.Fatalf("seed %d: got %d entries for %d payments", seed, len(entries), len(payments))
+		}
 	}
 }

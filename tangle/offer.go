@@ -6,6 +6,8 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"github.com/iotoll/iotoll/acl"
 )
 
 // maxID is the longest offer ID in bytes.
@@ -17,32 +19,27 @@ func (o Offer) Validate() error {
 	var faults []error
 	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
 	if o.ID == "" || len(o.ID) > maxID || !plainID(o.ID) {
-		fault("id is %.80q, want 1 to %d of the characters a to z, 0 to 9 and -", o.ID, maxID)
+		fault("id: %.80q, want 1 to %d of the characters a to z, 0 to 9 and -", o.ID, maxID)
 	}
 	if len(o.Filters) == 0 {
-		fault("topics are missing, want at least one topic filter")
+		fault("topics: required: at least one topic filter")
 	}
-	for _, f := range o.Filters {
-		if f.String() == "" {
-			fault("topics hold an empty filter, want a topic filter such as sensor/live")
-		}
+	if slices.Contains(o.Filters, acl.Filter{}) {
+		fault("topics: a filter is empty, want a topic filter such as sensor/live")
 	}
 	if o.Price <= 0 {
-		fault("price is %d, want a whole number of base units above 0", o.Price)
+		fault("price: %d, want a whole number of base units above 0", o.Price)
 	}
 	if o.Period <= 0 || o.Period%time.Millisecond != 0 {
-		fault("period is %s, want whole milliseconds above 0, such as 1h", o.Period)
+		fault("period: %s, want whole milliseconds above 0, such as 1h", o.Period)
 	}
 	if o.Address == "" {
-		fault("address is missing, want the deposit address")
+		fault("address: required: the deposit address")
 	}
 	if slices.Contains(o.Former, "") {
-		fault("former holds an empty address")
+		fault("former: an address is empty")
 	}
-	if err := errors.Join(faults...); err != nil {
-		return fmt.Errorf("offer %.80q: %w", o.ID, err)
-	}
-	return nil
+	return errors.Join(faults...)
 }
 
 func plainID(s string) bool {
@@ -71,7 +68,7 @@ func NewOffers(offers ...Offer) (*Offers, error) {
 	}
 	for _, o := range offers {
 		if err := o.Validate(); err != nil {
-			faults = append(faults, err)
+			faults = append(faults, fmt.Errorf("offer %.80q: %w", o.ID, err))
 			continue
 		}
 		if _, ok := s.byID[o.ID]; ok {

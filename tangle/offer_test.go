@@ -32,15 +32,15 @@ func TestOfferValidate(t *testing.T) {
 		{"id", func(o *Offer) { o.ID = "a/b" }},
 		{"id", func(o *Offer) { o.ID = "ä" }},
 		{"id", func(o *Offer) { o.ID = strings.Repeat("a", 65) }},
-		{"topics are missing", func(o *Offer) { o.Filters = nil }},
-		{"empty filter", func(o *Offer) { o.Filters = []acl.Filter{{}} }},
-		{"price is 0", func(o *Offer) { o.Price = 0 }},
-		{"price is -5", func(o *Offer) { o.Price = -5 }},
-		{"period is 0s", func(o *Offer) { o.Period = 0 }},
-		{"period is -1h", func(o *Offer) { o.Period = -time.Hour }},
+		{"topics: required", func(o *Offer) { o.Filters = nil }},
+		{"filter is empty", func(o *Offer) { o.Filters = []acl.Filter{{}} }},
+		{"price: 0", func(o *Offer) { o.Price = 0 }},
+		{"price: -5", func(o *Offer) { o.Price = -5 }},
+		{"period: 0s", func(o *Offer) { o.Period = 0 }},
+		{"period: -1h", func(o *Offer) { o.Period = -time.Hour }},
 		{"whole milliseconds", func(o *Offer) { o.Period = time.Hour + 1 }},
-		{"address is missing", func(o *Offer) { o.Address = "" }},
-		{"former holds an empty", func(o *Offer) { o.Former = []string{""} }},
+		{"address: required", func(o *Offer) { o.Address = "" }},
+		{"former: an address is empty", func(o *Offer) { o.Former = []string{""} }},
 	} {
 		o := good
 		test.make(&o)
@@ -55,7 +55,7 @@ func TestOffers(t *testing.T) {
 		t.Error("NewOffers(): got no error")
 	}
 	_, err := NewOffers(offer(t, "a", "x", "A"), offer(t, "a", "x", "B"), Offer{ID: "b"})
-	for _, want := range []string{"used twice", `offer "b"`, "price is 0", "topics are missing"} {
+	for _, want := range []string{"used twice", `offer "b"`, "price: 0", "topics: required"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("NewOffers: got %v, want an error with %q", err, want)
 		}

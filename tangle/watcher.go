@@ -201,12 +201,6 @@ func (w *Watcher) poll(ctx context.Context) {
 	if tried {
 		w.report(&w.store, err, "store fails, payments wait", "store works again")
 	}
-	unrecorded := 0
-	for _, f := range w.fresh {
-		if !f.recorded {
-			unrecorded++
-		}
-	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.health.LedgerError, w.health.LedgerSince = w.ledger.err, w.ledger.since
@@ -214,8 +208,19 @@ func (w *Watcher) poll(ctx context.Context) {
 	if err != nil {
 		w.health.StoreFails++
 	}
-	w.health.Waiting, w.health.Held = unrecorded, len(w.recheck.held)+len(w.fresh)-unrecorded
+	noted := w.forClock()
+	w.health.Waiting, w.health.Held = len(w.fresh)-noted, len(w.recheck.held)+noted
 	w.health.ClockError, w.health.ClockSince = w.clockErr, w.clockSince
+}
+
+// forClock returns how many payments are recorded and wait for the clock.
+func (w *Watcher) forClock() (n int) {
+	for _, f := range w.fresh {
+		if f.noted {
+			n++
+		}
+	}
+	return n
 }
 
 // readMarks reads once from where to go on reading the ledger.
@@ -527,6 +532,9 @@ func (w *Watcher) settle(ctx context.Context, p Payment, before string, fresh bo
 	switch r.Outcome {
 	case Unmatched:
 		w.recheck.hold(p, r)
+		w.mu.Lock()
+		w.health.Held = len(w.recheck.held) + w.forClock()
+		w.mu.Unlock()
 		if !wasHeld {
 			w.observe(p, Unmatched, 0)
 		}

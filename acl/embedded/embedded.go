@@ -149,8 +149,19 @@ func start(directory, socket string, log logrus.FieldLogger) (*ferretdb.FerretDB
 	return ferret, nil
 }
 
-// makeDirectory returns the absolute path of a directory that only its owner can
-// enter, and creates it if it does not exist.
+// CheckDirectory returns an error unless a store can be kept in a directory of
+// that name.
+func CheckDirectory(directory string) error {
+	if strings.ContainsAny(directory, `?#%*[\`) {
+		// FerretDB passes the path to SQLite unescaped as part of a URI, and finds
+		// existing files by a glob pattern.
+		return fmt.Errorf(`directory %q of the embedded store contains one of ? # %% * [ \, which it cannot use`, directory)
+	}
+	return nil
+}
+
+// makeDirectory returns the absolute path of a directory that only its owner
+// can enter.
 func makeDirectory(directory string) (string, error) {
 	if directory == "" {
 		return "", errors.New("directory of the embedded store is not set")
@@ -159,10 +170,8 @@ func makeDirectory(directory string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("directory of the embedded store: %w", err)
 	}
-	if strings.ContainsAny(directory, `?#%*[\`) {
-		// FerretDB passes the path to SQLite unescaped as part of a URI, and finds
-		// existing files by a glob pattern.
-		return "", fmt.Errorf(`directory %q of the embedded store contains one of ? # %% * [ \, which it cannot use`, directory)
+	if err := CheckDirectory(directory); err != nil {
+		return "", err
 	}
 	if err := os.MkdirAll(directory, 0o700); err != nil {
 		return "", fmt.Errorf("make directory of the embedded store: %w", err)

@@ -69,6 +69,9 @@ func TestDustFlood(t *testing.T) {
 	if err != nil || len(sums) != 1 || sums[0].Count != flood || sums[0].Sum != flood || sums[0].Address != "ADDRESS" {
 		t.Errorf("Dust: got %+v, %v, want one sum of %d", sums, err, flood)
 	}
+	if sum, err := s.Received(t.Context()); err != nil || len(sum) != 1 || sum["ADDRESS"] != flood+500 {
+		t.Errorf("Received: got %v, %v, want %d", sum, err, flood+500)
+	}
 	records, err := s.PaymentRecords(t.Context())
 	if err != nil || len(records) != 1 || records[0].Outcome != tangle.Credited {
 		t.Errorf("the book: got %+v, %v, want the real payment alone", records, err)

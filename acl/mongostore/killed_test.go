@@ -65,63 +65,61 @@ func TestKilledActs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	credit, hour, silent := payment("CREDIT"), payment("HOUR"), payment("SILENT")
-	credit.Amount, silent.Message = 200, nil
-	revoked := tangle.NewCause()
 	for _, act := range []struct {
-		name     string
-		payments []tangle.Payment
-		do       func(context.Context, *tangle.Settler) error
-		outcome  map[string]tangle.Outcome
-		entries  string // kinds of john's entries
-		credit   int64
+		name    string
+		amounts map[string]int64 // by payment; 0 is one without a message
+		order   string
+		do      func(context.Context, *tangle.Settler, *victim) error
+		outcome map[string]tangle.Outcome
+		entries string // kinds of the user's entries
+		credit  int64
 	}{
 		{
-			"dismiss", []tangle.Payment{silent},
-			func(ctx context.Context, s *tangle.Settler) error {
-				_, err := s.Dismiss(ctx, silent, "jane", "spam")
+			"dismiss", map[string]int64{"SILENT": 0}, "SILENT",
+			func(ctx context.Context, s *tangle.Settler, v *victim) error {
+				_, err := s.Dismiss(ctx, v.payments["SILENT"], "jane", "spam")
 				return err
 			},
 			map[string]tangle.Outcome{"SILENT": tangle.Dismissed}, "", 0,
 		},
 		{
-			"refund credit", []tangle.Payment{credit},
-			func(ctx context.Context, s *tangle.Settler) error {
-				_, err := s.Refund(ctx, credit, "jane", "TX")
+			"refund credit", map[string]int64{"CREDIT": 200}, "CREDIT",
+			func(ctx context.Context, s *tangle.Settler, v *victim) error {
+				_, err := s.Refund(ctx, v.payments["CREDIT"], "jane", "TX")
 				return err
 			},
 			map[string]tangle.Outcome{"CREDIT": tangle.Refunded}, "paid released", 0,
 		},
 		{
-			"take back time that has not begun", []tangle.Payment{hour, credit, payment("MORE")},
-			func(ctx context.Context, s *tangle.Settler) error {
-				_, err := s.Release(ctx, payment("MORE"), "jane", "typo")
+			"take back time that has not begun", map[string]int64{"HOUR": 500, "CREDIT": 200, "MORE": 500}, "HOUR CREDIT MORE",
+			func(ctx context.Context, s *tangle.Settler, v *victim) error {
+				_, err := s.Release(ctx, v.payments["MORE"], "jane", "typo")
 				return err
 			},
 			map[string]tangle.Outcome{"HOUR": tangle.Credited, "CREDIT": tangle.Underpaid, "MORE": tangle.Unmatched}, "paid paid paid released", 200,
 		},
 		{
-			"assign what was dismissed", []tangle.Payment{silent},
-			func(ctx context.Context, s *tangle.Settler) error {
-				if _, err := s.Dismiss(ctx, silent, "jane", "spam"); err != nil && !errors.Is(err, tangle.ErrConsumed) {
+			"assign what was dismissed", map[string]int64{"SILENT": 0}, "SILENT",
+			func(ctx context.Context, s *tangle.Settler, v *victim) error {
+				if _, err := s.Dismiss(ctx, v.payments["SILENT"], "jane", "spam"); err != nil && !errors.Is(err, tangle.ErrConsumed) {
 					return err
 				}
-				_, err := s.Assign(ctx, silent, "john", "live", "jane")
+				_, err := s.Assign(ctx, v.payments["SILENT"], v.user, "live", "jane")
 				return err
 			},
 			map[string]tangle.Outcome{"SILENT": tangle.Credited}, "paid", 0,
 		},
 		{
-			"close", []tangle.Payment{hour, payment("MORE"), credit},
-			func(ctx context.Context, s *tangle.Settler) error {
+			"close", map[string]int64{"HOUR": 500, "MORE": 500, "CREDIT": 200}, "HOUR MORE CREDIT",
+			func(ctx context.Context, s *tangle.Settler, v *victim) error {
 				store := s.Store.(*Store)
-				if err := store.SetDisabled(ctx, "john", true); err != nil && !errors.Is(err, ErrNotFound) {
+				if err := store.SetDisabled(ctx, v.user, true); err != nil && !errors.Is(err, ErrNotFound) {
 					return err
 				}
-				if err := s.Close(ctx, "john", "removed"); err != nil {
+				if err := s.Close(ctx, v.user, "removed"); err != nil {
 					return err
 				}
-				if err := store.RemoveUser(ctx, "john"); err != nil && !errors.Is(err, ErrNotFound) {
+				if err := store.RemoveUser(ctx, v.user); err != nil && !errors.Is(err, ErrNotFound) {
 					return err
 				}
 				return nil
@@ -129,35 +127,37 @@ func TestKilledActs(t *testing.T) {
 			map[string]tangle.Outcome{"HOUR": tangle.Credited, "MORE": tangle.Credited, "CREDIT": tangle.Underpaid}, "paid paid paid closed*", 0,
 		},
 		{
-			"revoke and restore", []tangle.Payment{hour, payment("MORE")},
-			func(ctx context.Context, s *tangle.Settler) error {
-				if _, err := s.Revoke(ctx, "john", "live", "mistake", revoked); err != nil {
+			"revoke and restore", map[string]int64{"HOUR": 500, "MORE": 500}, "HOUR MORE",
+			func(ctx context.Context, s *tangle.Settler, v *victim) error {
+				if _, err := s.Revoke(ctx, v.user, "live", "mistake", "manual/"+v.user); err != nil {
 					return err
 				}
-				_, err := s.Restore(ctx, "john", "live", "sorry")
+				_, err := s.Restore(ctx, v.user, "live", "sorry")
 				return err
 			},
 			map[string]tangle.Outcome{"HOUR": tangle.Credited, "MORE": tangle.Credited}, "paid paid revoked manual", 0,
 		},
 	} {
 		t.Run(act.name, func(t *testing.T) {
-			t.Parallel()
 			now := epoch
 			settler := func(s *Store) *tangle.Settler {
 				s.Now = func() time.Time { return now }
 				return &tangle.Settler{Store: s, Offers: offers, Now: s.Now}
 			}
-			points := 0
+			whole := newStore(t)
+			database := whole.meta.Database().Name()
+			points, runs := 0, 0
 			var matrix strings.Builder
 			run := func(phase string, at int64) (died bool) {
 				now = epoch
-				whole := newStore(t)
-				database := whole.meta.Database().Name()
-				if err := whole.AddUser(t.Context(), acl.User{Name: "john"}); err != nil {
+				runs++
+				v := &victim{user: fmt.Sprintf("user%d", runs), payments: make(map[string]tangle.Payment)}
+				if err := whole.AddUser(t.Context(), acl.User{Name: v.user}); err != nil {
 					t.Fatal(err)
 				}
 				settle := func(s *Store) {
-					for _, p := range act.payments {
+					for _, id := range strings.Fields(act.order) {
+						p := v.payments[id]
 						if _, ok, err := s.Unsettled(t.Context(), p.ID); err != nil {
 							t.Fatal(err)
 						} else if ok {
@@ -167,7 +167,13 @@ func TestKilledActs(t *testing.T) {
 						}
 					}
 				}
-				for _, p := range act.payments {
+				for id, amount := range act.amounts {
+					p := payment(fmt.Sprintf("%s-%d", id, runs))
+					p.Message = []byte(fmt.Sprintf(`{"username": %q}`, v.user))
+					if p.Amount = amount; amount == 0 {
+						p.Message, p.Amount = nil, 500
+					}
+					v.payments[id] = p
 					if _, err := whole.Record(t.Context(), p, tangle.Settling); err != nil {
 						t.Fatal(err)
 					}
@@ -175,8 +181,8 @@ func TestKilledActs(t *testing.T) {
 				settle(whole)
 				now = epoch.Add(10 * time.Minute)
 
-				victim, ctx, struck := dying(t, database, phase, at)
-				err := act.do(ctx, settler(victim))
+				dead, ctx, struck := dying(t, database, phase, at)
+				err := act.do(ctx, settler(dead), v)
 				died = struck() != ""
 				if died {
 					points++
@@ -187,12 +193,13 @@ func TestKilledActs(t *testing.T) {
 				now = now.Add(time.Minute)
 				again := openDatabase(t, database)
 				settle(again)
-				if err := act.do(t.Context(), settler(again)); err != nil {
+				if err := act.do(t.Context(), settler(again), v); err != nil {
 					t.Fatalf("killed %s write %d, %s; done again: %v", phase, at, struck(), err)
 				}
 				settle(again)
-				checkAccount(t, again, act.entries, act.credit)
+				checkAccount(t, again, v.user, act.entries, act.credit)
 				for id, want := range act.outcome {
+					id = v.payments[id].ID
 					r, err := again.PaymentRecord(t.Context(), id)
 					if err != nil || r.Outcome != want {
 						t.Errorf("payment %s: got %+v, %v, want %s", id, r, err, want)
@@ -220,12 +227,18 @@ func TestKilledActs(t *testing.T) {
 	}
 }
 
-// checkAccount checks which kinds of entries john has, each cause once, each
+// victim is whom an act is about, and what that user paid.
+type victim struct {
+	user     string
+	payments map[string]tangle.Payment
+}
+
+// checkAccount checks which kinds of entries a user has, each cause once, each
 // finished and told to those who follow, and that nothing opens after a closing.
 // A * means once or more.
-func checkAccount(t *testing.T, s *Store, kinds string, credit int64) {
+func checkAccount(t *testing.T, s *Store, user, kinds string, credit int64) {
 	t.Helper()
-	entries, err := s.Entries(t.Context(), "john", "live")
+	entries, err := s.Entries(t.Context(), user, "live")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -250,7 +263,7 @@ func checkAccount(t *testing.T, s *Store, kinds string, credit int64) {
 	if n := len(entries); n > 0 && entries[n-1].Credit != credit {
 		t.Errorf("account: got credit %d, want %d", entries[n-1].Credit, credit)
 	}
-	active, err := s.ActiveEntries(t.Context(), "john", "live")
+	active, err := s.ActiveEntries(t.Context(), user, "live")
 	if err != nil {
 		t.Fatal(err)
 	}

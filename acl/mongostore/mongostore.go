@@ -106,7 +106,7 @@ func Open(uri, database string) (*Store, error) { return open(uri, database, nil
 
 // open is Open with a monitor that sees every command.
 func open(uri, database string, monitor *event.CommandMonitor) (*Store, error) {
-	if err := checkDatabase(database); err != nil {
+	if err := CheckDatabase(database); err != nil {
 		return nil, err
 	}
 	opts := options.Client().ApplyURI(uri)
@@ -161,7 +161,8 @@ func (s *Store) Close(ctx context.Context) error {
 // databaseName is what both MongoDB and FerretDB allow.
 var databaseName = regexp.MustCompile(`^[a-zA-Z_-][a-zA-Z0-9_-]{0,62}$`)
 
-func checkDatabase(name string) error {
+// CheckDatabase returns an error unless a database may have that name.
+func CheckDatabase(name string) error {
 	if !databaseName.MatchString(name) {
 		return fmt.Errorf("database name %.80q: want up to 63 letters, digits, _ and -, not beginning with a digit", name)
 	}

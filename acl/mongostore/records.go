@@ -26,9 +26,6 @@ type PaymentRecord struct {
 	Settled    time.Time       // when that was finished, or it was dismissed or refunded; zero if it was not
 }
 
-// Open reports whether the payment waits for the seller.
-func (r PaymentRecord) Open() bool { return r.Outcome == tangle.Unmatched }
-
 // PaymentRecord returns a payment; the error wraps [ErrNotFound] if it was never seen.
 func (s *Store) PaymentRecord(ctx context.Context, payment string) (PaymentRecord, error) {
 	p, err := get[paymentDocument](ctx, s.payments, payment)
@@ -105,6 +102,33 @@ func (s *Store) PaymentRecords(ctx context.Context) ([]PaymentRecord, error) {
 	}
 	sortRecords(records)
 	return records, nil
+}
+
+// Received returns what was ever paid to each deposit address, in base units, by
+// the book: historic payments and dust included.
+func (s *Store) Received(ctx context.Context) (map[string]int64, error) {
+	ctx, cancel := readAll(ctx)
+	defer cancel()
+	sums := make(map[string]int64)
+	for _, c := range []struct {
+		name       string
+		collection *mongo.Collection
+		amount     string
+	}{{"payments", s.payments, "amount"}, {"dust", s.dust, "sum"}} {
+		err := each(ctx, c.collection, bson.D{}, func(raw bson.Raw) error {
+			address, isText := raw.Lookup("address").StringValueOK()
+			amount, isNumber := raw.Lookup(c.amount).AsInt64OK()
+			if !isText || !isNumber {
+				return fmt.Errorf("%s: want an address and %s", idText(raw), c.amount)
+			}
+			sums[address] += amount
+			return nil
+		})
+		if err != nil {
+			return nil, fmt.Errorf("read %s: %w", c.name, err)
+		}
+	}
+	return sums, nil
 }
 
 // PaymentRecordsOf returns the payments that are assigned to a subject, by the

@@ -476,9 +476,10 @@ func (s *Store) changeUser(ctx context.Context, name string, fields bson.D) erro
 	return s.announce(ctx, userChanged, id, name)
 }
 
-// RemoveUser deletes a user, who then can do what an anonymous client can. What
-// was sold to that name stays in the book, and counts for a user who is given
-// the name later. The error wraps [ErrNotFound] if there is no such user.
+// RemoveUser deletes a user, who then can do what an anonymous client can. It
+// leaves the accounts alone: disable the user and end them with
+// [tangle.Settler.Close] first, or the next user of that name has what is left of
+// them. The error wraps [ErrNotFound] if there is no such user.
 func (s *Store) RemoveUser(ctx context.Context, name string) error {
 	documents, err := s.findUser(ctx, name, true)
 	if err != nil {

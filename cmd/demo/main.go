@@ -85,8 +85,8 @@ Everything is up. In a second terminal:
   # John, who has an account, on all he may read: only the free topic at first
   mosquitto_sub -p %[1]d -u john -P %[2]s -t 'sensor/#' -v
 
-  # John pays 500 iotas for an hour of sensor/live
-  %[3]s pay --node %[4]s --seed-file %[5]s --address %[6]s --amount 500 --message '{"username": "john"}'
+  # John pays for an hour of sensor/live
+  %[3]s pay --node %[4]s --seed-file %[5]s --address %[6]s --amount 500 --username john
 
   # the seller's book
   %[3]s --config %[8]s payment list

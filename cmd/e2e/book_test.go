@@ -12,11 +12,10 @@ import (
 // payment is a line of "iotoll payment list --json".
 type payment struct {
 	Payment string
-	Iotas   int64
 	Outcome string
 	User    string
 	Until   time.Time
-	Credit  int64
+	Credit  string
 }
 
 // payments returns the seller's book.

@@ -104,11 +104,11 @@ func iotoll(t testing.TB, r *rig.Rig, args ...string) string {
 }
 
 // pay pays from the buyer's seed and waits until the tangle has confirmed.
-func pay(t *testing.T, r *rig.Rig, iotas int64, message string) string {
+func pay(t *testing.T, r *rig.Rig, amount int64, message string) string {
 	t.Helper()
-	out, err := r.Pay(t.Context(), iotas, message, "--wait")
+	out, err := r.Pay(t.Context(), amount, message, "--wait")
 	if err != nil {
-		t.Fatalf("pay %d iotas: %v\n%s", iotas, err, out)
+		t.Fatalf("pay %d: %v\n%s", amount, err, out)
 	}
 	return out
 }

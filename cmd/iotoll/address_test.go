@@ -36,7 +36,7 @@ func TestAddressNew(t *testing.T) {
 func TestSeedFaults(t *testing.T) {
 	for _, seed := range []string{"HUNTER", strings.Repeat("HUNTER", 20), strings.Repeat("hunter999", 9)} {
 		r := iotoll(t, "", "address", "--seed-file", writeFile(t, "seed", seed))
-		if r.code != 1 || !strings.Contains(r.errOut, "must hold 81 trytes (A-Z and 9)") || strings.Contains(strings.ToUpper(r.errOut), "HUNTER") {
+		if r.code != 1 || !strings.Contains(r.errOut, "want a seed of 81 trytes (A to Z and 9)") || strings.Contains(strings.ToUpper(r.errOut), "HUNTER") {
 			t.Errorf("seed %q: got %+v, want the fault without the seed", seed, r)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/iotoll/iotoll/acl/mongostore"
+	"github.com/iotoll/iotoll/cmd/internal/config"
 )
 
 // operator is who runs this command, for the book.
@@ -24,9 +25,9 @@ func operator() string {
 	return fmt.Sprintf("uid %d", os.Getuid())
 }
 
-// done tells of what was done by hand: whoever did it first, so that nobody does
-// it again because only the note of it failed, and then, whatever became of that,
-// the audit trail.
+// done reports a manual act: first on standard output, so that nobody repeats it
+// because only the audit failed, and then in the audit trail, even if the output
+// failed.
 func done(ctx context.Context, c console, store *mongostore.Store, act mongostore.Act, format string, args ...any) error {
 	_, err := fmt.Fprintf(c.out, format, args...)
 	act.By = operator()
@@ -38,7 +39,7 @@ func newAudit(c console, load loader) *cobra.Command {
 		Use:   "audit",
 		Short: "List what was done by hand, by whom and why",
 		Args:  exactly(),
-		RunE: stored(c, load, func(ctx context.Context, _ *Config, store *mongostore.Store, _ []string) error {
+		RunE: stored(c, load, func(ctx context.Context, _ *config.Config, store *mongostore.Store, _ []string) error {
 			acts, err := store.Acts(ctx)
 			if err != nil {
 				return err

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/iotoll/iotoll/acl/embedded"
+	"github.com/iotoll/iotoll/cmd/internal/hint"
 )
 
 func newStoreCommand(c console, load loader) *cobra.Command {
@@ -62,7 +63,7 @@ func embeddedDirectory(load loader, other string) (string, error) {
 		return "", err
 	}
 	if cfg.Store.URIFile != "" {
-		return "", hint(errors.New("store.uri_file names a server: only the embedded store can be copied"), "use %s", other)
+		return "", hint.Add(errors.New("store.uri_file names a server: only the embedded store can be copied"), "use %s", other)
 	}
 	return cfg.Store.Embedded.Directory, nil
 }

@@ -132,7 +132,7 @@ func TestBadPayments(t *testing.T) {
 		_, r := ready(t, "http://"+listen)
 		return !r.Ready && r.Dependencies[1].Name == "ledger" && r.Dependencies[1].Error != ""
 	})
-	s.refuses(1, "checks failed", "", "doctor")
+	s.refuses(1, " failed", "", "doctor")
 	if out := s.run("", "doctor").out; !strings.Contains(out, "FAIL  node "+server.URL+": ") {
 		t.Errorf("doctor: got\n%s", out)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/iotoll/iotoll/acl"
 	"github.com/iotoll/iotoll/acl/mongostore"
+	"github.com/iotoll/iotoll/cmd/internal/config"
 )
 
 // recently is how long ago a grant may have ended for check to tell of it.
@@ -44,7 +45,7 @@ mosquitto.conf. The exit code is 0 for permit and 1 for deny.`,
 			if r.Subject == "-" {
 				r.Subject = ""
 			}
-			return stored(c, load, func(ctx context.Context, cfg *Config, store *mongostore.Store, _ []string) error {
+			return stored(c, load, func(ctx context.Context, cfg *config.Config, store *mongostore.Store, _ []string) error {
 				return check(ctx, c, cfg, store, r)
 			})(cmd, args)
 		},
@@ -53,21 +54,22 @@ mosquitto.conf. The exit code is 0 for permit and 1 for deny.`,
 	return cmd
 }
 
-func check(ctx context.Context, c console, cfg *Config, store *mongostore.Store, r acl.Request) error {
-	public, err := parseFilters(cfg.Public)
-	if err != nil {
-		return err
-	}
+func check(ctx context.Context, c console, cfg *config.Config, store *mongostore.Store, r acl.Request) error {
 	now := time.Now()
 	users, grants, err := store.LoadUser(ctx, r.Subject)
 	if err != nil {
 		return err
 	}
+	offers, err := store.ForSale(ctx)
+	if err != nil {
+		return err
+	}
 	// As of a while ago, so that a grant that ended lately is known as the reason.
-	// The plugin's picture gets old, this one does not.
+	// The plugin's snapshot expires, this one does not.
 	const never = time.Duration(math.MaxInt64)
 	asOf := now.Add(-recently)
-	d := acl.NewSnapshot(public, never).Load(asOf, users, grants).Decide(r, time.Now())
+	snapshot := acl.NewSnapshot(cfg.PublicFilters(), never).Load(asOf, users, grants).With(asOf, acl.Change{Offers: &offers})
+	d := snapshot.Decide(r, time.Now())
 	answer := "deny: "
 	if d.Permit {
 		answer = "permit: "
@@ -83,7 +85,7 @@ func check(ctx context.Context, c console, cfg *Config, store *mongostore.Store,
 	if free == "" {
 		free = "none"
 	}
-	if _, err := fmt.Fprintf(c.out, "%s\npublic filters, from %s: %s\n", answer, cfg.path, free); err != nil {
+	if _, err := fmt.Fprintf(c.out, "%s\npublic filters, from %s: %s\n", answer, cfg.Path, free); err != nil {
 		return err
 	}
 	if !d.Permit {

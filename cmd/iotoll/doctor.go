@@ -15,15 +15,16 @@ import (
 
 	"github.com/iotoll/iotoll/acl"
 	"github.com/iotoll/iotoll/acl/mongostore"
+	"github.com/iotoll/iotoll/cmd/internal/config"
+	"github.com/iotoll/iotoll/cmd/internal/daemon"
 	"github.com/iotoll/iotoll/tangle"
-	"github.com/iotoll/iotoll/tangle/legacy"
+	"github.com/iotoll/iotoll/wemo/mqtt"
 )
 
 // examineTimeout bounds each thing that doctor tries.
 const examineTimeout = 15 * time.Second
 
 func newDoctor(c console, load loader) *cobra.Command {
-	var brokerConf string
 	cmd := &cobra.Command{
 		Use:   "doctor",
 		Short: "Try everything that the configuration names, and compare the book with the ledger",
@@ -32,36 +33,31 @@ nodes say that the deposit addresses hold with the payments in the book. It
 settles nothing, and may run beside "iotoll serve".
 
 Each line begins with ok, warn or FAIL. The exit code is 1 if anything failed.`,
-		Example: `  iotoll doctor --mosquitto-conf /etc/mosquitto/conf.d/iotoll.conf`,
-		Args:    exactly(),
+		Args: exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := load()
 			if err != nil {
 				return err
 			}
 			e := &examination{cfg: cfg, out: c.out}
-			e.say(ok, "configuration %s", cfg.path)
+			e.say(ok, "configuration %s", cfg.Path)
 			e.secret("store.uri_file", cfg.Store.URIFile)
 			e.secret("broker.password_file", cfg.Broker.PasswordFile)
-			if brokerConf != "" {
-				e.brokerConf(brokerConf)
-			}
 			e.store(cmd.Context())
 			e.broker(cmd.Context())
 			e.plugs(cmd.Context())
 			if e.failed > 0 {
-				return fmt.Errorf("%d checks failed", e.failed)
+				return fmt.Errorf("%s failed", count(e.failed, "check", "checks"))
 			}
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&brokerConf, "mosquitto-conf", "", "`file` whose plugin_opt_public lines to compare with the configuration")
 	return cmd
 }
 
 // examination tries one thing after another and tells of each.
 type examination struct {
-	cfg    *Config
+	cfg    *config.Config
 	out    io.Writer
 	failed int
 }
@@ -97,63 +93,16 @@ func (e *examination) secret(field, path string) {
 	}
 }
 
-// brokerConf compares the plugin's public filters with ours: a filter that only
-// the plugin has gives away what is for sale. Those of its settings file count,
-// too.
-func (e *examination) brokerConf(path string) {
-	public, err := lineValues(path, "plugin_opt_public")
-	if err != nil {
-		e.say(fail, "mosquitto.conf: %v", err)
-		return
-	}
-	settings, err := lineValues(path, "plugin_opt_settings_file")
-	if err != nil {
-		e.say(fail, "mosquitto.conf: %v", err)
-		return
-	}
-	for _, file := range settings {
-		more, err := lineValues(file, "public")
-		if err != nil {
-			e.say(fail, "plugin_opt_settings_file: %v", err)
-			return
-		}
-		public = append(public, more...)
-	}
-	slices.Sort(public)
-	public = slices.Compact(public)
-	ours := slices.Compact(slices.Sorted(slices.Values(e.cfg.Public)))
-	if slices.Equal(ours, public) {
-		e.say(ok, "%s has the same public filters as the configuration", path)
-	} else {
-		e.say(fail, "%s has the public filters %q, the configuration has %q: must be the same", path, public, ours)
-	}
-}
-
-// lineValues returns the values of all lines "NAME VALUE" of a file.
-func lineValues(path, name string) ([]string, error) {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	var values []string
-	for line := range strings.Lines(string(text)) {
-		if option, value, _ := strings.Cut(strings.TrimSpace(line), " "); option == name {
-			values = append(values, strings.TrimSpace(value))
-		}
-	}
-	return values, nil
-}
-
 // store looks at the store, and then at the ledger, which is compared with it.
 func (e *examination) store(ctx context.Context) {
 	if s := e.cfg.Store; s.URIFile == "" {
-		if !answers(s.Embedded.Socket) {
+		if !daemon.Answers(s.Embedded.Socket) {
 			e.say(warn, "iotoll serve does not run: payments wait until it does")
 		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, 4*examineTimeout)
 	defer cancel()
-	err := withStore(ctx, e.cfg, silence(), func(ctx context.Context, store *mongostore.Store) error {
+	err := daemon.WithStore(ctx, e.cfg, silence(), func(ctx context.Context, store *mongostore.Store) error {
 		users, err := store.Users(ctx)
 		if err != nil {
 			return err
@@ -162,7 +111,7 @@ func (e *examination) store(ctx context.Context) {
 		if err != nil {
 			return err
 		}
-		e.say(ok, "store at %s: %d users, %d payments", e.cfg.Store.where(), len(users), len(book))
+		e.say(ok, "store at %s: %s, %s", e.cfg.Store.Where(), count(len(users), "user", "users"), count(len(book), "payment", "payments"))
 		for _, u := range users {
 			for _, fault := range u.Faults {
 				e.say(warn, "user %s in document %s: %v", printable(u.Name), printable(u.Document), fault)
@@ -176,20 +125,19 @@ func (e *examination) store(ctx context.Context) {
 			}
 		}
 		if held > 0 {
-			e.say(warn, "%d payments are held: see iotoll payment list --outcome unmatched", held)
+			e.say(warn, "%s held: see iotoll payment list --outcome unmatched", count(held, "payment is", "payments are"))
 		}
 		return e.ledger(ctx, store)
 	})
 	if err != nil {
-		e.say(fail, "store at %s: %v", e.cfg.Store.where(), err)
+		e.say(fail, "store at %s: %v", e.cfg.Store.Where(), err)
 	}
 }
 
-// publisher looks whether the broker will let serve publish: MQTT 3.1.1 has no
-// way to say that it does not.
+// publisher checks that the account that publishes exists and has its rights.
 func (e *examination) publisher(users []mongostore.UserRecord) {
-	name, topics := e.cfg.Broker.Username, e.cfg.published()
-	if name == "" || len(topics) == 0 {
+	name := e.cfg.Broker.Username
+	if name == "" || len(e.cfg.Published()) == 0 {
 		return
 	}
 	i := slices.IndexFunc(users, func(u mongostore.UserRecord) bool { return u.Name == name })
@@ -197,16 +145,14 @@ func (e *examination) publisher(users []mongostore.UserRecord) {
 		e.say(warn, "account %q does not exist: iotoll serve creates it", name)
 		return
 	}
-	now := time.Now()
-	snapshot := acl.NewSnapshot(nil, time.Hour).Load(now, []acl.User{users[i].User}, nil)
-	denied := slices.DeleteFunc(topics, func(topic string) bool {
-		return snapshot.Decide(acl.Request{Subject: name, Topic: topic, Access: acl.Write}, now).Permit
-	})
-	if len(denied) > 0 {
-		e.say(fail, "account %q may not publish to %q: remove it, and iotoll serve creates it anew with the rights that it needs", name, denied)
+	if users[i].Disabled {
+		e.say(fail, "account %q is disabled: nothing is published; iotoll user enable %s", name, name)
+	}
+	if missing := daemon.MissingRights(e.cfg, users[i].User); len(missing) > 0 {
+		e.say(fail, "account %q lacks the rights %s: iotoll serve adds them at its start and on SIGHUP", name, strings.Join(formatRights(acl.User{Rights: missing}), " "))
 		return
 	}
-	e.say(ok, "account %q may publish what it has to", name)
+	e.say(ok, "account %q may publish to all topics", name)
 }
 
 // ledger asks every node, and compares the balances with the book.
@@ -215,13 +161,20 @@ func (e *examination) ledger(ctx context.Context, store *mongostore.Store) error
 		e.say(warn, "nothing is for sale: the configuration has no offers")
 		return nil
 	}
-	offers, err := e.cfg.offers()
+	offers, err := e.cfg.ForSale()
 	if err != nil {
 		return err
 	}
-	ledger, err := legacy.New(legacy.Config{Nodes: e.cfg.Ledger.Nodes, Addresses: offers.Addresses(), Log: silence()})
+	ledger, err := e.cfg.Ledger.Open(offers.Addresses(), silence())
 	if err != nil {
 		return err
+	}
+	marks, err := store.Marks(ctx, ledger.Ledger())
+	if err != nil {
+		return err
+	}
+	for _, a := range offers.Unconfigured(marks) {
+		e.say(fail, "address %s was watched before and is not configured now: payments to it are not seen; list it under former of its offer", a)
 	}
 	asking, cancel := context.WithTimeout(ctx, examineTimeout)
 	balances, err := ledger.Balances(asking)
@@ -231,59 +184,49 @@ func (e *examination) ledger(ctx context.Context, store *mongostore.Store) error
 		case h.Err != nil:
 			e.say(fail, "node %s: %v", h.Node, h.Err)
 		case h.Frozen || h.Behind > 3:
-			e.say(warn, "node %s: %s stands at milestone %d, %d behind", h.Node, h.App, h.Position, h.Behind)
+			e.say(warn, "node %s: %s stands at %d, %d behind", h.Node, h.App, h.Position, h.Behind)
 		default:
-			e.say(ok, "node %s: %s at milestone %d", h.Node, h.App, h.Position)
+			e.say(ok, "node %s: %s at %d", h.Node, h.App, h.Position)
 		}
 	}
 	if err != nil {
 		e.say(fail, "deposit addresses cannot be compared with the book: no node says what they hold")
 		return nil
 	}
-	booked, err := received(ctx, store)
+	booked, err := daemon.Received(ctx, store)
 	if err != nil {
 		return err
 	}
 	if slices.ContainsFunc(balances, func(b tangle.Balance) bool { return b.Amount > booked[b.Address] }) {
 		// What was confirmed a moment ago is on its way into the book.
-		if err := wait(ctx, e.cfg.Ledger.Poll+2*time.Second); err != nil {
-			return err
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(e.cfg.Ledger.Poll + 2*time.Second):
 		}
-		if booked, err = received(ctx, store); err != nil {
+		if booked, err = daemon.Received(ctx, store); err != nil {
 			return err
 		}
 	}
+	money := ledger.Currency()
 	for _, b := range balances {
 		difference := b.Amount - booked[b.Address]
 		switch {
 		case b.Spent:
-			e.say(warn, "address %s was spent from, whoever pays to it now risks the money: configure a new one, and this one as former", b.Address)
+			e.say(warn, "address %s was spent from: further payments to it are at risk; configure a new address, and list this one under former", b.Address)
 			if difference != 0 {
-				e.say(warn, "address %s holds %d iotas, the book has %d received", b.Address, b.Amount, booked[b.Address])
+				e.say(warn, "address %s holds %s, the book has %s received", b.Address, money.Format(b.Amount), money.Format(booked[b.Address]))
 			}
 		case difference > 0:
-			e.say(fail, "address %s holds %d iotas, %d more than the book has: payments were not seen", b.Address, b.Amount, difference)
+			e.say(fail, "address %s holds %s, %s more than the book has: payments were not seen", b.Address, money.Format(b.Amount), money.Format(difference))
 		case difference < 0:
 			// Anything else than spending cannot lower it.
-			e.say(fail, "address %s holds %d iotas, %d less than the book has: is node %s on another network, or did it start anew?", b.Address, b.Amount, -difference, b.Node)
+			e.say(fail, "address %s holds %s, %s less than the book has: is node %s on another network, or was it reset?", b.Address, money.Format(b.Amount), money.Format(-difference), b.Node)
 		default:
-			e.say(ok, "address %s holds the %d iotas that the book has", b.Address, b.Amount)
+			e.say(ok, "address %s holds the %s that the book has", b.Address, money.Format(b.Amount))
 		}
 	}
 	return nil
-}
-
-// received returns what was paid to each address, by the book.
-func received(ctx context.Context, store *mongostore.Store) (map[string]int64, error) {
-	book, err := store.PaymentRecords(ctx)
-	if err != nil {
-		return nil, err
-	}
-	sums := make(map[string]int64)
-	for _, b := range book {
-		sums[b.Address] += b.Amount
-	}
-	return sums, nil
 }
 
 // broker logs in to the broker as serve does.
@@ -292,7 +235,7 @@ func (e *examination) broker(ctx context.Context) {
 	if b.URL == "" {
 		return
 	}
-	broker, err := b.broker()
+	broker, err := b.Connection()
 	if err != nil {
 		e.say(fail, "broker: %v", err)
 		return
@@ -301,18 +244,63 @@ func (e *examination) broker(ctx context.Context) {
 		e.say(fail, "broker as %q: %v", b.Username, err)
 	} else {
 		e.say(ok, "broker %s lets %q in", b.URL, b.Username)
+		e.anonymous(ctx)
 	}
+}
+
+// anonymous asks the running broker, as a client without an account, for what is
+// free and for what is for sale.
+func (e *examination) anonymous(ctx context.Context) {
+	client := mqtt.Broker{URL: e.cfg.Broker.URL}
+	public := e.cfg.PublicFilters()
+	ask := func(filter acl.Filter, free bool) {
+		topic := exampleOf(filter)
+		if !free && slices.ContainsFunc(public, func(f acl.Filter) bool { return f.Matches(topic) }) {
+			return
+		}
+		ctx, cancel := context.WithTimeout(ctx, examineTimeout)
+		defer cancel()
+		err := client.TrySubscribe(ctx, topic)
+		switch refused := errors.Is(err, mqtt.ErrRefused); {
+		case err != nil && !refused:
+			e.say(fail, "broker, asked anonymously for %s: %v", topic, err)
+		case free && refused:
+			e.say(fail, "broker refuses %s to anonymous clients although %s is public: send Mosquitto a SIGHUP, or compare plugin_opt_settings_file with broker.settings_file", topic, filter)
+		case !free && !refused:
+			e.say(fail, "broker lets anonymous clients read %s, which is for sale: is the plugin loaded, with the settings of broker.settings_file?", topic)
+		case free:
+			e.say(ok, "anyone may read %s", filter)
+		default:
+			e.say(ok, "%s is not readable without paying", filter)
+		}
+	}
+	for _, f := range public {
+		ask(f, true)
+	}
+	for _, o := range e.cfg.Offers {
+		for _, text := range o.Topics {
+			if f, err := acl.ParseFilter(text); err == nil {
+				ask(f, false)
+			}
+		}
+	}
+}
+
+// exampleOf returns a topic that a filter matches, and that a filter which shares
+// only some of its topics is unlikely to match.
+func exampleOf(f acl.Filter) string {
+	return strings.NewReplacer("+", "iotoll-doctor", "#", "iotoll-doctor").Replace(f.String())
 }
 
 // plugs reads each plug once.
 func (e *examination) plugs(ctx context.Context) {
-	broker, err := e.cfg.Broker.broker()
+	broker, err := e.cfg.Broker.Connection()
 	if err != nil {
 		return // the broker's check told
 	}
 	for _, p := range e.cfg.Plugs {
 		readCtx, cancel := context.WithTimeout(ctx, examineTimeout)
-		r, err := p.source(broker, silence()).Read(readCtx)
+		r, err := p.Source(broker, silence()).Read(readCtx)
 		cancel()
 		if errors.Is(err, context.DeadlineExceeded) {
 			err = fmt.Errorf("no reading in %s", examineTimeout)

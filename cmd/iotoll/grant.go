@@ -11,6 +11,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/iotoll/iotoll/acl/mongostore"
+	"github.com/iotoll/iotoll/cmd/internal/config"
+	"github.com/iotoll/iotoll/cmd/internal/hint"
+	"github.com/iotoll/iotoll/cmd/internal/ledgers"
 	"github.com/iotoll/iotoll/tangle"
 )
 
@@ -19,6 +22,7 @@ func newGrant(c console, load loader) *cobra.Command {
 		newGrantList(c, load),
 		newGrantAdd(c, load),
 		newGrantRevoke(c, load),
+		newGrantRestore(c, load),
 	)
 }
 
@@ -32,7 +36,7 @@ func newGrantList(c console, load loader) *cobra.Command {
 entry is what a payment or a manual act did; those that only brought credit open
 nothing.`,
 		Args: exactly(),
-		RunE: stored(c, load, func(ctx context.Context, _ *Config, store *mongostore.Store, _ []string) error {
+		RunE: stored(c, load, func(ctx context.Context, cfg *config.Config, store *mongostore.Store, _ []string) error {
 			read := store.Entries
 			if live {
 				read = store.ActiveEntries
@@ -48,11 +52,12 @@ nothing.`,
 					entries = append(entries, e)
 				}
 			}
+			money := ledgers.Currency(cfg.Ledger.Kind)
 			if asJSON {
-				return printGrantsJSON(c, entries, now)
+				return printGrantsJSON(c, entries, money, now)
 			}
 			w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
-			fmt.Fprintln(w, "USER\tOFFER\tNO\tKIND\tSTATE\tFROM\tUNTIL\tIOTAS\tCREDIT\tREASON")
+			fmt.Fprintln(w, "USER\tOFFER\tNO\tKIND\tSTATE\tFROM\tUNTIL\tAMOUNT\tCREDIT\tREASON")
 			for _, e := range entries {
 				from, until := "-", "-"
 				if end := grantEnd(e); end.After(e.NotBefore) {
@@ -62,8 +67,8 @@ nothing.`,
 				if reason == "" {
 					reason = e.RevokedReason
 				}
-				fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\t%s\t%d\t%d\t%s\n", printable(e.Subject), e.Offer, e.Seq, e.Kind,
-					grantState(e, now), from, until, e.Amount, e.Credit, dash(printable(reason)))
+				fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", printable(e.Subject), e.Offer, e.Seq, e.Kind,
+					grantState(e, now), from, until, money.Format(e.Amount), money.Format(e.Credit), dash(printable(reason)))
 			}
 			return w.Flush()
 		}),
@@ -127,8 +132,9 @@ type grantJSON struct {
 	Kind      string     `json:"kind"`
 	State     string     `json:"state"`
 	Cause     string     `json:"cause"`
-	Iotas     int64      `json:"iotas"`
-	Credit    int64      `json:"credit"`
+	Amount    string     `json:"amount"`
+	Credit    string     `json:"credit"`
+	Unit      string     `json:"unit"`
 	Topics    []string   `json:"topics"`
 	From      *time.Time `json:"from"`
 	Until     *time.Time `json:"until"`
@@ -138,11 +144,11 @@ type grantJSON struct {
 	Revoked   string     `json:"revoked_reason,omitempty"`
 }
 
-func printGrantsJSON(c console, entries []mongostore.EntryRecord, now time.Time) error {
+func printGrantsJSON(c console, entries []mongostore.EntryRecord, money tangle.Currency, now time.Time) error {
 	for _, e := range entries {
 		j := grantJSON{
 			ID: e.ID, User: e.Subject, Offer: e.Offer, Number: e.Seq, Kind: string(e.Kind),
-			State: grantState(e, now), Cause: e.Cause, Iotas: e.Amount, Credit: e.Credit,
+			State: grantState(e, now), Cause: e.Cause, Amount: money.Number(e.Amount), Credit: money.Number(e.Credit), Unit: money.Unit,
 			Topics: make([]string, len(e.Filters)), At: e.At.UTC(), Reason: e.Reason, Revoked: e.RevokedReason,
 		}
 		for i, f := range e.Filters {
@@ -169,8 +175,8 @@ func instant(t time.Time) *time.Time {
 }
 
 // settler returns what makes entries in accounts by hand.
-func settler(cfg *Config, store *mongostore.Store) (*tangle.Settler, error) {
-	offers, err := cfg.offers()
+func settler(cfg *config.Config, store *mongostore.Store) (*tangle.Settler, error) {
+	offers, err := cfg.ForSale()
 	if err != nil {
 		return nil, err
 	}
@@ -193,7 +199,7 @@ func newGrantAdd(c console, load loader) *cobra.Command {
 			if err := checkReason(reason); err != nil {
 				return err
 			}
-			return stored(c, load, func(ctx context.Context, cfg *Config, store *mongostore.Store, args []string) error {
+			return stored(c, load, func(ctx context.Context, cfg *config.Config, store *mongostore.Store, args []string) error {
 				s, err := settler(cfg, store)
 				if err != nil {
 					return err
@@ -201,13 +207,13 @@ func newGrantAdd(c console, load loader) *cobra.Command {
 				g, err := s.Grant(ctx, args[0], args[1], d, reason, tangle.NewCause())
 				switch {
 				case errors.Is(err, tangle.ErrNoUser):
-					return hint(err, `"iotoll user add %s" makes one`, args[0])
+					return hint.Add(err, `"iotoll user add %s" makes one`, args[0])
 				case errors.Is(err, tangle.ErrNoOffer):
-					return hint(err, `"iotoll offer list" shows the offers`)
+					return hint.Add(err, `"iotoll offer list" shows the offers`)
 				case errors.Is(err, tangle.ErrTooMuch):
 					return err
 				case err != nil: // again is another act, with a cause of its own
-					return hint(err, `the time may be given all the same: "iotoll grant list --user %s" tells, before you give it again`, args[0])
+					return hint.Add(err, `the time may be given all the same: "iotoll grant list --user %s" tells, before you give it again`, args[0])
 				}
 				return done(ctx, c, store, mongostore.Act{Act: "grant add " + args[2], Object: g.Subject + " " + g.Offer, Reason: reason}, "%s has %s from %s until %s\n", g.Subject, g.Offer, clock(g.NotBefore), clock(g.NotAfter))
 			})(cmd, args)
@@ -238,14 +244,42 @@ receive nothing more. Credit stays, and so does all in the book.`,
 			if err := checkReason(reason); err != nil {
 				return err
 			}
-			return stored(c, load, func(ctx context.Context, _ *Config, store *mongostore.Store, args []string) error {
+			return stored(c, load, func(ctx context.Context, _ *config.Config, store *mongostore.Store, args []string) error {
 				// An offer that is sold no more can be revoked too.
 				s := &tangle.Settler{Store: store}
 				g, err := s.Revoke(ctx, args[0], args[1], reason, tangle.NewCause())
 				if err != nil {
 					return err
 				}
-				return done(ctx, c, store, mongostore.Act{Act: "grant revoke", Object: g.Subject + " " + g.Offer, Reason: reason}, "%s has no more of %s since %s\n", g.Subject, g.Offer, clock(g.At))
+				return done(ctx, c, store, mongostore.Act{Act: "grant revoke", Object: g.Subject + " " + g.Offer, Reason: reason}, "revoked %s's access to %s at %s\n", g.Subject, g.Offer, clock(g.At))
+			})(cmd, args)
+		},
+	}
+	cmd.Flags().StringVar(&reason, "reason", "", "why, for the book")
+	cmd.MarkFlagRequired("reason")
+	return cmd
+}
+
+func newGrantRestore(c console, load loader) *cobra.Command {
+	var reason string
+	cmd := &cobra.Command{
+		Use:   "restore USER OFFER --reason TEXT",
+		Short: "Give back the time that the last revoke took",
+		Args:  exactly("USER", "OFFER"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := checkReason(reason); err != nil {
+				return err
+			}
+			return stored(c, load, func(ctx context.Context, cfg *config.Config, store *mongostore.Store, args []string) error {
+				s, err := settler(cfg, store)
+				if err != nil {
+					return err
+				}
+				g, err := s.Restore(ctx, args[0], args[1], reason)
+				if err != nil {
+					return err
+				}
+				return done(ctx, c, store, mongostore.Act{Act: "grant restore", Object: g.Subject + " " + g.Offer, Reason: reason}, "%s has %s from %s until %s\n", g.Subject, g.Offer, clock(g.NotBefore), clock(g.NotAfter))
 			})(cmd, args)
 		},
 	}

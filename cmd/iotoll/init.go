@@ -17,6 +17,9 @@ import (
 	"github.com/iotoll/iotoll/acl/embedded"
 	"github.com/iotoll/iotoll/acl/mongostore"
 	"github.com/iotoll/iotoll/acl/password"
+	"github.com/iotoll/iotoll/cmd/internal/config"
+	"github.com/iotoll/iotoll/cmd/internal/ledgers"
+	"github.com/iotoll/iotoll/cmd/internal/secret"
 )
 
 var (
@@ -27,18 +30,24 @@ var (
 	//go:embed init_mosquitto.conf
 	initBrokerText string
 	initBroker     = template.Must(template.New("mosquitto.conf").Parse(initBrokerText))
+
+	//go:embed init_broker-settings
+	initSettings string
 )
 
 // initValues is what goes into the files that init writes.
 type initValues struct {
-	Address string // deposit address; empty: the offer is written as a comment
-	Node    string
-	Plug    string // address of the plug; empty: discovered
-	Plugin  string // path of iotoll.so
-	Broker  string // URL that readings are published to
-	Dir     string // where the files are
-	Port    string // of the broker
-	URIFile string // holds the URI of a MongoDB server; empty: the embedded store
+	Directory string // where the files go
+	Ledger    string // kind
+	Network   string
+	Price     string
+	Address   string // deposit address; empty: the offer is written as a comment
+	Node      string
+	Plug      string // address of the plug; empty: discovered
+	Plugin    string // path of iotoll.so
+	Broker    string // URL that readings are published to
+	Port      string // of the broker
+	URIFile   string // holds the URI of a MongoDB server; empty: the embedded store
 
 	StoreURI string // of the embedded store
 }
@@ -48,23 +57,34 @@ func newInit(c console) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "init DIR",
 		Short: "Write a configuration and random passwords into a new directory",
-		Long: `init writes three files into DIR, which must be new or empty:
+		Long: `init writes four files into DIR, which must be new or empty:
 
   iotoll.yaml       the configuration, with comments
   mosquitto.conf    a broker configuration that loads the plugin
+  broker-settings   what everybody may read, for the plugin and for iotoll
   broker-password   a random password for the account that publishes the readings
 
 "iotoll serve" creates that account at its first start.`,
 		Example: `  iotoll init ~/iotoll --address "$(iotoll address --seed-file seller.seed)"`,
 		Args:    exactly("DIR"),
 		RunE: func(_ *cobra.Command, args []string) error {
+			example, err := ledgers.ExampleOf(v.Ledger, v.Network)
+			if err != nil {
+				return &usageError{err: fmt.Errorf("--ledger and --network: %w", err)}
+			}
+			v.Price = example.Price
+			if v.Node == "" {
+				v.Node = example.Node
+			}
 			v.Plugin = pluginPath()
 			return initialize(c, args[0], v)
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&v.Address, "address", "", "deposit address of the first offer, 90 trytes")
-	f.StringVar(&v.Node, "node", "http://127.0.0.1:14265", "`URL` of a node of the ledger")
+	f.StringVar(&v.Ledger, "ledger", ledgers.Legacy, "`kind` of ledger that payments come from: legacy or iota")
+	f.StringVar(&v.Network, "network", "local", "`name` of the network: mainnet, testnet, devnet or local")
+	f.StringVar(&v.Address, "address", "", "deposit address of the first offer")
+	f.StringVar(&v.Node, "node", "", "`URL` of a node of the ledger; the public one of the network if left out, or one on this machine")
 	f.StringVar(&v.Broker, "broker", "mqtt://127.0.0.1:1883", "`URL` of the broker that readings are published to")
 	f.StringVar(&v.URIFile, "store-uri-file", "", "`file` that holds the URI of a MongoDB server, to use instead of the embedded store")
 	f.StringVar(&v.Plug, "plug", "", "IP address of the smart plug, if it is not to be discovered")
@@ -93,7 +113,7 @@ func initialize(c console, dir string, v initValues) error {
 	entries, err := os.ReadDir(dir)
 	switch {
 	case err == nil && len(entries) > 0:
-		return fmt.Errorf("%s is not empty: must be a new or an empty directory, since nothing is overwritten", dir)
+		return fmt.Errorf("%s is not empty, want a new or an empty directory: nothing is overwritten", dir)
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return err
 	}
@@ -102,36 +122,28 @@ func initialize(c console, dir string, v initValues) error {
 		if v.URIFile, err = filepath.Abs(v.URIFile); err != nil {
 			return err
 		}
-		uri, err := readSecretFile(v.URIFile)
+		uri, err := secret.ReadFile(v.URIFile)
 		if err == nil {
-			err = mongostore.CheckURI(uri.reveal())
+			err = mongostore.CheckURI(uri.Reveal())
 		}
 		if err != nil {
 			return fmt.Errorf("--store-uri-file: %w", err)
 		}
 	}
 	v.StoreURI = embedded.URI(filepath.Join(dir, "run", "store.sock"))
-	v.Dir = dir
-	v.Port = "1883"
+	v.Directory, v.Port = dir, "1883"
 	if u, err := url.Parse(v.Broker); err == nil && u.Scheme == "mqtt" && u.Port() != "" {
 		v.Port = u.Port()
 	}
-	var config, broker strings.Builder
-	if err := initConfig.Execute(&config, v); err != nil {
+	var settings, broker strings.Builder
+	if err := initConfig.Execute(&settings, v); err != nil {
 		return err
 	}
 	if err := initBroker.Execute(&broker, v); err != nil {
 		return err
 	}
 	// The flags came unchecked: what would be refused later is refused now.
-	parsed, err := parseConfig([]byte(config.String()))
-	if err == nil {
-		err = parsed.resolve(dir)
-	}
-	if err == nil {
-		err = parsed.Validate()
-	}
-	if err != nil {
+	if _, err := config.Parse([]byte(settings.String()), dir, func(string) ([]byte, error) { return []byte(initSettings), nil }); err != nil {
 		return fmt.Errorf("write configuration:\n%w", err)
 	}
 
@@ -148,8 +160,9 @@ func initialize(c console, dir string, v initValues) error {
 		name, text string
 		mode       fs.FileMode
 	}{
-		{"iotoll.yaml", config.String(), 0o644},
+		{"iotoll.yaml", settings.String(), 0o644},
 		{"mosquitto.conf", broker.String(), 0o644},
+		{"broker-settings", initSettings, 0o644},
 		{"broker-password", password.Generate() + "\n", 0o600},
 	} {
 		if err := os.WriteFile(filepath.Join(stage, file.name), []byte(file.text), file.mode); err != nil {
@@ -177,7 +190,7 @@ func initialize(c console, dir string, v initValues) error {
 	if _, err := exec.LookPath(mosquitto); err != nil {
 		mosquitto = "/usr/sbin/mosquitto" // Debian keeps it where only root's PATH looks
 	}
-	_, err = fmt.Fprintf(c.out, `wrote %[1]s/iotoll.yaml, mosquitto.conf and broker-password
+	_, err = fmt.Fprintf(c.out, `wrote %[1]s/iotoll.yaml, mosquitto.conf, broker-settings and broker-password
 next: %[2]s
       %[3]s -c %[1]s/mosquitto.conf
 `, dir, next, mosquitto)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"io"
 	"os"
 	"time"
@@ -32,4 +33,12 @@ func (u units) Format(e *logrus.Entry) ([]byte, error) {
 		}
 	}
 	return u.Formatter.Format(e)
+}
+
+// count returns a number with its noun.
+func count(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
 }

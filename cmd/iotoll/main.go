@@ -13,6 +13,8 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/iotoll/iotoll/cmd/internal/config"
+	"github.com/iotoll/iotoll/cmd/internal/hint"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
@@ -40,7 +42,6 @@ var errDenied = errors.New("denied")
 // for a mistake in the command line, 1 for every other failure.
 func report(stderr io.Writer, err error) int {
 	var usage *usageError
-	var hinted *hintedError
 	switch {
 	case err == nil:
 		return 0
@@ -54,24 +55,10 @@ func report(stderr io.Writer, err error) int {
 	default:
 		fmt.Fprintf(stderr, "iotoll: %v\n", err)
 	}
-	if errors.As(err, &hinted) {
-		fmt.Fprintf(stderr, "hint: %s\n", hinted.hint)
+	if text := hint.Of(err); text != "" {
+		fmt.Fprintf(stderr, "hint: %s\n", text)
 	}
 	return 1
-}
-
-// hintedError says, beside what went wrong, what to do next.
-type hintedError struct {
-	err  error
-	hint string
-}
-
-func (e *hintedError) Error() string { return e.err.Error() }
-func (e *hintedError) Unwrap() error { return e.err }
-
-// hint attaches to err what its reader can do next.
-func hint(err error, format string, args ...any) error {
-	return &hintedError{err: err, hint: fmt.Sprintf(format, args...)}
 }
 
 // console is where a command reads and writes.
@@ -90,8 +77,8 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 
-	// Whatever fails before a command's own code runs is a mistake in the
-	// command line: cobra has no type for those errors.
+	// An error before a command's own code runs is a mistake in the command line:
+	// cobra has no type for those errors.
 	started := false
 	forEach(root, func(cmd *cobra.Command) {
 		if body := cmd.RunE; body != nil {
@@ -130,7 +117,7 @@ func plainFlag(err *pflag.InvalidValueError) error {
 	if !ok {
 		return err
 	}
-	return fmt.Errorf("--%s %q: must be %s", err.GetFlag().Name, err.GetValue(), want)
+	return fmt.Errorf("--%s %q: want %s", err.GetFlag().Name, err.GetValue(), want)
 }
 
 func forEach(cmd *cobra.Command, do func(*cobra.Command)) {
@@ -154,11 +141,11 @@ payment's confirmation their connected MQTT client receives what they bought.`,
 		SilenceUsage:  true,
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
-	var config string
-	root.PersistentFlags().StringVar(&config, "config", defaultConfigPath(),
-		"configuration `file`; $IOTOLL_CONFIG if left out, else "+systemConfigPath)
+	var path string
+	root.PersistentFlags().StringVar(&path, "config", config.DefaultPath(),
+		"configuration `file`; $IOTOLL_CONFIG if left out, else "+config.SystemPath)
 	root.PersistentFlags().Lookup("config").DefValue = "" // the text says it
-	load := func() (*Config, error) { return LoadConfig(config) }
+	load := func() (*config.Config, error) { return config.Load(path) }
 
 	root.AddGroup(&cobra.Group{ID: "seller", Title: "For the seller:"},
 		&cobra.Group{ID: "buyer", Title: "For the buyer:"},
@@ -232,4 +219,4 @@ func exactly(names ...string) cobra.PositionalArgs {
 }
 
 // loader reads the configuration that --config names.
-type loader func() (*Config, error)
+type loader func() (*config.Config, error)

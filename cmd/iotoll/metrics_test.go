@@ -22,6 +22,7 @@ import (
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 
+	"github.com/iotoll/iotoll/cmd/internal/daemon"
 	"github.com/iotoll/iotoll/tangle"
 )
 
@@ -113,7 +114,7 @@ func value(families map[string]*dto.MetricFamily, name, label string) float64 {
 }
 
 // ready returns the answer of /readyz.
-func ready(t *testing.T, url string) (code int, r readiness) {
+func ready(t *testing.T, url string) (code int, r daemon.Readiness) {
 	t.Helper()
 	code, body := get(t, url+"/readyz")
 	if err := json.Unmarshal(body, &r); err != nil {
@@ -152,7 +153,7 @@ plugs:
 	}
 	pay("700", "john") // history
 	s.must("hunter2", "user", "add", "john")
-	background(t, "", "--config", s.config, "serve")
+	startProcess(t, "--config", s.config, "serve").await("deposit address is watched from now on")
 	s.await(700, "historic")
 	pay("500", "john")
 	pay("100", "john")
@@ -182,7 +183,7 @@ plugs:
 		{"iotoll_payment_settle_seconds", "", 2},
 		{"iotoll_store_up", "", 1},
 		{"iotoll_node_up", "0", 1},
-		{"iotoll_node_behind_milestones", "0", 0},
+		{"iotoll_node_behind_positions", "0", 0},
 		{"iotoll_node_frozen", "0", 0},
 		{"iotoll_plug_online", "0", 1},
 		{"iotoll_plug_broker_connected", "0", 1},
@@ -210,7 +211,7 @@ plugs:
 			t.Errorf("%s: got %g, which is %g s ago", name, got(name, ""), age)
 		}
 	}
-	for _, name := range []string{"iotoll_ledger_reads_total", "iotoll_node_milestone", "iotoll_plug_reads_total", "iotoll_plug_publications_total",
+	for _, name := range []string{"iotoll_ledger_reads_total", "iotoll_node_position", "iotoll_plug_reads_total", "iotoll_plug_publications_total",
 		"go_goroutines", "process_resident_memory_bytes", "go_build_info"} {
 		if got(name, "") <= 0 {
 			t.Errorf("%s: got %g, want more than 0", name, got(name, ""))
@@ -235,7 +236,7 @@ plugs:
 				closed := false
 				switch l.GetName() {
 				case "outcome":
-					closed = slices.Contains(outcomes, tangle.Outcome(l.GetValue()))
+					closed = slices.Contains(daemon.Outcomes, tangle.Outcome(l.GetValue()))
 				case "node", "plug":
 					closed = place == nil
 				}
@@ -292,7 +293,7 @@ func TestReadiness(t *testing.T) {
 		s.edit("poll: 50ms", "poll: 50ms, agree: "+strconv.Itoa(test.agree))
 		background(t, "", "--config", s.config, "serve")
 		url := "http://" + listen
-		var r readiness
+		var r daemon.Readiness
 		eventually(t, "the readiness to be "+strconv.Itoa(test.code), func() bool {
 			var code int
 			code, r = ready(t, url)

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/iotoll/iotoll/cmd/internal/daemon"
 )
 
 // TestOffersTopic: a buyer's program reads from the broker what there is to buy.
@@ -28,11 +30,11 @@ func TestOffersTopic(t *testing.T) {
 		document, err = exec.Command("mosquitto_sub", "-h", "127.0.0.1", "-p", port, "-t", "iotoll/offers", "--retained-only", "-C", "1", "-W", "5").Output()
 		return err == nil
 	})
-	var offers []offerJSON
+	var offers []daemon.Listing
 	if err := json.Unmarshal(document, &offers); err != nil || len(offers) != 1 {
 		t.Fatalf("iotoll/offers: got %s, %v", document, err)
 	}
-	if line, _ := json.Marshal(offers[0]); string(line)+"\n" != s.must("", "offer", "list") || offers[0].Price != 500 || offers[0].Address != depositAddress {
+	if line, _ := json.Marshal(offers[0]); string(line)+"\n" != s.must("", "offer", "list") || offers[0].Price != "500" || offers[0].Address != depositAddress {
 		t.Errorf("iotoll/offers: got %s, want what offer list prints", document)
 	}
 	// The account was made, and may publish there.

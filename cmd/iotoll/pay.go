@@ -1,83 +1,166 @@
 package main
 
 import (
+	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
+	"github.com/iotoll/iotoll/cmd/internal/hint"
+	"github.com/iotoll/iotoll/cmd/internal/ledgers"
 	"github.com/iotoll/iotoll/tangle"
-	"github.com/iotoll/iotoll/tangle/wallet"
 )
 
+// progressInterval is how often pay says that it is still working.
+const progressInterval = 5 * time.Second
+
+// ledgerFlag adds --ledger.
+func ledgerFlag(f *pflag.FlagSet, kind *string) {
+	f.StringVar(kind, "ledger", ledgers.Legacy, "`kind` of ledger: legacy or iota")
+}
+
 func newPay(c console) *cobra.Command {
-	var w wallet.Wallet
-	var seedFile, to, message string
-	var amount int64
-	var wait bool
+	var cfg ledgers.WalletConfig
+	var amount, to, message, username, offer string
+	var wait time.Duration
+	var force bool
 	cmd := &cobra.Command{
-		Use:   "pay --node URL --seed-file FILE --amount IOTAS --address ADDRESS --message JSON",
-		Short: "Pay for an offer on the legacy tangle",
-		Long: `pay sends iotas to an offer's address. The message says whose MQTT username the
-payment is for, and which offer if several share the address:
+		Use:   "pay --node URL --key-file FILE --amount AMOUNT --address ADDRESS --username NAME",
+		Short: "Pay for an offer",
+		Long: `pay sends an amount to an offer's address. The payment's message says whose it is:
+--username and --offer write it, or --message is the whole of it:
 
   {"username": "john"}    {"username": "john", "offer": "live"}
 
-It prints the transaction and the bundle, by which seller and buyer can find the
-payment. Do not pay twice at the same time from one seed.`,
-		Example: `  iotoll pay --node http://127.0.0.1:14265 --seed-file john.seed --amount 500 \
-      --address GAPYKDJQ... --message '{"username": "john"}' --wait`,
+A message that the seller could not match to a user is refused, unless --force.
+
+pay prints the payment's ID and reference, by which seller and buyer can find it.
+Do not pay twice at the same time from one key.`,
+		Example: `  iotoll pay --node http://127.0.0.1:14265 --key-file john.seed --amount 500 \
+      --address GAPYKDJQ... --username john --wait`,
 		Args: exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			seed, err := readSeed(seedFile)
+			notation, err := ledgers.Notation(cfg.Kind)
+			if err != nil {
+				return &usageError{err: fmt.Errorf("--ledger: %w", err)}
+			}
+			units, err := notation.Currency().Parse(amount)
+			if err != nil {
+				return &usageError{err: fmt.Errorf("--amount: %w", err)}
+			}
+			if to, err = notation.ParseAddress(to); err != nil {
+				return &usageError{err: fmt.Errorf("--address: %w", err)}
+			}
+			switch {
+			case username != "":
+				message = newMessage(username, offer)
+			case !cmd.Flags().Changed("message"):
+				return &usageError{err: errors.New("--username or --message: required: whose the payment is")}
+			case offer != "":
+				return &usageError{err: errors.New("--offer: want --username too")}
+			}
+			if _, err := tangle.ParseMessage([]byte(message)); err != nil && !force {
+				return hint.Add(fmt.Errorf("message would not be matched to a user: %w", err),
+					"--username NAME writes a message that is; --force sends this one, which the seller must assign by hand")
+			}
+			wallet, err := cfg.Open()
 			if err != nil {
 				return err
 			}
-			w.Seed = seed.reveal()
-			if _, err := tangle.ParseMessage([]byte(message)); err != nil {
-				fmt.Fprintf(c.err, "warning: the seller will have to assign this payment by hand: %v\n", err)
-				w.Force = true
-			}
 			ctx := cmd.Context()
-			receipt, err := w.Pay(ctx, to, amount, message)
-			switch {
-			case errors.Is(err, wallet.ErrInsufficient):
-				return hint(err, "what is on its way to the seed counts once it is confirmed")
-			case err != nil && receipt.Tail != "":
-				fmt.Fprintf(c.out, "may have sent %d iotas\ntransaction %s\nbundle %s\n", amount, receipt.Tail, receipt.Bundle)
-				if strings.Contains(err.Error(), "Invalid trytes") { // what IRI says of too little work
-					return hint(err, "the network may want more work: try a higher --mwm, such as 14, once you have made sure that nobody knows that transaction")
-				}
-				return hint(err, "wait a few minutes and look whether the seller or the node knows that transaction before you pay again")
-			case err != nil && strings.Contains(err.Error(), "MinWeightMagnitude"):
-				return hint(err, "leave out --mwm: the node knows what its network wants")
-			case err != nil:
+			var receipt ledgers.Receipt
+			err = working(c, "making the payment", func() (err error) {
+				receipt, err = wallet.Pay(ctx, to, units, message)
 				return err
+			})
+			if receipt.Payment != "" {
+				verb := "sent"
+				if err != nil {
+					verb = "may have sent"
+				}
+				fmt.Fprintf(c.out, "%s %s\npayment %s\n", verb, notation.Currency().Format(units), receipt.Payment)
+				if receipt.Reference != "" {
+					fmt.Fprintf(c.out, "reference %s\n", receipt.Reference)
+				}
 			}
-			fmt.Fprintf(c.out, "sent %d iotas\ntransaction %s\nbundle %s\n", amount, receipt.Tail, receipt.Bundle)
-			if !wait {
-				return nil
+			if err == nil {
+				err = wallet.Done(ctx, receipt)
+			}
+			if err != nil || wait == 0 {
+				return err
 			}
 			start := time.Now()
-			if err := w.Wait(ctx, receipt); err != nil {
+			limited, cancel := context.WithTimeout(ctx, wait)
+			defer cancel()
+			err = working(c, "waiting for the ledger", func() error { return wallet.Wait(limited, receipt) })
+			if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+				return hint.Add(fmt.Errorf("payment %s is not final after %s", receipt.Payment, wait),
+					"it may still become final: ask the seller, or the node, for it before you pay again")
+			} else if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(c.out, "confirmed after %s\n", time.Since(start).Round(100*time.Millisecond))
+			_, err = fmt.Fprintf(c.out, "final after %s\n", time.Since(start).Round(100*time.Millisecond))
 			return err
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&w.Node, "node", "", "`URL` of a node of the ledger")
-	f.StringVar(&seedFile, "seed-file", "", "`file` that holds the seed to pay from, 81 trytes")
-	f.Int64Var(&amount, "amount", 0, "how many `iotas`")
-	f.StringVar(&to, "address", "", "the offer's address, 90 trytes")
-	f.StringVar(&message, "message", "", "`JSON` that names the username")
-	f.IntVar(&w.MWM, "mwm", 0, "minimum weight magnitude of the network, 1 to 14: how much proof of work it wants; 0 is what the node says, or 9 if it does not")
-	f.BoolVar(&wait, "wait", false, "wait until the ledger has confirmed the payment")
-	for _, name := range []string{"node", "seed-file", "amount", "address", "message"} {
+	ledgerFlag(f, &cfg.Kind)
+	f.StringVar(&cfg.Node, "node", "", "`URL` of a node of the ledger")
+	keyFileFlags(cmd, &cfg.KeyFile)
+	f.StringVar(&amount, "amount", "", "how much, as the ledger writes `amounts`, such as 500")
+	f.StringVar(&to, "address", "", "the offer's `address`")
+	f.StringVar(&username, "username", "", "whose the payment is: an MQTT `username`")
+	f.StringVar(&offer, "offer", "", "`OFFER` that is paid for, if several share the address")
+	f.StringVar(&message, "message", "", "the whole message, `JSON`, in place of --username and --offer")
+	f.BoolVar(&force, "force", false, "send a message that would not be matched to a user")
+	f.IntVar(&cfg.MWM, "mwm", 0, "minimum weight magnitude of a legacy network, 1 to 14: how much proof of work it wants; 0 is what the node says, or 9 if it does not")
+	f.DurationVar(&wait, "wait", 0, "wait until the payment is final, at most this `time`; 10m if no time is given")
+	f.Lookup("wait").NoOptDefVal = "10m"
+	for _, name := range []string{"node", "amount", "address"} {
 		cmd.MarkFlagRequired(name)
 	}
+	cmd.MarkFlagsMutuallyExclusive("username", "message")
 	return cmd
+}
+
+// keyFileFlags adds --key-file, and --seed-file, which means the same.
+func keyFileFlags(cmd *cobra.Command, file *string) {
+	for _, name := range []string{"key-file", "seed-file"} {
+		cmd.Flags().StringVar(file, name, "", "`file` that contains the key; on the legacy tangle it is a seed")
+	}
+	cmd.Flags().MarkHidden("seed-file")
+	cmd.MarkFlagsOneRequired("key-file", "seed-file")
+	cmd.MarkFlagsMutuallyExclusive("key-file", "seed-file")
+}
+
+// newMessage returns the message of a payment.
+func newMessage(username, offer string) string {
+	text, err := json.Marshal(struct {
+		Username string `json:"username"`
+		Offer    string `json:"offer,omitempty"`
+	}{username, offer})
+	if err != nil {
+		panic(err) // strings can be marshaled
+	}
+	return string(text)
+}
+
+// working calls do and says every few seconds that it still runs.
+func working(c console, what string, do func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- do() }()
+	tick := time.NewTicker(progressInterval)
+	defer tick.Stop()
+	for start := time.Now(); ; {
+		select {
+		case err := <-done:
+			return err
+		case now := <-tick.C:
+			fmt.Fprintf(c.err, "%s … %s\n", what, now.Sub(start).Round(time.Second))
+		}
+	}
 }

@@ -73,11 +73,14 @@ func TestPay(t *testing.T) {
 		return iotoll(t, "", append([]string{"pay", "--node", node, "--seed-file", seed, "--address", depositAddress}, args...)...)
 	}
 	r := pay("--amount", "500", "--message", `{"username": "john"}`, "--wait")
-	if r.code != 0 || r.errOut != "" || !strings.HasPrefix(r.out, "sent 500 iotas\ntransaction ") || !strings.Contains(r.out, "\nconfirmed after ") {
+	if r.code != 0 || r.errOut != "" || !strings.HasPrefix(r.out, "sent 500 i\npayment ") || !strings.Contains(r.out, "\nfinal after ") {
 		t.Errorf("pay: got %+v", r)
 	}
-	if r := pay("--amount", "1", "--message", `{"user": "john"}`, "--wait"); r.code != 0 || r.errOut != "warning: the seller will have to assign this payment by hand: the message names no username\n" {
-		t.Errorf("pay for nobody: got %+v, want a warning", r)
+	if r := pay("--amount", "1", "--message", `{"user": "john"}`); r.code != 1 || !strings.HasPrefix(r.errOut, "iotoll: message would not be matched to a user: the message names no username\nhint: --username NAME ") || r.out != "" {
+		t.Errorf("pay for nobody: got %+v, want a refusal", r)
+	}
+	if r := pay("--amount", "1", "--message", `{"user": "john"}`, "--force", "--wait"); r.code != 0 {
+		t.Errorf("pay for nobody with --force: got %+v", r)
 	}
 	if r := pay("--amount", "20000", "--message", `{"username": "john"}`); r.code != 1 || !strings.Contains(r.errOut, "not enough iotas: 9499 ") || !strings.Contains(r.errOut, "hint: ") {
 		t.Errorf("pay too much: got %+v", r)
@@ -88,11 +91,25 @@ func TestPay(t *testing.T) {
 	if r := pay("--amount", "1", "--message", `{"username": "jörg"}`); r.code != 1 || !strings.Contains(r.errOut, "ASCII") {
 		t.Errorf("pay with a message that is not ASCII: got %+v", r)
 	}
-	if r := pay("--amount", "1", "--message", "x", "--node", "http://127.0.0.1:1"); r.code != 1 || !strings.Contains(r.errOut, "connection refused") {
+	if r := pay("--amount", "1", "--username", "x", "--node", "http://127.0.0.1:1"); r.code != 1 || !strings.Contains(r.errOut, "connection refused") {
 		t.Errorf("pay through a node that is away: got %+v", r)
 	}
 	if r := pay("--amount", "1", "--message", `{"username": "john"}`, "--mwm", "3"); r.code != 1 || !strings.Contains(r.errOut, "requested: 3, expected: 1") || !strings.Contains(r.errOut, "\nhint: leave out --mwm") {
 		t.Errorf("pay with another magnitude: got %+v", r)
+	}
+	if r := pay("--username", "john", "--offer", "live", "--amount", "1", "--wait=1ns"); r.code != 1 || !strings.Contains(r.errOut, " is not final after 1ns\nhint: it may still become final: ") {
+		t.Errorf("pay without patience: got %+v", r)
+	}
+	for _, test := range []struct{ args, want string }{
+		{"--amount 1.5 --username john", `--amount: amount "1.5" has 1 decimals`},
+		{"--amount 1 --username john --address X", `--address: address "X" has 1 characters`},
+		{"--amount 1 --username john --ledger gold", `--ledger: kind: "gold", want legacy or iota`},
+		{"--amount 1", "--username or --message: required"},
+		{"--amount 1 --message {} --offer live", "--offer: want --username too"},
+	} {
+		if r := pay(strings.Fields(test.args)...); r.code != 2 || !strings.Contains(r.errOut, test.want) {
+			t.Errorf("pay %s: got %+v, want %q", test.args, r, test.want)
+		}
 	}
 	if r := pay("--message", `{"username": "john"}`); r.code != 2 || !strings.Contains(r.errOut, `required flag(s) "amount" not set`) {
 		t.Errorf("pay without amount: got %+v, want exit code 2", r)
@@ -124,7 +141,7 @@ func TestControl(t *testing.T) {
 		return iotoll(t, "", "pay", "--node", strings.TrimPrefix(lines[0], "node "), "--seed-file", seed, "--address", depositAddress, "--amount", "500", "--message", `{"username": "john"}`)
 	}
 	command("/break?command=broadcastTransactions&fault=html")
-	if r := pay(); r.code != 1 || !strings.HasPrefix(r.out, "may have sent 500 iotas\ntransaction ") || !strings.Contains(r.errOut, "\nhint: wait a few minutes ") {
+	if r := pay(); r.code != 1 || !strings.HasPrefix(r.out, "may have sent 500 i\npayment ") || !strings.Contains(r.errOut, "\nhint: wait a few minutes ") {
 		t.Errorf("pay through a node that breaks: got %+v", r)
 	}
 	command("/break?command=&fault=")

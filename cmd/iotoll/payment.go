@@ -17,19 +17,40 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/iotoll/iotoll/acl/mongostore"
+	"github.com/iotoll/iotoll/cmd/internal/config"
+	"github.com/iotoll/iotoll/cmd/internal/hint"
+	"github.com/iotoll/iotoll/cmd/internal/ledgers"
 	"github.com/iotoll/iotoll/tangle"
 )
 
 func newPayment(c console, load loader) *cobra.Command {
-	return group("payment", "Show the book of payments, assign those that name nobody",
+	return group("payment", "Show the book of payments, decide on those that are held",
 		newPaymentList(c, load),
 		newPaymentShow(c, load),
 		newPaymentAssign(c, load),
+		newPaymentDecision(c, load, decision{
+			use: "release", past: "released", short: "Take back an assignment of which nothing was used", flag: "reason", what: "why, for the book",
+			long: `release takes back whose a payment is: it is held again. It is refused once time that
+the payment bought has begun, or something was entered in the account after it.`,
+			do: (*tangle.Settler).Release,
+		}),
+		newPaymentDecision(c, load, decision{
+			use: "dismiss", past: "dismissed", short: "Set a held payment aside", flag: "reason", what: "why, for the book",
+			long: `dismiss sets a held payment aside: nobody gets anything for it, and doctor does not
+mention it any more. It can be assigned later.`,
+			do: (*tangle.Settler).Dismiss,
+		}),
+		newPaymentDecision(c, load, decision{
+			use: "refund", past: "refunded", short: "Note that a held payment was paid back", flag: "reference", what: "the transfer that paid it back",
+			long: `refund notes that you have paid a held payment back, and by which transfer. It moves
+no money. It is final.`,
+			do: (*tangle.Settler).Refund,
+		}),
 	)
 }
 
 // listedOutcomes are those that a payment can have in the book.
-var listedOutcomes = []tangle.Outcome{tangle.Credited, tangle.Underpaid, tangle.Unmatched, tangle.Historic}
+var listedOutcomes = []tangle.Outcome{tangle.Credited, tangle.Underpaid, tangle.Unmatched, tangle.Dismissed, tangle.Refunded, tangle.Historic}
 
 func newPaymentList(c console, load loader) *cobra.Command {
 	var user, offer, outcome, since, until string
@@ -42,6 +63,8 @@ func newPaymentList(c console, load loader) *cobra.Command {
   credited    it bought time
   underpaid   less than the price, kept as credit for the user's next payment
   unmatched   held: it names nobody, or nobody known; see "iotoll payment assign"
+  dismissed   the seller set it aside
+  refunded    the seller paid it back
   historic    it was there when the address was first read
 
 Payments are shortened to their first characters, which the other commands take;
@@ -54,7 +77,7 @@ as this program prints it, or how long ago.`,
 		Args: exactly(),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if outcome != "" && !slices.Contains(listedOutcomes, tangle.Outcome(outcome)) {
-				return &usageError{err: fmt.Errorf("--outcome %q: must be credited, underpaid, unmatched or historic", outcome)}
+				return &usageError{err: fmt.Errorf("--outcome %q: want credited, underpaid, unmatched, dismissed, refunded or historic", outcome)}
 			}
 			now := time.Now()
 			from, err := parseWhen("--since", since, now)
@@ -65,7 +88,7 @@ as this program prints it, or how long ago.`,
 			if err != nil {
 				return err
 			}
-			return stored(c, load, func(ctx context.Context, _ *Config, store *mongostore.Store, _ []string) error {
+			return stored(c, load, func(ctx context.Context, _ *config.Config, store *mongostore.Store, _ []string) error {
 				bookings, err := store.PaymentRecords(ctx)
 				if err != nil {
 					return err
@@ -116,9 +139,9 @@ func parseWhen(flag, text string, now time.Time) (time.Time, error) {
 
 func printPayments(c console, bookings []mongostore.PaymentRecord) error {
 	w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "CONFIRMED\tPAYMENT\tIOTAS\tOUTCOME\tUSER\tOFFER\tUNTIL\tREASON")
+	fmt.Fprintln(w, "CONFIRMED\tPAYMENT\tAMOUNT\tOUTCOME\tUSER\tOFFER\tUNTIL\tREASON")
 	for _, b := range bookings {
-		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\t%s\t%s\n", clock(b.Confirmed), short(b.ID), b.Amount, b.Outcome,
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", clock(b.Confirmed), short(b.ID), ledgers.Currency(b.Ledger).Format(b.Amount), b.Outcome,
 			dash(printable(b.Assignment.Subject)), dash(b.Assignment.Offer), clock(bought(b)), dash(printable(b.Reason)))
 	}
 	return w.Flush()
@@ -142,10 +165,13 @@ type paymentJSON struct {
 	Ledger    string     `json:"ledger"`
 	Reference string     `json:"reference,omitempty"`
 	Address   string     `json:"address"`
-	Iotas     int64      `json:"iotas"`
+	Amount    string     `json:"amount"`
+	Unit      string     `json:"unit"`
+	Sender    string     `json:"sender,omitempty"`
 	Message   string     `json:"message"`
 	Raw       []byte     `json:"message_base64,omitempty"` // if it is not UTF-8
-	Position  int64      `json:"milestone,omitempty"`
+	Position  int64      `json:"position,omitempty"`
+	Final     *time.Time `json:"final"`
 	Claimed   *time.Time `json:"claimed"`
 	Seen      *time.Time `json:"seen"`
 	Confirmed *time.Time `json:"confirmed"`
@@ -158,17 +184,18 @@ type paymentJSON struct {
 	Grant     string     `json:"grant,omitempty"`
 	From      *time.Time `json:"from"`
 	Until     *time.Time `json:"until"`
-	Credit    int64      `json:"credit"`
+	Credit    string     `json:"credit"`
 }
 
 func newPaymentJSON(b mongostore.PaymentRecord) paymentJSON {
+	money := ledgers.Currency(b.Ledger)
 	j := paymentJSON{
-		Payment: b.ID, Ledger: b.Ledger, Reference: b.Reference, Address: b.Address, Iotas: b.Amount,
+		Payment: b.ID, Ledger: b.Ledger, Reference: b.Reference, Address: b.Address, Amount: money.Number(b.Amount), Unit: money.Unit, Sender: b.Sender,
 		Message: string(b.Message), Position: b.Position,
-		Claimed: instant(b.Claimed), Seen: instant(b.Seen), Confirmed: instant(b.Confirmed),
+		Final: instant(b.Final), Claimed: instant(b.Claimed), Seen: instant(b.Seen), Confirmed: instant(b.Confirmed),
 		Outcome: string(b.Outcome), Reason: b.Reason,
 		User: b.Assignment.Subject, Offer: b.Assignment.Offer, By: b.Assignment.By,
-		Settled: instant(b.Settled), Credit: b.Entry.Credit,
+		Settled: instant(b.Settled), Credit: money.Number(b.Entry.Credit),
 	}
 	if !utf8.Valid(b.Message) {
 		j.Message, j.Raw = strings.ToValidUTF8(j.Message, "\uFFFD"), b.Message
@@ -214,7 +241,7 @@ func printJSON(c console, value any) error {
 
 func printPaymentsCSV(c console, bookings []mongostore.PaymentRecord) error {
 	w := csv.NewWriter(c.out)
-	w.Write([]string{"payment", "ledger", "reference", "address", "iotas", "message", "milestone", "claimed", "seen", "confirmed",
+	w.Write([]string{"payment", "ledger", "reference", "address", "amount", "unit", "sender", "message", "position", "final", "claimed", "seen", "confirmed",
 		"outcome", "reason", "user", "offer", "assigned_by", "settled", "grant", "from", "until", "credit"})
 	at := func(t *time.Time) string {
 		if t == nil {
@@ -224,9 +251,9 @@ func printPaymentsCSV(c console, bookings []mongostore.PaymentRecord) error {
 	}
 	for _, b := range bookings {
 		j := newPaymentJSON(b)
-		w.Write([]string{j.Payment, j.Ledger, j.Reference, j.Address, strconv.FormatInt(j.Iotas, 10), cell(j.Message),
-			strconv.FormatInt(j.Position, 10), at(j.Claimed), at(j.Seen), at(j.Confirmed), j.Outcome, cell(j.Reason), cell(j.User), cell(j.Offer),
-			cell(j.By), at(j.Settled), cell(j.Grant), at(j.From), at(j.Until), strconv.FormatInt(j.Credit, 10)})
+		w.Write([]string{j.Payment, j.Ledger, j.Reference, j.Address, j.Amount, j.Unit, cell(j.Sender), cell(j.Message),
+			strconv.FormatInt(j.Position, 10), at(j.Final), at(j.Claimed), at(j.Seen), at(j.Confirmed), j.Outcome, cell(j.Reason), cell(j.User), cell(j.Offer),
+			cell(j.By), at(j.Settled), cell(j.Grant), at(j.From), at(j.Until), j.Credit})
 	}
 	w.Flush()
 	return w.Error()
@@ -261,11 +288,11 @@ func booking(ctx context.Context, store *mongostore.Store, id string) (mongostor
 	all = slices.DeleteFunc(all, func(b mongostore.PaymentRecord) bool { return !strings.HasPrefix(b.ID, id) })
 	switch len(all) {
 	case 0:
-		return b, hint(err, `"iotoll payment list" shows the payments`)
+		return b, hint.Add(err, `"iotoll payment list" shows the payments`)
 	case 1:
 		return all[0], nil
 	}
-	return b, hint(fmt.Errorf("payment %q: %d payments begin like that", id, len(all)), `"iotoll payment list --json" shows all of their names`)
+	return b, hint.Add(fmt.Errorf("payment %q: %d payments begin like that", id, len(all)), `"iotoll payment list --json" shows all of their names`)
 }
 
 func newPaymentShow(c console, load loader) *cobra.Command {
@@ -273,7 +300,7 @@ func newPaymentShow(c console, load loader) *cobra.Command {
 		Use:   "show PAYMENT",
 		Short: "Print all that is known of a payment",
 		Args:  exactly("PAYMENT"),
-		RunE: stored(c, load, func(ctx context.Context, _ *Config, store *mongostore.Store, args []string) error {
+		RunE: stored(c, load, func(ctx context.Context, _ *config.Config, store *mongostore.Store, args []string) error {
 			b, err := booking(ctx, store, args[0])
 			if err != nil {
 				return err
@@ -284,13 +311,16 @@ func newPaymentShow(c console, load loader) *cobra.Command {
 			row("ledger", b.Ledger)
 			row("reference", b.Reference)
 			row("address", b.Address)
-			row("iotas", strconv.FormatInt(b.Amount, 10))
+			money := ledgers.Currency(b.Ledger)
+			row("amount", money.Format(b.Amount))
+			row("sender", printable(b.Sender))
 			message := printable(string(b.Message))
 			if !utf8.Valid(b.Message) {
 				message = strconv.Quote(string(b.Message))
 			}
 			row("message", message)
-			row("milestone", strconv.FormatInt(b.Position, 10))
+			row("position", strconv.FormatInt(b.Position, 10))
+			row("final", clock(b.Final))
 			row("sender says", clock(b.Claimed))
 			row("seen", clock(b.Seen))
 			row("confirmed", clock(b.Confirmed))
@@ -304,7 +334,7 @@ func newPaymentShow(c console, load loader) *cobra.Command {
 				row("grant", printable(b.Entry.ID))
 				row("from", clock(b.Entry.NotBefore))
 				row("until", clock(bought(b)))
-				row("credit", strconv.FormatInt(b.Entry.Credit, 10))
+				row("credit", money.Format(b.Entry.Credit))
 			}
 			if !b.Entry.RevokedAt.IsZero() {
 				row("revoked", clock(b.Entry.RevokedAt)+" "+printable(b.Entry.RevokedReason))
@@ -317,17 +347,17 @@ func newPaymentShow(c console, load loader) *cobra.Command {
 func newPaymentAssign(c console, load loader) *cobra.Command {
 	return &cobra.Command{
 		Use:   "assign PAYMENT USER [OFFER]",
-		Short: "Say whose a held payment is, once and for all",
+		Short: "Say whose a held payment is",
 		Long: `assign settles a payment that names nobody, or nobody known, for a user. The
-offer may be left out if only one is sold at the address that was paid to. What
-is assigned stays so.`,
+offer may be left out if only one is sold at the address that was paid to. "iotoll
+payment release" takes an assignment back while nothing of it was used.`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 3 {
 				return nil
 			}
 			return exactly("PAYMENT", "USER")(cmd, args)
 		},
-		RunE: stored(c, load, func(ctx context.Context, cfg *Config, store *mongostore.Store, args []string) error {
+		RunE: stored(c, load, func(ctx context.Context, cfg *config.Config, store *mongostore.Store, args []string) error {
 			b, err := booking(ctx, store, args[0])
 			if err != nil {
 				return err
@@ -345,7 +375,7 @@ is assigned stays so.`,
 			r, err := s.Assign(ctx, b.Payment, args[1], offer, operator())
 			switch {
 			case errors.Is(err, tangle.ErrNoUser):
-				return hint(err, `"iotoll user add %s" makes one`, args[1])
+				return hint.Add(err, `"iotoll user add %s" makes one`, args[1])
 			case err != nil:
 				return err
 			case r.Outcome == tangle.Unmatched:
@@ -353,11 +383,46 @@ is assigned stays so.`,
 			}
 			g, act := r.Entry, mongostore.Act{Act: "payment assign", Object: b.ID, Reason: args[1] + " " + offer}
 			if g.Outcome() == tangle.Underpaid {
-				return done(ctx, c, store, act, "%s has %d iotas of credit for %s\n", g.Subject, g.Credit, g.Offer)
+				return done(ctx, c, store, act, "%s has a credit of %s for %s\n", g.Subject, ledgers.Currency(b.Ledger).Format(g.Credit), g.Offer)
 			}
 			return done(ctx, c, store, act, "%s has %s from %s until %s\n", g.Subject, g.Offer, clock(g.NotBefore), clock(g.NotAfter))
 		}),
 	}
+}
+
+// decision is what the seller decides on a payment.
+type decision struct {
+	use, past, short, long string
+	flag, what             string // the flag that must say more, and what it says
+	do                     func(s *tangle.Settler, ctx context.Context, p tangle.Payment, by, text string) (tangle.Decision, error)
+}
+
+func newPaymentDecision(c console, load loader, d decision) *cobra.Command {
+	var text string
+	cmd := &cobra.Command{
+		Use:   d.use + " PAYMENT --" + d.flag + " TEXT",
+		Short: d.short,
+		Long:  d.long,
+		Args:  exactly("PAYMENT"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if strings.TrimSpace(text) == "" {
+				return &usageError{err: fmt.Errorf("--%s %q: required: %s", d.flag, text, d.what)}
+			}
+			return stored(c, load, func(ctx context.Context, _ *config.Config, store *mongostore.Store, args []string) error {
+				b, err := booking(ctx, store, args[0])
+				if err != nil {
+					return err
+				}
+				if _, err := d.do(&tangle.Settler{Store: store}, ctx, b.Payment, operator(), text); err != nil {
+					return err
+				}
+				return done(ctx, c, store, mongostore.Act{Act: "payment " + d.use, Object: b.ID, Reason: text}, "%s payment %s\n", d.past, short(b.ID))
+			})(cmd, args)
+		},
+	}
+	cmd.Flags().StringVar(&text, d.flag, "", d.what)
+	cmd.MarkFlagRequired(d.flag)
+	return cmd
 }
 
 // offerAt returns the one offer that is sold at an address.

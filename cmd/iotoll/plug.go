@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/iotoll/iotoll/cmd/internal/hint"
 	"github.com/iotoll/iotoll/wemo"
 	"github.com/iotoll/iotoll/wemo/insight"
 )
@@ -32,7 +33,7 @@ func newPlugDiscover(c console) *cobra.Command {
 				return err
 			}
 			if len(devices) == 0 {
-				return hint(insight.ErrNotFound, `some plugs answer no search: "iotoll plug read ADDRESS" asks one directly`)
+				return hint.Add(insight.ErrNotFound, `some plugs answer no search: "iotoll plug read ADDRESS" asks one directly`)
 			}
 			return printDevices(c.out, devices)
 		},
@@ -67,7 +68,7 @@ port. Without a port, the usual ones are tried.`,
 			}
 			d, err := client.Locate(ctx, addr, "")
 			if errors.Is(err, insight.ErrUnreachable) {
-				return hint(err, `"iotoll plug discover" looks for plugs`)
+				return hint.Add(err, `"iotoll plug discover" looks for plugs`)
 			} else if err != nil {
 				return err
 			}
@@ -144,6 +145,8 @@ each reading: the time and milliwatts.`,
 // watch shows the readings of a source, or why there is none, until ctx ends. The
 // source itself waits after failures.
 func watch(ctx context.Context, source wemo.Source, interval time.Duration, show func(wemo.Reading, error) error) error {
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
 	for {
 		r, err := source.Read(ctx)
 		if ctx.Err() != nil {
@@ -152,8 +155,10 @@ func watch(ctx context.Context, source wemo.Source, interval time.Duration, show
 		if err := show(r, err); err != nil {
 			return err
 		}
-		if wait(ctx, interval) != nil {
+		select {
+		case <-ctx.Done():
 			return nil
+		case <-tick.C:
 		}
 	}
 }

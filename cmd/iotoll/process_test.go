@@ -147,7 +147,7 @@ func TestKilled(t *testing.T) {
 	var last paymentJSON // the one that was settled last, whenever it was seen
 	for _, b := range book {
 		if b.User != "john" || b.Outcome != "credited" && b.Outcome != "underpaid" {
-			t.Errorf("payment of %d iotas: got outcome %s for %q", b.Iotas, b.Outcome, b.User)
+			t.Errorf("payment of %s: got outcome %s for %q", b.Amount, b.Outcome, b.User)
 		}
 		if b.Until != nil {
 			bought += b.Until.Sub(*b.From)
@@ -156,7 +156,10 @@ func TestKilled(t *testing.T) {
 			last = b
 		}
 	}
-	credit := last.Credit
+	credit, err := strconv.ParseInt(last.Credit, 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
 	if want := time.Duration(total-credit) * time.Hour / 500; bought.Truncate(time.Millisecond) != want.Truncate(time.Millisecond) {
 		t.Errorf("%d iotas, %d of them still credit, bought %s, want %s", total, credit, bought, want)
 	}
@@ -263,5 +266,60 @@ func TestInterrupted(t *testing.T) {
 	err = run(ctx, []string{"--config", s.config, "user", "add", "john"}, stdin, &out, &out)
 	if code := report(&out, err); code != 1 || out.String() != "iotoll: interrupted\n" {
 		t.Errorf("got exit code %d and %q", code, out.String())
+	}
+}
+
+// TestReload: a second offer and a second plug added to a running serve are in
+// force after a SIGHUP, with the rights that they need. A faulty configuration is
+// refused. What needs a restart is named.
+func TestReload(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "http://127.0.0.1:1", fmt.Sprintf(`broker: {url: "mqtt://127.0.0.1:%s", username: iotoll, password_file: broker-password}
+plugs:
+  - {address: "127.0.0.1:1", live: sensor/live, average: sensor/1m}
+metrics: {listen: %q}
+`, startMosquitto(t), freeAddress(t)))
+	if err := os.WriteFile(filepath.Join(filepath.Dir(s.config), "broker-password"), []byte("hunter2"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := startProcess(t, "--config", s.config, "serve")
+	p.await("iotoll is ready: 1 offer, 1 plug")
+	hup := func(want string) {
+		t.Helper()
+		before := strings.Count(p.out.String(), want)
+		p.cmd.Process.Signal(syscall.SIGHUP)
+		eventually(t, want, func() bool { return strings.Count(p.out.String(), want) > before })
+	}
+	s.edit("price: 500", "price: lots")
+	hup("configuration not reloaded, the old one stays in force")
+	s.edit("price: lots", "price: 600")
+	s.edit("plugs:\n", "plugs:\n  - {address: \"127.0.0.1:1\", live: other/live, average: other/1m}\n")
+	s.edit("offers:\n", "offers:\n  - {id: other, topics: [other/live], price: 1, period: 1h, address: "+depositAddress+"}\n")
+	s.edit("metrics: {listen", "metrics: {listen: \"127.0.0.1:1\"} # {")
+	hup("configuration reloaded")
+	if out := s.must("", "config", "check"); !strings.HasPrefix(out, "note: offers other, live share the address "+depositAddress+": a payment whose message names no offer is for other\nok: 2 offers, 2 plugs, ") {
+		t.Errorf("config check: got %q", out)
+	}
+	out := p.out.String()
+	if !strings.Contains(out, `"msg":"a changed setting needs a restart","setting":"metrics"`) || strings.Contains(out, `"setting":"store"`) {
+		t.Errorf("serve logged\n%s\nwant that metrics need a restart, and nothing else", out)
+	}
+	if list := s.must("", "user", "list"); !strings.Contains(list, "other/live=w") {
+		t.Errorf("user list: got\n%s\nwant the right to publish to other/live", list)
+	}
+	s.must("hunter3\n", "user", "add", "john")
+	s.answers("permit: for sale", "john", "subscribe", "other/live")
+	eventually(t, "the second plug to be polled", func() bool { return strings.Contains(p.out.String(), `"plug":"other/live"`) })
+	if n := strings.Count(p.out.String(), `"plug":"sensor/live","reason":"stopped"`); n > 0 {
+		t.Error("the plug whose settings stayed the same was stopped")
+	}
+	start := time.Now()
+	p.cmd.Process.Signal(os.Interrupt)
+	p.await(`"msg":"stopping"`)
+	if took := time.Since(start); took > time.Second {
+		t.Errorf("serve answered SIGINT after %s, want at most 1s", took)
+	}
+	if code := p.end(syscall.SIGINT); code > 0 {
+		t.Errorf("SIGINT: exit code %d", code)
 	}
 }

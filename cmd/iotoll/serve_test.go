@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -126,17 +127,17 @@ func (s *site) payments() []paymentJSON {
 }
 
 // await waits until the book has a payment of that amount with that outcome.
-func (s *site) await(iotas int64, outcome string) paymentJSON {
+func (s *site) await(amount int64, outcome string) paymentJSON {
 	s.t.Helper()
 	for deadline := time.Now().Add(15 * time.Second); ; time.Sleep(50 * time.Millisecond) {
 		all := s.payments()
 		for _, p := range all {
-			if p.Iotas == iotas && p.Outcome == outcome && (outcome != "unmatched" || p.Reason != "") {
+			if p.Amount == strconv.FormatInt(amount, 10) && p.Outcome == outcome && (outcome != "unmatched" || p.Reason != "") {
 				return p
 			}
 		}
 		if time.Now().After(deadline) {
-			s.t.Fatalf("no payment of %d iotas is %s; the book: %+v", iotas, outcome, all)
+			s.t.Fatalf("no payment of %d is %s; the book: %+v", amount, outcome, all)
 		}
 	}
 }
@@ -155,25 +156,26 @@ func TestStory(t *testing.T) {
 
 	// Before serve ever ran: the command opens the store itself.
 	s.must("hunter2\n", "user", "add", "john")
-	lines := background(t, "", "--config", s.config, "serve")
-	if want := "iotoll is ready: 1 offers, 0 plugs, store at " + s.socket; lines[0] != want {
-		t.Errorf("serve: got %q, want %q", lines[0], want)
-	}
+	serve := startProcess(t, "--config", s.config, "serve")
+	serve.await("iotoll is ready: 1 offer, 0 plugs, store at " + s.socket + "\n")
+	serve.await("deposit address is watched from now on")
 
 	s.answers("permit: public", "-", "read", "sensor/1m")
 	s.answers("deny: anonymous", "", "read", "sensor/live")
-	s.answers("deny: no right", "john", "subscribe", "sensor/live")
+	s.answers("permit: for sale", "john", "subscribe", "sensor/live")
+	s.answers("deny: no right", "john", "subscribe", "sensor/other")
+	s.answers("deny: anonymous", "-", "subscribe", "sensor/live")
 	s.answers("permit: public", "john", "subscribe", "sensor/#")
 	s.answers("deny: unknown user", "bob", "read", "sensor/live")
 
 	// 200 grant nothing yet; a further 300 complete the price.
 	pay("200", `{"username": "john"}`)
-	if p := s.await(200, "underpaid"); p.User != "john" || p.Credit != 200 || p.Until != nil {
+	if p := s.await(200, "underpaid"); p.User != "john" || p.Credit != "200" || p.Until != nil {
 		t.Errorf("200 iotas: got %+v, want a credit of 200", p)
 	}
 	s.answers("deny: no right", "john", "read", "sensor/live")
 	pay("300", `{"username": "john"}`)
-	if p := s.await(300, "credited"); p.Until.Sub(*p.From) != time.Hour || p.Credit != 0 {
+	if p := s.await(300, "credited"); p.Until.Sub(*p.From) != time.Hour || p.Credit != "0" {
 		t.Errorf("300 iotas more: got %+v, want an hour", p)
 	}
 	s.answers("permit: grant live/00000000000000000002/john", "john", "read", "sensor/live")
@@ -194,7 +196,7 @@ func TestStory(t *testing.T) {
 
 	// For nobody: held until it is assigned, which happens once.
 	s.run("", "pay", "--node", node, "--seed-file", seed, "--mwm", "1", "--address", depositAddress,
-		"--amount", "502", "--message", "for my friend", "--wait")
+		"--amount", "502", "--message", "for my friend", "--force", "--wait")
 	held := s.await(502, "unmatched")
 	s.refuses(1, "there is no user of that name", "", "payment", "assign", held.Payment, "bob")
 	s.refuses(1, "there is no offer of that name", "", "payment", "assign", held.Payment, "john", "gold")
@@ -228,6 +230,26 @@ func TestStory(t *testing.T) {
 		t.Errorf("payment list --csv: got\n%s", out)
 	}
 
+	// Held for ever: set aside, or paid back.
+	pay = func(amount, message string) {
+		t.Helper()
+		s.must("", "pay", "--node", node, "--seed-file", seed, "--mwm", "1", "--address", depositAddress, "--amount", amount, "--message", message, "--force", "--wait")
+	}
+	pay("503", "nobody's")
+	pay("504", "nobody's")
+	aside, back := s.await(503, "unmatched"), s.await(504, "unmatched")
+	s.refuses(2, `--reason "": required: why, for the book`, "", "payment", "dismiss", aside.Payment, "--reason", "")
+	s.prints("dismissed payment "+aside.Payment[:12]+"\n", "payment", "dismiss", aside.Payment, "--reason", "spam")
+	s.prints("refunded payment "+back.Payment[:12]+"\n", "payment", "refund", back.Payment, "--reference", "bundle X")
+	if p := s.await(503, "dismissed"); p.Reason != "spam" {
+		t.Errorf("dismissed payment: got %+v", p)
+	}
+	s.await(504, "refunded")
+	s.refuses(1, "refunded", "", "payment", "assign", back.Payment, "john")
+	s.must("", "payment", "assign", aside.Payment, "john")
+	s.must("", "payment", "release", aside.Payment, "--reason", "wrong one")
+	s.await(503, "unmatched")
+
 	// By hand.
 	if out := s.must("", "grant", "add", "jane", "live", "30m", "--reason", "the plug was away"); !strings.HasPrefix(out, "jane has live from ") {
 		t.Errorf("grant add: got %q", out)
@@ -238,7 +260,14 @@ func TestStory(t *testing.T) {
 	s.refuses(2, `required flag(s) "reason" not set`, "", "grant", "extend", "jane", "live", "15m")
 	s.must("", "grant", "revoke", "jane", "live", "--reason", "asked for it")
 	s.answers("deny: grant ended live/00000000000000000001/jane", "jane", "read", "sensor/live")
-	if out := s.must("", "grant", "list", "--user", "jane"); strings.Count(out, "\n") != 5 || strings.Count(out, " revoked ") != 4 {
+	if out := s.must("", "grant", "restore", "jane", "live", "--reason", "a mistake"); !strings.HasPrefix(out, "jane has live from ") {
+		t.Errorf("grant restore: got %q", out)
+	}
+	if r := s.run("", "check", "jane", "read", "sensor/live"); r.code != 0 {
+		t.Errorf("check after grant restore: got %+v", r)
+	}
+	s.must("", "grant", "revoke", "jane", "live", "--reason", "asked for it")
+	if out := s.must("", "grant", "list", "--user", "jane"); strings.Count(out, "\n") != 7 || strings.Count(out, " revoked ") != 6 {
 		t.Errorf("grant list: got\n%s", out)
 	}
 	if out := s.must("", "grant", "list", "--live"); strings.Count(out, "\n") != 2 || !strings.Contains(out, "john  live   2   paid  live ") {
@@ -250,7 +279,43 @@ func TestStory(t *testing.T) {
 			t.Fatalf("grant list --json: got %+v, %v", g, err)
 		}
 	}
-	if out := s.must("", "audit"); strings.Count(out, "\n") != 7 || !strings.Contains(out, "grant revoke") || !strings.Contains(out, "asked for it") {
+	if out := s.must("", "audit"); strings.Count(out, "\n") != 13 || !strings.Contains(out, "grant revoke") || !strings.Contains(out, "asked for it") {
 		t.Errorf("audit: got\n%s", out)
+	}
+}
+
+// TestIOTAStory is the main job on the other ledger: init, serve, pay, and a doctor
+// that finds the payment in the book.
+func TestIOTAStory(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	key := filepath.Join(dir, "john.key")
+	lines := background(t, "", "sim", "iota", "--listen", "127.0.0.1:0", "--key-file", key)
+	node := strings.TrimPrefix(lines[0], "node ")
+	address := strings.TrimSpace(mustRun(t, "address", "--ledger", "iota", "--new", "--key-file", filepath.Join(dir, "seller.key")))
+	mustRun(t, "init", filepath.Join(dir, "x"), "--ledger", "iota", "--address", address, "--node", node)
+	s := &site{t: t, config: filepath.Join(dir, "x", "iotoll.yaml")}
+	s.must("hunter2", "user", "add", "john")
+	p := startProcess(t, "--config", s.config, "serve")
+	p.await("deposit address is watched from now on")
+	out := s.must("", "pay", "--ledger", "iota", "--node", node, "--key-file", key, "--address", address, "--amount", "0.75 IOTA", "--username", "john", "--offer", "live", "--wait")
+	if !strings.HasPrefix(out, "sent 0.75 IOTA\npayment ") || !strings.Contains(out, "\nfinal after ") {
+		t.Errorf("pay: got %q", out)
+	}
+	var credited paymentJSON
+	eventually(t, "the payment to be credited", func() bool {
+		for _, b := range s.payments() {
+			credited = b
+		}
+		return credited.Outcome == "credited"
+	})
+	if credited.Amount != "0.75" || credited.Unit != "IOTA" || credited.User != "john" || credited.Final == nil || credited.Until.Sub(*credited.From) != 90*time.Minute || !strings.Contains(out, "payment "+credited.Payment+"\n") {
+		t.Errorf("the book: got %+v, pay printed %s", credited, out)
+	}
+	if r := s.run("", "doctor"); !strings.Contains(r.out, "ok    address "+address+" holds the 0.75 IOTA that the book has") {
+		t.Errorf("doctor: got\n%s", r.out)
+	}
+	if out := s.must("", "offer", "list"); !strings.Contains(out, `"price":"0.5","unit":"IOTA"`) {
+		t.Errorf("offer list: got %s", out)
 	}
 }

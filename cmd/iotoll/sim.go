@@ -2,18 +2,19 @@ package main
 
 import (
 	"bufio"
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"net"
-	"net/http"
+	"net/netip"
 	"os"
 	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/iotoll/iotoll/cmd/internal/daemon"
+	"github.com/iotoll/iotoll/cmd/internal/ledgers"
 	devlegacy "github.com/iotoll/iotoll/tangle/devnet/legacy"
 	"github.com/iotoll/iotoll/tangle/devnet/rebased"
 	"github.com/iotoll/iotoll/tangle/wallet"
@@ -85,22 +86,22 @@ The package documentation of tangle/devnet/legacy lists all of them.`,
   iotoll pay --node http://127.0.0.1:14265 --seed-file john.seed ...`,
 		Args: exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if host, _, err := net.SplitHostPort(control); control != "" && (err != nil || !loopback(host)) {
+			if at, err := netip.ParseAddrPort(control); control != "" && (err != nil || !at.Addr().IsLoopback()) {
 				return &usageError{err: fmt.Errorf("--control %q: must be a loopback address with a port, such as 127.0.0.1:14266", control)}
 			}
 			if cfg.Milestone <= 0 {
 				return &usageError{err: fmt.Errorf("--milestone %s: must be a duration above 0", cfg.Milestone)}
 			}
 			if _, err := os.Stat(seedFile); errors.Is(err, fs.ErrNotExist) {
-				if err := writeSeed(seedFile); err != nil {
+				if err := ledgers.NewKey(ledgers.Legacy, seedFile); err != nil {
 					return err
 				}
 			}
-			seed, err := readSeed(seedFile)
+			seed, err := ledgers.ReadSeed(seedFile)
 			if err != nil {
 				return err
 			}
-			if cfg.Genesis, err = devlegacy.SeedGenesis(seed.reveal(), supply); err != nil {
+			if cfg.Genesis, err = devlegacy.SeedGenesis(seed.Reveal(), supply); err != nil {
 				return fmt.Errorf("give %d iotas to the seed in %s: %w", supply, seedFile, err)
 			}
 			cfg.Log = newLog(c.err)
@@ -121,11 +122,11 @@ The package documentation of tangle/devnet/legacy lists all of them.`,
 					return err
 				}
 				fmt.Fprintf(c.out, "control http://%s\n", commands.Addr())
-				g.Go(func() error { return serveHTTP(ctx, commands, node.Control()) })
+				g.Go(func() error { return daemon.ServeHTTP(ctx, commands, node.Control()) })
 			}
 			fmt.Fprintln(c.out, "ready")
 			g.Go(func() error { return node.Run(ctx) })
-			g.Go(func() error { return serveHTTP(ctx, l, node) })
+			g.Go(func() error { return daemon.ServeHTTP(ctx, l, node) })
 			return g.Wait()
 		},
 	}
@@ -169,7 +170,7 @@ The package documentation of tangle/devnet/rebased lists all of them.`,
   iotoll pay --node http://127.0.0.1:9125 --key-file john.key ...`,
 		Args: exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if host, _, err := net.SplitHostPort(control); control != "" && (err != nil || !loopback(host)) {
+			if at, err := netip.ParseAddrPort(control); control != "" && (err != nil || !at.Addr().IsLoopback()) {
 				return &usageError{err: fmt.Errorf("--control %q: must be a loopback address with a port, such as 127.0.0.1:9126", control)}
 			}
 			if cfg.Checkpoint < 200*time.Millisecond {
@@ -213,11 +214,11 @@ The package documentation of tangle/devnet/rebased lists all of them.`,
 					return err
 				}
 				fmt.Fprintf(c.out, "control http://%s\n", commands.Addr())
-				g.Go(func() error { return serveHTTP(ctx, commands, node.Control()) })
+				g.Go(func() error { return daemon.ServeHTTP(ctx, commands, node.Control()) })
 			}
 			fmt.Fprintln(c.out, "ready")
 			g.Go(func() error { return node.Run(ctx) })
-			g.Go(func() error { return serveHTTP(ctx, l, node) })
+			g.Go(func() error { return daemon.ServeHTTP(ctx, l, node) })
 			return g.Wait()
 		},
 	}
@@ -235,23 +236,3 @@ The package documentation of tangle/devnet/rebased lists all of them.`,
 
 // maxSimIOTA is about the supply of the real network.
 const maxSimIOTA = 5_000_000_000
-
-// serveHTTP answers on l until ctx ends, and then gives requests that are
-// under way a second to finish.
-func serveHTTP(ctx context.Context, l net.Listener, h http.Handler) error {
-	server := &http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: time.Minute}
-	g := new(errgroup.Group)
-	g.Go(func() error {
-		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-			return err
-		}
-		return nil
-	})
-	<-ctx.Done()
-	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-	defer cancel()
-	if err := server.Shutdown(stop); err != nil {
-		server.Close()
-	}
-	return g.Wait()
-}

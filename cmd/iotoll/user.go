@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -14,6 +15,10 @@ import (
 	"github.com/iotoll/iotoll/acl"
 	"github.com/iotoll/iotoll/acl/mongostore"
 	"github.com/iotoll/iotoll/acl/password"
+	"github.com/iotoll/iotoll/cmd/internal/config"
+	"github.com/iotoll/iotoll/cmd/internal/daemon"
+	"github.com/iotoll/iotoll/cmd/internal/hint"
+	"github.com/iotoll/iotoll/cmd/internal/secret"
 	"github.com/iotoll/iotoll/tangle"
 )
 
@@ -24,19 +29,20 @@ func newUser(c console, load loader) *cobra.Command {
 		newUserPasswd(c, load),
 		newUserDisabled(c, load, "disable", "Bar a user, who keeps what was bought", true),
 		newUserDisabled(c, load, "enable", "Let a user in again who was barred", false),
+		newUserSet(c, load),
 		newUserRemove(c, load),
 	)
 }
 
 // stored is the body of a command that needs the store: it reads the
 // configuration, opens the store and logs to stderr.
-func stored(c console, load loader, do func(context.Context, *Config, *mongostore.Store, []string) error) func(*cobra.Command, []string) error {
+func stored(c console, load loader, do func(context.Context, *config.Config, *mongostore.Store, []string) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
 		cfg, err := load()
 		if err != nil {
 			return err
 		}
-		return withStore(cmd.Context(), cfg, newLog(c.err), func(ctx context.Context, store *mongostore.Store) error {
+		return daemon.WithStore(cmd.Context(), cfg, newLog(c.err), func(ctx context.Context, store *mongostore.Store) error {
 			return do(ctx, cfg, store, args)
 		})
 	}
@@ -60,20 +66,20 @@ func passwordFlags(c console, cmd *cobra.Command) func(context.Context) (newPass
 	generate := cmd.Flags().Bool("generate", false, "make a random password and print it")
 	cmd.MarkFlagsMutuallyExclusive("password-file", "generate")
 	return func(ctx context.Context) (p newPassword, err error) {
-		var pw secret
+		var pw secret.Text
 		switch {
 		case *generate:
-			pw = secret{password.Generate()}
-			p.shown = "password: " + pw.reveal() + "\n"
+			pw = secret.New(password.Generate())
+			p.shown = "password: " + pw.Reveal() + "\n"
 		case *file != "":
-			pw, err = readSecretFile(*file)
+			pw, err = secret.ReadFile(*file)
 		default:
 			pw, err = c.askSecret(ctx, "password")
 		}
 		if err != nil {
 			return newPassword{}, err
 		}
-		p.hash, err = password.Hash(pw.reveal())
+		p.hash, err = password.Hash(pw.Reveal())
 		return p, err
 	}
 }
@@ -107,9 +113,9 @@ give them.
 				return err
 			}
 			u.Password = pw.hash
-			return stored(c, load, func(ctx context.Context, _ *Config, store *mongostore.Store, _ []string) error {
+			return stored(c, load, func(ctx context.Context, _ *config.Config, store *mongostore.Store, _ []string) error {
 				if err := store.AddUser(ctx, u); errors.Is(err, mongostore.ErrExists) {
-					return hint(err, `"iotoll user passwd %s" changes the password`, u.Name)
+					return hint.Add(err, `"iotoll user passwd %s" changes the password`, u.Name)
 				} else if err != nil {
 					return err
 				}
@@ -161,7 +167,7 @@ func newUserList(c console, load loader) *cobra.Command {
 		Use:   "list",
 		Short: "List the users",
 		Args:  exactly(),
-		RunE: stored(c, load, func(ctx context.Context, _ *Config, store *mongostore.Store, _ []string) error {
+		RunE: stored(c, load, func(ctx context.Context, _ *config.Config, store *mongostore.Store, _ []string) error {
 			users, err := store.Users(ctx)
 			if err != nil {
 				return err
@@ -232,7 +238,7 @@ func newUserPasswd(c console, load loader) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return stored(c, load, func(ctx context.Context, _ *Config, store *mongostore.Store, _ []string) error {
+			return stored(c, load, func(ctx context.Context, _ *config.Config, store *mongostore.Store, _ []string) error {
 				if err := store.SetPassword(ctx, args[0], pw.hash); err != nil {
 					return err
 				}
@@ -249,7 +255,7 @@ func newUserDisabled(c console, load loader, use, short string, disabled bool) *
 		Use:   use + " NAME",
 		Short: short,
 		Args:  exactly("NAME"),
-		RunE: stored(c, load, func(ctx context.Context, _ *Config, store *mongostore.Store, args []string) error {
+		RunE: stored(c, load, func(ctx context.Context, _ *config.Config, store *mongostore.Store, args []string) error {
 			if err := store.SetDisabled(ctx, args[0], disabled); err != nil {
 				return err
 			}
@@ -258,20 +264,82 @@ func newUserDisabled(c console, load loader, use, short string, disabled bool) *
 	}
 }
 
-func newUserRemove(c console, load loader) *cobra.Command {
-	return &cobra.Command{
-		Use:   "remove NAME",
-		Short: "Remove a user",
-		Long: `remove removes a user. What was sold to that name stays in the book, and counts
-for whoever is given the name later.`,
+func newUserSet(c console, load loader) *cobra.Command {
+	var rights []string
+	var superuser, disabled bool
+	cmd := &cobra.Command{
+		Use:   "set NAME",
+		Short: "Change the rights of a user, or whether it may do everything or log in",
+		Long: `set changes what its flags say and nothing else. --right replaces all rights; an
+empty one, --right '', takes them away.`,
+		Example: `  iotoll user set sensor --right 'sensor/#=w' --right 'log/%u=w'
+  iotoll user set root --superuser=false`,
 		Args: exactly("NAME"),
-		RunE: stored(c, load, func(ctx context.Context, _ *Config, store *mongostore.Store, args []string) error {
-			if err := store.RemoveUser(ctx, args[0]); err != nil {
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var change mongostore.UserChange
+			flags := cmd.Flags()
+			if flags.Changed("right") {
+				parsed, err := parseRights(slices.DeleteFunc(rights, func(r string) bool { return r == "" }))
+				if err != nil {
+					return &usageError{err: err}
+				}
+				change.Rights = &parsed
+			}
+			if flags.Changed("superuser") {
+				change.Superuser = &superuser
+			}
+			if flags.Changed("disabled") {
+				change.Disabled = &disabled
+			}
+			if flags.NFlag() == 0 || change == (mongostore.UserChange{}) {
+				return &usageError{err: errors.New("nothing to set, want --right, --superuser or --disabled")}
+			}
+			return stored(c, load, func(ctx context.Context, _ *config.Config, store *mongostore.Store, args []string) error {
+				if err := store.SetUser(ctx, args[0], change); err != nil {
+					return err
+				}
+				return done(ctx, c, store, mongostore.Act{Act: "user set", Object: args[0]}, "changed user %s\n", args[0])
+			})(cmd, args)
+		},
+	}
+	f := cmd.Flags()
+	f.StringArrayVar(&rights, "right", nil, "what the user may always do: `FILTER=r`, =w or =rw; may be repeated")
+	f.BoolVar(&superuser, "superuser", false, "the user may do everything")
+	f.BoolVar(&disabled, "disabled", false, "the user may not log in")
+	return cmd
+}
+
+func newUserRemove(c console, load loader) *cobra.Command {
+	var force bool
+	cmd := &cobra.Command{
+		Use:   "remove NAME",
+		Short: "Remove a user, and end what it bought",
+		Long: `remove removes a user. Its remaining time and credit end, on the record: a new user
+of that name starts with nothing.
+
+The account that serve publishes with is removed only with --force, since nothing
+is published without it. A running serve creates it again.`,
+		Args: exactly("NAME"),
+		RunE: stored(c, load, func(ctx context.Context, cfg *config.Config, store *mongostore.Store, args []string) error {
+			name := args[0]
+			if name == cfg.Broker.Username && !force {
+				return hint.Add(fmt.Errorf("remove user %s: serve publishes with this account", name), "--force removes it all the same")
+			}
+			// In this order, so that nothing is credited to the name in between.
+			if err := store.SetDisabled(ctx, name, true); err != nil && !errors.Is(err, mongostore.ErrNotFound) {
 				return err
 			}
-			return done(ctx, c, store, mongostore.Act{Act: "user remove", Object: args[0]}, "removed user %s\n", args[0])
+			if err := (&tangle.Settler{Store: store}).Close(ctx, name, "user removed"); err != nil {
+				return err
+			}
+			if err := store.RemoveUser(ctx, name); err != nil {
+				return err
+			}
+			return done(ctx, c, store, mongostore.Act{Act: "user remove", Object: name}, "removed user %s\n", printable(name))
 		}),
 	}
+	cmd.Flags().BoolVar(&force, "force", false, "remove the account that serve publishes with")
+	return cmd
 }
 
 // printable returns text of others as it can be shown on a terminal: control

@@ -8,6 +8,8 @@ import (
 
 	"github.com/iotoll/iotoll/acl/mongostore"
 	"github.com/iotoll/iotoll/acl/password"
+	"github.com/iotoll/iotoll/cmd/internal/config"
+	"github.com/iotoll/iotoll/cmd/internal/daemon"
 )
 
 func TestUser(t *testing.T) {
@@ -34,6 +36,13 @@ sensor  -          sensor/#=rw log/%u=w
 	s.answers("deny: user disabled", "john", "read", "sensor/live")
 	s.answers("permit: static right", "sensor", "write", "sensor/live")
 	s.answers("permit: superuser", "root", "write", "any/thing")
+	s.must("", "user", "set", "root", "--superuser=false", "--right", "log/#=r")
+	s.answers("deny: no right", "root", "write", "any/thing")
+	s.answers("permit: static right", "root", "read", "log/x")
+	s.must("", "user", "set", "root", "--right", "")
+	s.answers("deny: no right", "root", "read", "log/x")
+	s.refuses(2, "nothing to set, want --right, --superuser or --disabled", "", "user", "set", "root")
+	s.refuses(1, "not found", "", "user", "set", "nobody", "--disabled")
 	s.must("", "user", "enable", "john")
 	s.must("hunter5\n", "user", "passwd", "john")
 	s.must("", "user", "remove", "john")
@@ -51,7 +60,7 @@ sensor  -          sensor/#=rw log/%u=w
 	s.refuses(2, `--right "sensor/#": must be a topic filter and =r, =w or =rw, such as sensor/#=rw`, "x", "user", "add", "jane", "--right", "sensor/#")
 	s.refuses(2, `--right "sensor/#": must be`, "x", "user", "add", "jane", "--right", "sensor/#")
 	s.refuses(2, `--right "a#=r": pattern of a right`, "x", "user", "add", "jane", "--right", "a#=r")
-	s.refuses(2, "user needs a command: one of add, list, passwd, disable, enable, remove", "", "user")
+	s.refuses(2, "user needs a command: one of add, list, passwd, disable, enable, set, remove", "", "user")
 }
 
 // A generated password is printed once, and it is the one that was stored.
@@ -65,11 +74,11 @@ func TestUserGenerate(t *testing.T) {
 	if !ok || !ok2 || first == second {
 		t.Fatalf("user add and user passwd: got %q and %q, want two passwords", added, changed)
 	}
-	cfg, err := LoadConfig(s.config)
+	cfg, err := config.Load(s.config)
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = withStore(t.Context(), cfg, newLog(io.Discard), func(ctx context.Context, store *mongostore.Store) error {
+	err = daemon.WithStore(t.Context(), cfg, newLog(io.Discard), func(ctx context.Context, store *mongostore.Store) error {
 		u, err := store.User(ctx, "meter")
 		if err != nil {
 			return err
@@ -99,6 +108,6 @@ func TestCheckUsage(t *testing.T) {
 
 func TestOfferList(t *testing.T) {
 	s := newSite(t, "http://127.0.0.1:1", "")
-	s.prints(`{"id":"live","topics":["sensor/live"],"price":500,"unit":"iota","period_seconds":3600,"ledger":"legacy","address":"`+depositAddress+`","message":"{\"username\": \"YOUR NAME\", \"offer\": \"live\"}","free_topics":["sensor/1m"]}
+	s.prints(`{"id":"live","topics":["sensor/live"],"price":"500","unit":"i","period_seconds":3600,"ledger":"legacy","address":"`+depositAddress+`","message":"{\"username\": \"YOUR NAME\", \"offer\": \"live\"}","free_topics":["sensor/1m"]}
 `, "offer", "list")
 }

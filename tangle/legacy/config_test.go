@@ -25,12 +25,12 @@ func TestNewRefuses(t *testing.T) {
 		make func(*Config)
 		want string
 	}{
-		{func(c *Config) { c.Nodes = nil }, "nodes are missing"},
+		{func(c *Config) { c.Nodes = nil }, "nodes: required"},
 		{func(c *Config) { c.Nodes = []string{"127.0.0.1:14265"} }, "want a URL"},
 		{func(c *Config) { c.Nodes = []string{"ftp://host"} }, "want a URL"},
 		{func(c *Config) { c.Nodes = []string{"http://"} }, "want a URL"},
-		{func(c *Config) { c.Nodes = []string{"http://a", "http://a"} }, "given twice"},
-		{func(c *Config) { c.Nodes = []string{"http://a", "http://a/"} }, "given twice"},
+		{func(c *Config) { c.Nodes = []string{"http://a", "http://a"} }, "duplicates nodes[0]"},
+		{func(c *Config) { c.Nodes = []string{"http://a", "http://a/"} }, "duplicates nodes[0]"},
 		{func(c *Config) { c.Addresses = nil }, "addresses are missing"},
 		{func(c *Config) { c.Addresses = []string{address[:81]} }, "has no checksum"},
 		{func(c *Config) { c.Addresses = []string{slip} }, "checksum"},
@@ -40,8 +40,8 @@ func TestNewRefuses(t *testing.T) {
 		{func(c *Config) { c.Addresses = []string{address[:89] + "é"} }, "91 characters"},
 		{func(c *Config) { c.Addresses = []string{""} }, "0 characters"},
 		{func(c *Config) { c.Addresses = []string{address, address} }, "given twice"},
-		{func(c *Config) { c.Agree = 2 }, "2 nodes are to agree"},
-		{func(c *Config) { c.Agree = -1 }, "-1 nodes are to agree"},
+		{func(c *Config) { c.Agree = 2 }, "agree: 2"},
+		{func(c *Config) { c.Agree = -1 }, "agree: -1"},
 		{func(c *Config) { c.Timeout = -1 }, "timeout"},
 	} {
 		c := good

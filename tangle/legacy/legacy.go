@@ -103,6 +103,33 @@ type Ledger struct {
 	mu sync.Mutex // guards the nodes' state
 }
 
+// CheckNodes returns what is wrong with the URLs of nodes, and with how many of
+// them must agree.
+func CheckNodes(nodes []string, agree int) error {
+	var faults []error
+	if len(nodes) == 0 {
+		faults = append(faults, errors.New("nodes: required: at least one URL such as http://127.0.0.1:14265"))
+	}
+	if agree < 0 || agree > 1 && agree > len(nodes) {
+		faults = append(faults, fmt.Errorf("agree: %d, want 1 to the number of nodes, which is %d", agree, len(nodes)))
+	}
+	urls := make(map[string]int)
+	for i, address := range nodes {
+		client, err := node.New(address, nil, 0)
+		if err != nil {
+			faults = append(faults, fmt.Errorf("nodes[%d]: %w", i, err))
+			continue
+		}
+		same := strings.TrimRight(address, "/") // a node must not agree with itself
+		if first, twice := urls[same]; twice {
+			faults = append(faults, fmt.Errorf("nodes[%d]: %q duplicates nodes[%d]", i, client.Name(), first))
+			continue
+		}
+		urls[same] = i
+	}
+	return errors.Join(faults...)
+}
+
 // New checks the configuration and returns all that is wrong with it. It asks no
 // node yet.
 func New(cfg Config) (*Ledger, error) {
@@ -120,28 +147,14 @@ func New(cfg Config) (*Ledger, error) {
 	}
 	l := &Ledger{cfg: cfg, ours: make(map[trinary.Hash]bool)}
 	var faults []error
-	if len(cfg.Nodes) == 0 {
-		faults = append(faults, errors.New("nodes are missing, want at least one URL such as http://127.0.0.1:14265"))
-	}
+	faults = append(faults, CheckNodes(cfg.Nodes, cfg.Agree))
 	if cfg.Timeout < 0 {
 		faults = append(faults, fmt.Errorf("timeout is %s, want more than 0", cfg.Timeout))
 	}
-	if cfg.Agree < 0 || cfg.Agree > 1 && cfg.Agree > len(cfg.Nodes) {
-		faults = append(faults, fmt.Errorf("%d nodes are to agree, but %d are given", cfg.Agree, len(cfg.Nodes)))
-	}
-	urls := make(map[string]bool)
 	for _, address := range cfg.Nodes {
-		client, err := node.New(address, cfg.Client, cfg.Timeout)
-		same := strings.TrimRight(address, "/") // a node must not agree with itself
-		if err == nil && urls[same] {
-			err = fmt.Errorf("node %q is given twice", client.Name())
+		if client, err := node.New(address, cfg.Client, cfg.Timeout); err == nil {
+			l.nodes = append(l.nodes, &peer{Client: client})
 		}
-		if err != nil {
-			faults = append(faults, err)
-			continue
-		}
-		urls[same] = true
-		l.nodes = append(l.nodes, &peer{Client: client})
 	}
 	if len(cfg.Addresses) == 0 {
 		faults = append(faults, errors.New("deposit addresses are missing"))

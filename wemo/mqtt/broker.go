@@ -102,6 +102,26 @@ func (b Broker) Try(ctx context.Context) error {
 	return nil
 }
 
+// ErrRefused says that the broker refuses a subscription.
+var ErrRefused = errors.New("subscription refused")
+
+// TrySubscribe connects once, subscribes to a filter, and disconnects. The error
+// wraps ErrRefused if the broker refuses the subscription.
+func (b Broker) TrySubscribe(ctx context.Context, filter string) error {
+	c, err := b.connect(ctx, newClientID(), nil, nil)
+	if err != nil {
+		return err
+	}
+	defer c.disconnect()
+	ack, err := c.Subscribe(ctx, &paho.Subscribe{Subscriptions: []paho.SubscribeOptions{{Topic: filter}}})
+	if ack != nil && len(ack.Reasons) > 0 && ack.Reasons[0] >= 0x80 {
+		return fmt.Errorf("subscribe to %s at %s: %w: %s", filter, b.URL, ErrRefused, reason(ack.Reasons[0], ""))
+	} else if err != nil {
+		return fmt.Errorf("subscribe to %s at %s: %w", filter, b.URL, b.explain(ctx, err))
+	}
+	return nil
+}
+
 // connection is one MQTT connection. After the first error it is of no use, and
 // its owner connects again; nothing is left over from the old one.
 type connection struct {

@@ -22,7 +22,6 @@ var iotollConfig = template.Must(template.New("iotoll.yaml").Parse(`store:
     socket: {{.Socket}}
 ledger:
   nodes: [{{.NodeURL}}]
-public: [sensor/1m]
 offers:
   - id: live
     topics: [sensor/live]
@@ -33,6 +32,7 @@ broker:
   url: mqtt://127.0.0.1:{{.BrokerPort}}
   username: ` + Publisher + `
   password_file: {{.PasswordFile "` + Publisher + `"}}
+  settings_file: {{.Settings}}
 plugs:
   - address: {{.PlugAddress}}
     live: sensor/live
@@ -46,7 +46,7 @@ max_inflight_messages 0
 {{if .Root}}user root
 {{end}}plugin {{.Bin}}/iotoll.so
 plugin_opt_store_uri {{.StoreURI}}
-plugin_opt_public sensor/1m
+plugin_opt_settings_file {{.Settings}}
 `))
 
 // Root reports whether we are root, as whom the broker would otherwise give
@@ -58,6 +58,9 @@ func (r *Rig) StoreURI() string { return embedded.URI(r.Socket) }
 
 // PasswordFile names the file that holds the password of a user.
 func (r *Rig) PasswordFile(user string) string { return filepath.Join(r.Dir, user+".password") }
+
+// Settings names the plugin's settings file: what is public.
+func (r *Rig) Settings() string { return filepath.Join(r.Dir, "broker-settings") }
 
 // configure makes a deposit address and writes the files.
 func (r *Rig) configure(ctx context.Context) error {
@@ -74,6 +77,9 @@ func (r *Rig) configure(ctx context.Context) error {
 		if err := os.WriteFile(path, b.Bytes(), 0o600); err != nil {
 			return err
 		}
+	}
+	if err := os.WriteFile(r.Settings(), []byte("public sensor/1m\n"), 0o600); err != nil {
+		return err
 	}
 	// serve creates this account, with a password as init writes it.
 	return os.WriteFile(r.PasswordFile(Publisher), []byte(password.Generate()), 0o600)

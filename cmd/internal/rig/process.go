@@ -26,7 +26,7 @@ type Process struct {
 }
 
 // start runs a program and keeps what it prints, also in DIR/NAME.log. The
-// program dies with us, whatever becomes of us.
+// program dies with this process.
 func start(dir, name string, args ...string) (*Process, error) {
 	log, err := os.OpenFile(filepath.Join(dir, name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {

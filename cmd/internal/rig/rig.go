@@ -19,7 +19,7 @@ type Options struct {
 	Bin       string        // the directory that holds iotoll and iotoll.so; required
 	Dir       string        // where configuration, data and logs go; must be empty; required
 	Server    string        // the program in Bin that runs "serve"; default iotoll
-	Price     int64         // of the offer "live", in iotas; default 500
+	Price     int64         // of the offer "live", in base units; default 500
 	Period    time.Duration // what the price buys; default 1 h
 	Minute    time.Duration // how much time an average covers; default 1 min
 	Milestone time.Duration // the simulated tangle confirms this often; default 1 s
@@ -159,11 +159,12 @@ func (r *Rig) Iotoll(ctx context.Context, args ...string) (string, error) {
 	return string(out), err
 }
 
-// Pay pays from the buyer's seed to the deposit address. It returns at once,
-// unless the flag --wait makes it wait until the tangle has confirmed.
-func (r *Rig) Pay(ctx context.Context, iotas int64, message string, flags ...string) (string, error) {
+// Pay pays an amount from the buyer's seed to the deposit address, with any
+// message. It returns at once, unless the flag --wait makes it wait until the
+// payment is final.
+func (r *Rig) Pay(ctx context.Context, amount int64, message string, flags ...string) (string, error) {
 	return r.Iotoll(ctx, append([]string{"pay", "--node", r.NodeURL, "--seed-file", r.SeedFile,
-		"--address", r.Deposit, "--amount", strconv.FormatInt(iotas, 10), "--message", message}, flags...)...)
+		"--address", r.Deposit, "--amount", strconv.FormatInt(amount, 10), "--message", message, "--force"}, flags...)...)
 }
 
 // Client starts mosquitto_sub as a user, or anonymously if user is empty.

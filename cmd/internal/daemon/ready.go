@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"encoding/json"
@@ -17,7 +17,7 @@ import (
 const storeStale = 15 * time.Second
 
 // handler serves /metrics, /healthz and /readyz.
-func (m *meters) handler() http.Handler {
+func (m *metrics) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
@@ -37,14 +37,14 @@ func (m *meters) handler() http.Handler {
 	return mux
 }
 
-// readiness is the answer of /readyz.
-type readiness struct {
+// Readiness is the answer of /readyz.
+type Readiness struct {
 	Ready        bool         `json:"ready"` // everything that is needed is
-	Dependencies []dependency `json:"dependencies"`
+	Dependencies []Dependency `json:"dependencies"`
 }
 
-// dependency is something that serve works with.
-type dependency struct {
+// Dependency is something that serve works with.
+type Dependency struct {
 	Name  string   `json:"name"`
 	Ready bool     `json:"ready"`
 	Spare bool     `json:"spare,omitempty"` // one of several, not all of which are needed
@@ -52,8 +52,8 @@ type dependency struct {
 	Error string   `json:"error,omitempty"`
 }
 
-func newDependency(name string, ready bool, last, now time.Time, err error) dependency {
-	d := dependency{Name: name, Ready: ready}
+func newDependency(name string, ready bool, last, now time.Time, err error) Dependency {
+	d := Dependency{Name: name, Ready: ready}
 	if !last.IsZero() {
 		age := max(0, now.Sub(last).Round(time.Millisecond).Seconds())
 		d.Age = &age
@@ -64,21 +64,22 @@ func newDependency(name string, ready bool, last, now time.Time, err error) depe
 	return d
 }
 
-// readiness asks every part how it fares. None of them is waited for.
-func (m *meters) readiness(now time.Time) readiness {
-	r := readiness{Ready: true}
-	add := func(d dependency) {
+// Readiness asks every part how it fares. None of them is waited for.
+func (m *metrics) readiness(now time.Time) Readiness {
+	r := Readiness{Ready: true}
+	add := func(d Dependency) {
 		r.Dependencies = append(r.Dependencies, d)
 		r.Ready = r.Ready && (d.Ready || d.Spare)
 	}
 	add(m.storeHealth(now))
-	if m.watcher != nil {
-		var nodes []dependency
+	v := m.view()
+	if v.watch != nil {
+		var nodes []Dependency
 		usable := 0
-		for _, n := range m.ledger.Health() {
+		for _, n := range v.watch.ledger.Health() {
 			err := n.Err
 			if err == nil && n.Frozen {
-				err = errors.New("no new milestone for five minutes")
+				err = errors.New("its position stands still")
 			}
 			d := newDependency("node "+n.Node, err == nil && !n.LastSuccess.IsZero(), n.LastSuccess, now, err)
 			d.Spare = true
@@ -87,31 +88,42 @@ func (m *meters) readiness(now time.Time) readiness {
 				usable++
 			}
 		}
-		h := m.watcher.Health()
+		h := v.watch.watcher.Health()
 		err := h.LedgerError
-		if needed := max(1, m.reading.Agree); err == nil && usable < needed {
+		if needed := max(1, v.reading.Agree); err == nil && usable < needed {
 			err = fmt.Errorf("%d of %d nodes can be used, %d are needed", usable, len(nodes), needed)
 		}
-		fresh := now.Sub(h.LastSuccess) <= m.reading.Poll+lookTimeout
+		fresh := now.Sub(h.LastSuccess) <= v.reading.Poll+lookTimeout
 		add(newDependency("ledger", err == nil && fresh, h.LastSuccess, now, err))
 		for _, d := range nodes {
 			add(d)
 		}
+		if h.ClockError != nil {
+			add(newDependency("clock", false, time.Time{}, now, h.ClockError))
+		}
+		if n := len(h.Unbooked); n > 0 {
+			add(newDependency("book", false, time.Time{}, now,
+				fmt.Errorf("%s received more than the book has: payments were not seen; see iotoll doctor", count(n, "address", "addresses"))))
+		}
+		if n := len(h.Unwatched); n > 0 {
+			add(newDependency("deposit addresses", false, time.Time{}, now,
+				fmt.Errorf("%s watched before and not configured now: payments are not seen", count(n, "address was", "addresses were"))))
+		}
 	}
-	for _, p := range m.plugs {
+	for _, p := range v.plugs {
 		s := p.state()
 		add(newDependency("plug of "+p.live, s.online, s.last.At, now, s.err))
 		add(brokerDependency("broker for "+p.live, p.broker.Health(), now))
 	}
-	if m.offers != nil {
-		add(brokerDependency("broker for the offers", m.offers.Health(), now))
+	if v.offers != nil {
+		add(brokerDependency("broker for the offers", v.offers.Health(), now))
 	}
 	return r
 }
 
 // brokerDependency is a connection to the broker. It is ready while the broker
 // takes messages on every topic.
-func brokerDependency(name string, h mqtt.Health, now time.Time) dependency {
+func brokerDependency(name string, h mqtt.Health, now time.Time) Dependency {
 	err := h.Err
 	const most = 5
 	if n := len(h.Refused); n > most {
@@ -124,7 +136,7 @@ func brokerDependency(name string, h mqtt.Health, now time.Time) dependency {
 	return newDependency(name, h.Connected && len(h.Refused) == 0, h.Acknowledged, now, err)
 }
 
-func (m *meters) storeHealth(now time.Time) dependency {
+func (m *metrics) storeHealth(now time.Time) Dependency {
 	last, err := m.store.read()
 	return newDependency("store", err == nil && now.Sub(last) <= storeStale, last, now, err)
 }

@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"context"
@@ -10,36 +10,67 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"github.com/iotoll/iotoll/cmd/internal/config"
+	"github.com/iotoll/iotoll/cmd/internal/ledgers"
 	"github.com/iotoll/iotoll/tangle"
-	"github.com/iotoll/iotoll/tangle/legacy"
 	"github.com/iotoll/iotoll/wemo"
 	"github.com/iotoll/iotoll/wemo/mqtt"
 )
 
-// meters are what a running serve counts by itself, and where it finds the
+// metrics are what a running serve counts by itself, and where it finds the
 // rest, which its parts are asked for when somebody reads the metrics.
 //
 // Labels have values from closed sets only: an outcome, or the place of a node
 // or plug in the configuration. Usernames, topics, addresses and payment IDs
 // are chosen by strangers, or are nobody's business.
-type meters struct {
+type metrics struct {
 	registry *prometheus.Registry
 	payments *prometheus.CounterVec
 	settling prometheus.Histogram
 
-	store   heartbeat
-	watcher *tangle.Watcher // nil if nothing is for sale
-	ledger  *legacy.Ledger  // that of watcher
-	reading LedgerConfig    // how that reads
-	plugs   []*plugMeter
-	offers  *mqtt.Publisher // which publishes the offers; nil if none does
+	store heartbeat
+
+	mu    sync.Mutex
+	shown view
 }
 
-// outcomes are the values of the label of that name.
-var outcomes = []tangle.Outcome{tangle.Credited, tangle.Underpaid, tangle.Replayed, tangle.Unmatched, tangle.Historic}
+// view is what is running.
+type view struct {
+	watch   *watching      // nil if nothing is for sale
+	reading ledgers.Config // how that reads
+	plugs   []*plugMeter
+	offers  *mqtt.Publisher // publishes the offers; nil if none does
+}
 
-func newMeters() *meters {
-	m := &meters{
+// show replaces what the metrics and the readiness are about.
+func (m *metrics) show(cfg *config.Config, parts []*part) {
+	v := view{reading: cfg.Ledger}
+	for _, p := range parts {
+		switch {
+		case p.watch != nil:
+			v.watch = p.watch
+		case p.plug != nil:
+			v.plugs = append(v.plugs, p.plug)
+		case p.offers != nil:
+			v.offers = p.offers
+		}
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.shown = v
+}
+
+func (m *metrics) view() view {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.shown
+}
+
+// Outcomes are the values of the label of that name.
+var Outcomes = []tangle.Outcome{tangle.Credited, tangle.Underpaid, tangle.Replayed, tangle.Unmatched, tangle.Historic}
+
+func newMetrics() *metrics {
+	m := &metrics{
 		registry: prometheus.NewRegistry(),
 		payments: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "iotoll_payments_total",
@@ -51,7 +82,7 @@ func newMeters() *meters {
 			Buckets: []float64{.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60},
 		}),
 	}
-	for _, o := range outcomes {
+	for _, o := range Outcomes {
 		m.payments.WithLabelValues(string(o))
 	}
 	m.registry.MustRegister(m, m.payments, m.settling,
@@ -60,7 +91,7 @@ func newMeters() *meters {
 }
 
 // settled is told by the watcher what became of a payment.
-func (m *meters) settled(_ tangle.Payment, o tangle.Outcome, took time.Duration) {
+func (m *metrics) settled(_ tangle.Payment, o tangle.Outcome, took time.Duration) {
 	m.payments.WithLabelValues(string(o)).Inc()
 	if took > 0 {
 		m.settling.Observe(took.Seconds())
@@ -86,6 +117,10 @@ var (
 	paymentsHeld    = gauge("payments_held", "Payments that wait for the seller or for a user to be created.")
 	paymentsWaiting = gauge("payments_waiting", "Payments that were seen and are not in the store yet, because it fails.")
 
+	addressesUnwatched = gauge("addresses_unwatched", "Deposit addresses that were watched before and are not configured now.")
+	addressesUnbooked  = gauge("addresses_unbooked", "Deposit addresses that received more than the book has.")
+	clockWrong         = gauge("clock_wrong", "1 while settling waits because the clock disagrees with the ledger, else 0.")
+
 	ledgerReads = counter("ledger_reads_total", "Looks at the ledger, also those that failed.")
 	ledgerFails = counter("ledger_read_failures_total", "Looks at the ledger that failed.")
 	ledgerLast  = gauge("ledger_last_success_timestamp_seconds", "When the ledger was last read; absent before.")
@@ -94,11 +129,11 @@ var (
 	storeLast  = gauge("store_last_success_timestamp_seconds", "When the store last answered; absent before.")
 	storeFails = counter("store_failures_total", "Attempts to settle payments that the store made fail.")
 
-	nodeUp        = gauge("node_up", "1 if the last request to the node worked, else 0.", "node")
-	nodeLast      = gauge("node_last_success_timestamp_seconds", "When a request to the node last worked; absent before.", "node")
-	nodeMilestone = gauge("node_milestone", "The node's newest milestone; absent while it is not known.", "node")
-	nodeBehind    = gauge("node_behind_milestones", "How many milestones another node is ahead.", "node")
-	nodeFrozen    = gauge("node_frozen", "1 if the node has had no new milestone for five minutes, else 0.", "node")
+	nodeUp       = gauge("node_up", "1 if the last request to the node worked, else 0.", "node")
+	nodeLast     = gauge("node_last_success_timestamp_seconds", "When a request to the node last worked; absent before.", "node")
+	nodePosition = gauge("node_position", "Newest position in the ledger's order that the node has; absent while it is unknown.", "node")
+	nodeBehind   = gauge("node_behind_positions", "Positions that another node is ahead.", "node")
+	nodeFrozen   = gauge("node_frozen", "1 if the node's position stands still, else 0.", "node")
 
 	plugReads     = counter("plug_reads_total", "Readings asked for, also those that failed.", "plug")
 	plugFails     = counter("plug_read_failures_total", "Readings that failed.", "plug")
@@ -111,21 +146,21 @@ var (
 	plugRefused   = gauge("plug_topics_refused", "Topics on which the broker refuses or does not acknowledge messages.", "plug")
 
 	figures = []figure{
-		paymentsHeld, paymentsWaiting, ledgerReads, ledgerFails, ledgerLast, storeUp, storeLast, storeFails,
-		nodeUp, nodeLast, nodeMilestone, nodeBehind, nodeFrozen,
+		paymentsHeld, paymentsWaiting, addressesUnwatched, addressesUnbooked, clockWrong, ledgerReads, ledgerFails, ledgerLast, storeUp, storeLast, storeFails,
+		nodeUp, nodeLast, nodePosition, nodeBehind, nodeFrozen,
 		plugReads, plugFails, plugLast, plugOnline, plugPower, plugPublished, plugDropped, plugBroker, plugRefused,
 	}
 )
 
 // Describe implements prometheus.Collector.
-func (m *meters) Describe(out chan<- *prometheus.Desc) {
+func (m *metrics) Describe(out chan<- *prometheus.Desc) {
 	for _, f := range figures {
 		out <- f.desc
 	}
 }
 
 // Collect implements prometheus.Collector.
-func (m *meters) Collect(out chan<- prometheus.Metric) {
+func (m *metrics) Collect(out chan<- prometheus.Metric) {
 	say := func(f figure, value float64, labels ...string) {
 		out <- prometheus.MustNewConstMetric(f.desc, f.kind, value, labels...)
 	}
@@ -139,27 +174,31 @@ func (m *meters) Collect(out chan<- prometheus.Metric) {
 	say(storeUp, bit(m.storeHealth(time.Now()).Ready))
 	when(storeLast, last)
 
-	if m.watcher != nil {
-		h := m.watcher.Health()
+	v := m.view()
+	if v.watch != nil {
+		h := v.watch.watcher.Health()
 		say(paymentsHeld, float64(h.Held))
+		say(addressesUnwatched, float64(len(h.Unwatched)))
+		say(addressesUnbooked, float64(len(h.Unbooked)))
+		say(clockWrong, bit(h.ClockError != nil))
 		say(paymentsWaiting, float64(h.Waiting))
 		say(ledgerReads, float64(h.LedgerReads))
 		say(ledgerFails, float64(h.LedgerFails))
 		when(ledgerLast, h.LastSuccess)
 		say(storeFails, float64(h.StoreFails))
-		for i, n := range m.ledger.Health() {
+		for i, n := range v.watch.ledger.Health() {
 			node := strconv.Itoa(i)
 			say(nodeUp, bit(n.Err == nil && !n.LastSuccess.IsZero()), node)
 			when(nodeLast, n.LastSuccess, node)
 			if n.Position > 0 {
-				say(nodeMilestone, float64(n.Position), node)
+				say(nodePosition, float64(n.Position), node)
 			}
 			say(nodeBehind, float64(n.Behind), node)
 			say(nodeFrozen, bit(n.Frozen), node)
 		}
 	}
 
-	for i, p := range m.plugs {
+	for i, p := range v.plugs {
 		plug := strconv.Itoa(i)
 		s := p.state()
 		broker := p.broker.Health()
@@ -256,7 +295,7 @@ func (m *plugMeter) Read(ctx context.Context) (wemo.Reading, error) {
 	return r, err
 }
 
-// Run runs what the source needs beside its reads, if anything.
+// Run runs the source, if it is a wemo.Runner.
 func (m *plugMeter) Run(ctx context.Context) error {
 	if r, ok := m.source.(wemo.Runner); ok {
 		return r.Run(ctx)

@@ -1,4 +1,4 @@
-package main
+package secret
 
 import (
 	"bytes"
@@ -12,15 +12,15 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// TestSecretNeverPrinted: whatever is done to print a secret, only reveal tells it.
+// TestSecretNeverPrinted: whatever is done to print a secret, only Reveal tells it.
 func TestSecretNeverPrinted(t *testing.T) {
-	s := secret{"hunter2"}
+	s := New("hunter2")
 	var shown bytes.Buffer
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%t", "%T"} {
 		fmt.Fprintf(&shown, verb, s)
 		fmt.Fprintf(&shown, verb, &s)
-		fmt.Fprintf(&shown, verb, []secret{s})
-		fmt.Fprintf(&shown, verb, struct{ S secret }{s})
+		fmt.Fprintf(&shown, verb, []Text{s})
+		fmt.Fprintf(&shown, verb, struct{ S Text }{s})
 	}
 	fmt.Fprintln(&shown, s, s.String(), errors.Join(fmt.Errorf("password %v", s)))
 	for _, marshal := range []func(any) ([]byte, error){json.Marshal, yaml.Marshal} {
@@ -31,7 +31,8 @@ func TestSecretNeverPrinted(t *testing.T) {
 		shown.Write(b)
 	}
 	for _, f := range []logrus.Formatter{new(logrus.JSONFormatter), new(logrus.TextFormatter)} {
-		log := newLog(&shown)
+		log := logrus.New()
+		log.SetOutput(&shown)
 		log.SetFormatter(f)
 		log.WithField("password", s).Info(s)
 	}
@@ -40,8 +41,8 @@ func TestSecretNeverPrinted(t *testing.T) {
 			t.Errorf("a secret was printed as %q in:\n%s", leak, &shown)
 		}
 	}
-	if s.reveal() != "hunter2" {
-		t.Errorf("reveal: got %q", s.reveal())
+	if s.Reveal() != "hunter2" {
+		t.Errorf("Reveal: got %q", s.Reveal())
 	}
 }
 
@@ -59,9 +60,9 @@ func TestReadSecret(t *testing.T) {
 		{strings.Repeat("x", 65536), "", "it is too long: must be at most 65535 bytes"},
 		{strings.Repeat("x", 70000), "", "it is too long: must be at most 65535 bytes"},
 	} {
-		s, err := readSecret(strings.NewReader(test.in))
-		if s.reveal() != test.want || fmt.Sprint(err) != test.err && (err != nil || test.err != "") {
-			t.Errorf("readSecret(%.20q): got %.20q, %v, want %.20q, %s", test.in, s.reveal(), err, test.want, test.err)
+		s, err := Read(strings.NewReader(test.in))
+		if s.Reveal() != test.want || fmt.Sprint(err) != test.err && (err != nil || test.err != "") {
+			t.Errorf("Read(%.20q): got %.20q, %v, want %.20q, %s", test.in, s.Reveal(), err, test.want, test.err)
 		}
 	}
 }

@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"context"
@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"net"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -16,16 +15,19 @@ import (
 
 	"github.com/iotoll/iotoll/acl/embedded"
 	"github.com/iotoll/iotoll/acl/mongostore"
+	"github.com/iotoll/iotoll/cmd/internal/config"
+	"github.com/iotoll/iotoll/cmd/internal/hint"
+	"github.com/iotoll/iotoll/cmd/internal/secret"
 )
 
 // storeTimeout is how long a command waits for a store that another process is
 // about to open or to close.
 const storeTimeout = 10 * time.Second
 
-// withStore calls do with the store of the configuration. The embedded store is
+// WithStore calls do with the store of the configuration. The embedded store is
 // that of the running "iotoll serve"; if none runs, it is opened in this
 // process for the time that do takes.
-func withStore(ctx context.Context, cfg *Config, log logrus.FieldLogger, do func(context.Context, *mongostore.Store) error) (err error) {
+func WithStore(ctx context.Context, cfg *config.Config, log logrus.FieldLogger, do func(context.Context, *mongostore.Store) error) (err error) {
 	uri, server, err := locateStore(ctx, cfg, log)
 	if err != nil {
 		return err
@@ -46,26 +48,15 @@ func withStore(ctx context.Context, cfg *Config, log logrus.FieldLogger, do func
 	store.Log = log
 	defer func() { err = errors.Join(err, store.Close(context.WithoutCancel(ctx))) }()
 	if err := prepare(ctx, cfg, store, log); err != nil {
-		return hint(err, "the store is at %s", cfg.Store.where())
+		return hint.Add(err, "the store is at %s", cfg.Store.Where())
 	}
 	return do(ctx, store)
 }
 
-// idFile is where the ID of the store is noted outside the store: beside the
-// configuration, or in /var/lib/iotoll for the one in /etc, where serve cannot
-// write.
-func (c *Config) idFile() string {
-	name := strings.TrimSuffix(filepath.Base(c.path), ".yaml") + ".store-id"
-	if c.path == systemConfigPath {
-		return filepath.Join("/var/lib/iotoll", name)
-	}
-	return filepath.Join(filepath.Dir(c.path), name)
-}
-
 // prepare migrates the store, unless it is another one than that whose ID was
 // noted. The first time, it notes the ID.
-func prepare(ctx context.Context, cfg *Config, store *mongostore.Store, log logrus.FieldLogger) error {
-	file := cfg.idFile()
+func prepare(ctx context.Context, cfg *config.Config, store *mongostore.Store, log logrus.FieldLogger) error {
+	file := cfg.StoreIDFile()
 	text, err := os.ReadFile(file)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("read store ID: %w", err)
@@ -74,7 +65,7 @@ func prepare(ctx context.Context, cfg *Config, store *mongostore.Store, log logr
 	if noted != "" {
 		err := store.CheckID(ctx, noted)
 		if errors.Is(err, mongostore.ErrOtherStore) {
-			return hint(err, "correct the store's place in %s, or restore a backup (\"iotoll store restore\"); to go on with this store, remove %s", cfg.path, file)
+			return hint.Add(err, "correct the store's place in %s, or restore a backup (\"iotoll store restore\"); to go on with this store, remove %s", cfg.Path, file)
 		} else if err != nil {
 			return err
 		}
@@ -92,29 +83,21 @@ func prepare(ctx context.Context, cfg *Config, store *mongostore.Store, log logr
 	return nil
 }
 
-// where says for people which store is meant, without secrets.
-func (c *StoreConfig) where() string {
-	if c.URIFile != "" {
-		return "the URI in " + c.URIFile
-	}
-	return c.Embedded.Socket
-}
-
 // locateStore returns the URI of the store, and the embedded store if this
 // process had to open it, which must then be run.
-func locateStore(ctx context.Context, cfg *Config, log logrus.FieldLogger) (uri string, server *embedded.Server, err error) {
+func locateStore(ctx context.Context, cfg *config.Config, log logrus.FieldLogger) (uri string, server *embedded.Server, err error) {
 	if cfg.Store.URIFile != "" {
-		s, err := readSecretFile(cfg.Store.URIFile)
+		s, err := secret.ReadFile(cfg.Store.URIFile)
 		if err != nil {
 			return "", nil, fmt.Errorf("read URI of the store: %w", err)
 		}
-		return s.reveal(), nil, nil
+		return s.Reveal(), nil, nil
 	}
 	e := cfg.Store.Embedded
 	// "serve" or another command may hold the directory without listening yet,
 	// or not listen any more and still hold it.
 	for deadline := time.Now().Add(storeTimeout); ; {
-		if answers(e.Socket) {
+		if Answers(e.Socket) {
 			return embedded.URI(e.Socket), nil, nil
 		}
 		// On a socket of its own, so that the broker's plugin does not connect
@@ -134,12 +117,25 @@ func locateStore(ctx context.Context, cfg *Config, log logrus.FieldLogger) (uri 
 	}
 }
 
-// answers reports whether a process listens on a socket.
-func answers(socket string) bool {
+// Answers reports whether a process listens on a socket.
+func Answers(socket string) bool {
 	conn, err := net.DialTimeout("unix", socket, time.Second)
 	if err != nil {
 		return false
 	}
 	conn.Close()
 	return true
+}
+
+// Received returns what was paid to each address, by the book.
+func Received(ctx context.Context, store *mongostore.Store) (map[string]int64, error) {
+	book, err := store.PaymentRecords(ctx)
+	if err != nil {
+		return nil, err
+	}
+	sums := make(map[string]int64)
+	for _, b := range book {
+		sums[b.Address] += b.Amount
+	}
+	return sums, nil
 }
