@@ -218,6 +218,9 @@ static int on_tick(int event, void *event_data, void *userdata)
 	i->reloading = false;
 	e->next_ns = 0; /* next_ms in 2.1: call again at the next turn of the loop */
 	e->next_s = 0;
+	/* 2.1 adds these to now_s, of the wall clock, and makes no TICK before that time. While
+	 * a clock that was set back has not reached it, no session would end. */
+	e->now_s = 0;
 	service(i, true);
 	return MOSQ_ERR_SUCCESS;
 }
