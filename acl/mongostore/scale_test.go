@@ -87,7 +87,7 @@ func BenchmarkScale(b *testing.B) {
 		return nil
 	})
 	measure("payments of one", func(s *Store) error {
-		_, err := s.PaymentRecordsOf(b.Context(), "user777")
+		_, err := s.FindPayments(b.Context(), PaymentQuery{Subject: "user777"})
 		return err
 	})
 	measure("add user", func(s *Store) error {

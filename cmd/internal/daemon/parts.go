@@ -108,7 +108,7 @@ func (d *daemon) watchPart(cfg *config.Config) (*part, error) {
 		case <-d.prepared:
 		}
 		p.watch.watcher.Store = d.store
-		p.watch.watcher.Booked = func(ctx context.Context) (map[string]int64, error) { return Received(ctx, d.store) }
+		p.watch.watcher.Booked = d.store.Received
 		return p.watch.watcher.Run(ctx)
 	}
 	return p, nil

@@ -129,16 +129,3 @@ func Answers(socket string) bool {
 	conn.Close()
 	return true
 }
-
-// Received returns what was paid to each address, by the book.
-func Received(ctx context.Context, store *mongostore.Store) (map[string]int64, error) {
-	book, err := store.PaymentRecords(ctx)
-	if err != nil {
-		return nil, err
-	}
-	sums := make(map[string]int64)
-	for _, b := range book {
-		sums[b.Address] += b.Amount
-	}
-	return sums, nil
-}
