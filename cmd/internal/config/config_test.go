@@ -113,7 +113,7 @@ func TestConfigFaults(t *testing.T) {
 		{"no broker username", "username: iotoll, ", "", "broker.username: required: the account whose password is in broker.password_file"},
 		{"same status", "plugs:\n", "plugs:\n  - {live: sensor/l2, average: sensor/a2}\n", `plugs[1].status: "sensor/status" duplicates plugs[0].status`},
 		{"metrics", "store:", "metrics: {listen: 127.0.0.1}\nstore:", `metrics.listen: "127.0.0.1", want an address with a port, such as 127.0.0.1:9464`},
-		{"secret offers", "username: iotoll,", "offers_topic: iotoll/offers, username: iotoll,", `broker.offers_topic: "iotoll/offers", want a topic that a public filter matches: buyers read it without an account`},
+		{"secret offers", "username: iotoll,", "offers_topic: iotoll/secret, username: iotoll,", `broker.offers_topic: "iotoll/secret", want iotoll/offers or a topic that a public filter matches: buyers read it without an account`},
 		{"offers on a plug's topic", "username: iotoll,", "offers_topic: sensor/1m, username: iotoll,", `plugs[0].average: "sensor/1m" duplicates broker.offers_topic`},
 		{"two sources", `{address: "192.168.1.20:49153",`, `{address: "192.168.1.20:49153", shelly: "192.168.1.21",`, "plugs[0]: address or udn belongs to another kind of source, want the keys of one kind"},
 		{"switch", `{address: "192.168.1.20:49153",`, `{switch: 1,`, `plugs[0]: switch belongs to another kind of source, want the keys of one kind`},
