@@ -21,6 +21,9 @@ import (
 // says otherwise.
 const SystemPath = "/etc/iotoll/iotoll.yaml"
 
+// DefaultSocket is the embedded store's socket unless the configuration names one.
+const DefaultSocket = "/run/iotoll/store.sock"
+
 // DefaultPath returns where the configuration is unless --config says otherwise:
 // $IOTOLL_CONFIG, else SystemPath.
 func DefaultPath() string {
@@ -98,7 +101,7 @@ func decode(text []byte) (*Config, error) {
 			e.Directory = "/var/lib/iotoll/store"
 		}
 		if e.Socket == "" {
-			e.Socket = "/run/iotoll/store.sock"
+			e.Socket = DefaultSocket
 		}
 	}
 	for i := range c.Plugs {
