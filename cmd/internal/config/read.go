@@ -13,7 +13,7 @@ import (
 	"github.com/iotoll/iotoll/acl/mongostore"
 	"github.com/iotoll/iotoll/cmd/internal/hint"
 	"github.com/iotoll/iotoll/cmd/internal/secret"
-	"github.com/iotoll/iotoll/plugin/gate"
+	"github.com/iotoll/iotoll/plugin/settings"
 	"github.com/iotoll/iotoll/wemo"
 )
 
@@ -63,15 +63,15 @@ func Parse(text []byte, dir string, readFile func(path string) ([]byte, error)) 
 	}
 	c.inline = len(c.Public) > 0
 	if name := c.Broker.SettingsFile; name != "" && !c.inline {
-		settings, err := readFile(name)
+		text, err := readFile(name)
 		if err != nil {
 			return nil, fmt.Errorf("broker.settings_file: %w", err)
 		}
-		filters, err := gate.PublicFilters(name, settings)
+		plugin, err := settings.Default().Parse(name, text)
 		if err != nil {
 			return nil, fmt.Errorf("broker.settings_file: %w", err)
 		}
-		for _, f := range filters {
+		for _, f := range plugin.Public {
 			c.Public = append(c.Public, f.String())
 		}
 	}
