@@ -26,7 +26,7 @@ EXPOSE 1883
 CMD ["mosquitto", "-c", "/etc/iotoll/mosquitto.conf"]
 
 FROM ${DEBIAN_IMAGE} AS iotoll
-RUN useradd --system --uid 1883 --no-create-home iotoll && install -d -o iotoll /tangle
+RUN useradd --system --uid 1883 --no-create-home iotoll && install -d -o iotoll /ledger
 COPY --from=build /out/iotoll /usr/bin/iotoll
 USER iotoll
 ENTRYPOINT ["iotoll"]

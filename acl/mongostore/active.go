@@ -71,10 +71,8 @@ func (s *Store) cutActive(ctx context.Context, d *grantDocument, by tangle.Entry
 	return nil
 }
 
-// LoadGrants returns the grants that are not over, in no order; see [Store.Load].
-func (s *Store) LoadGrants(ctx context.Context) ([]acl.Grant, error) {
-	ctx, cancel := readAll(ctx)
-	defer cancel()
+// readGrants returns the grants that are not over, in no order.
+func (s *Store) readGrants(ctx context.Context) ([]acl.Grant, error) {
 	since := s.now().Add(-clockSlack)
 	var grants []acl.Grant
 	lists, offers := make(filterLists), make(map[string]string)
@@ -201,10 +199,10 @@ func (s *Store) Trim(ctx context.Context, before time.Time) error {
 // instant, whether or not they were cut.
 func (s *Store) trimActive(ctx context.Context, before time.Time) (deleted int64, err error) {
 	var over []any
-	err = each(ctx, s.active, bson.D{}, func(raw bson.Raw) error {
-		if end, ok := raw.Lookup("not_after").TimeOK(); ok && end.Before(before) {
-			over = append(over, raw.Lookup("_id").StringValue())
-		}
+	// The server compares, so that only what is deleted is sent and decoded.
+	earlier := bson.D{{Key: "not_after", Value: bson.D{{Key: "$lt", Value: before}}}}
+	err = each(ctx, s.active, earlier, func(raw bson.Raw) error {
+		over = append(over, raw.Lookup("_id").StringValue())
 		return nil
 	})
 	if err != nil {

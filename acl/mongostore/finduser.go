@@ -2,6 +2,7 @@ package mongostore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -131,12 +132,18 @@ func (s *Store) scans(ctx context.Context) (bool, error) {
 // the number of users changes by other means than this Store, but not so often that
 // rebuilding takes more than a twentieth of the time.
 type foreignUsers struct {
+	updating chan struct{} // holds one while the index is compared or rebuilt
+
 	mu      sync.Mutex
-	ids     map[string][]any // by name
+	ids     map[string][]any // by name; replaced, never changed
 	users   int64            // how many there were before, ours included
 	read    time.Time        // when the index was built; zero if it never was
 	counted time.Time        // when users was last compared
 	rest    time.Duration    // how long the index stays as it is at least
+
+	closed bool
+	stop   context.CancelFunc // of the update in the background; nil if there was none
+	update sync.WaitGroup     // that update
 }
 
 const (
@@ -145,38 +152,132 @@ const (
 	// rereadEvery is how often the index is rebuilt although the number of users is
 	// the same: a document may have been renamed by hand.
 	rereadEvery = 10 * time.Minute
+	// firstIndexWait is how long a call waits for the first index that is built in the
+	// background: a payment for an unknown name must not delay others.
+	firstIndexWait = 50 * time.Millisecond
 	// restFactor is how many times as long as building it the index is kept.
 	restFactor = 20
 )
 
+// errIndexing says that the first index is not built yet.
+var errIndexing = errors.New("the users that other programs wrote are still being read")
+
 // find returns the _ids of documents that may have a name. If exact, the number of
-// users is compared first.
+// users is compared first. Otherwise it waits only for the first index, and returns
+// errIndexing if that is built in the background and takes long; a later index is
+// built in the background, and meanwhile the previous one answers.
 func (f *foreignUsers) find(ctx context.Context, s *Store, name string, exact bool) ([]any, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	now := s.Now()
-	if since := now.Sub(f.counted); !exact && since >= 0 && since < max(countEvery, f.rest) && !f.read.IsZero() {
-		return f.ids[name], nil
+	ids, built := f.lookUp(s, name)
+	if built && !exact {
+		return ids, nil
 	}
-	users, err := count(ctx, s.users)
-	if err != nil {
+	f.mu.Lock()
+	background := f.stop != nil
+	f.mu.Unlock()
+	var late <-chan time.Time
+	if !exact && background {
+		late = time.After(firstIndexWait)
+	}
+	select {
+	case f.updating <- struct{}{}:
+		defer func() { <-f.updating }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-late:
+		return nil, errIndexing
+	}
+	if ids, built = f.lookUp(s, name); built && !exact {
+		return ids, nil // built by another call meanwhile
+	}
+	if err := f.refresh(ctx, s); err != nil {
 		return nil, err
 	}
-	f.counted, f.rest = now, 0
-	if since := now.Sub(f.read); f.read.IsZero() || users != f.users || since < 0 || since >= rereadEvery {
-		if err := f.reread(ctx, s); err != nil {
-			return nil, err
-		}
-		f.users = users
-	}
-	return f.ids[name], nil
+	ids, _ = f.lookUp(s, name)
+	return ids, nil
 }
 
-// reread builds the index.
-func (f *foreignUsers) reread(ctx context.Context, s *Store) error {
+// lookUp asks the index as it is. built is false if there is none. It starts an update
+// in the background if one is due.
+func (f *foreignUsers) lookUp(s *Store, name string) (ids []any, built bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.read.IsZero() {
+		return nil, false
+	}
+	since := s.Now().Sub(f.counted)
+	if f.closed || since >= 0 && since < max(countEvery, f.rest) {
+		return f.ids[name], true
+	}
+	f.begin(s)
+	return f.ids[name], true
+}
+
+// begin starts an update in the background, unless one runs. The caller holds mu.
+func (f *foreignUsers) begin(s *Store) {
+	select {
+	case f.updating <- struct{}{}:
+	default: // one runs
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), readAllTimeout)
+	f.stop = cancel
+	f.update.Go(func() {
+		defer func() { <-f.updating }()
+		defer cancel()
+		if err := f.refresh(ctx, s); err != nil && ctx.Err() == nil {
+			s.Log.WithError(err).Warn("cannot update the index of users that others wrote")
+		}
+	})
+}
+
+// IndexUsers starts, in the background, to read the users that others wrote, if the
+// server would read all users to find one of them. Without it, the first
+// [Store.UserState] that asks for one, or for a user who does not exist, waits for
+// that; with it, UserState returns an error instead until they are read.
+// [Store.Close] stops it.
+func (s *Store) IndexUsers(ctx context.Context) error {
+	scans, err := s.scans(ctx)
+	if err != nil || !scans {
+		return err
+	}
+	s.foreign.mu.Lock()
+	defer s.foreign.mu.Unlock()
+	if !s.foreign.closed {
+		s.foreign.begin(s)
+	}
+	return nil
+}
+
+// refresh compares the number of users, and rebuilds the index if that is due. The
+// caller holds updating.
+func (f *foreignUsers) refresh(ctx context.Context, s *Store) error {
+	f.mu.Lock()
+	f.counted, f.rest = s.Now(), 0 // also if it fails: not again at once
+	since, before := f.counted.Sub(f.read), f.users
+	built := !f.read.IsZero()
+	f.mu.Unlock()
+	users, err := count(ctx, s.users)
+	if err != nil {
+		return err
+	}
+	if built && users == before && since >= 0 && since < rereadEvery {
+		return nil
+	}
+	begin := time.Now()
+	ids, err := s.foreignIDs(ctx)
+	if err != nil {
+		return err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.ids, f.users, f.read, f.rest = ids, users, s.Now(), restFactor*time.Since(begin)
+	return nil
+}
+
+// foreignIDs reads the _ids of the users that others wrote, by name.
+func (s *Store) foreignIDs(ctx context.Context) (map[string][]any, error) {
 	ctx, cancel := readAll(ctx)
 	defer cancel()
-	begin := time.Now()
 	ids := make(map[string][]any)
 	err := each(ctx, s.users, bson.D{}, func(raw bson.Raw) error {
 		if name, ok := raw.Lookup("username").StringValueOK(); ok && !isOurs(raw) {
@@ -186,10 +287,20 @@ func (f *foreignUsers) reread(ctx context.Context, s *Store) error {
 		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("read users: %w", err)
+		return nil, fmt.Errorf("read users: %w", err)
 	}
-	f.ids, f.read, f.rest = ids, s.Now(), restFactor*time.Since(begin)
-	return nil
+	return ids, nil
+}
+
+// close stops the update in the background and waits for it.
+func (f *foreignUsers) close() {
+	f.mu.Lock()
+	f.closed = true
+	if f.stop != nil {
+		f.stop()
+	}
+	f.mu.Unlock()
+	f.update.Wait()
 }
 
 // noteOurs adds the number of users that this Store added, or subtracts it.

@@ -38,6 +38,9 @@ func BenchmarkCredit(b *testing.B) {
 				Ledger: ledger, Store: s, Offers: offers, Interval: 250 * time.Millisecond, Timeout: time.Minute, Log: s.Log, FromStart: true,
 				Observe: func(p tangle.Payment, _ tangle.Outcome, _ time.Duration) { settled <- p.ID },
 			}
+			if err := s.IndexUsers(b.Context()); err != nil { // as serve does
+				b.Fatal(err)
+			}
 			ctx, cancel := context.WithCancel(b.Context())
 			ended := make(chan error)
 			go func() { ended <- w.Run(ctx) }()

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/iotoll/iotoll/acl"
 )
@@ -19,33 +20,21 @@ const clockSlack = 48 * time.Hour
 // it returns. Documents that cannot be read are logged and left out. Its cost
 // depends on how many grants are not over, or were not at the last [Store.Trim],
 // and not on how many ever were.
-func (s *Store) Load(ctx context.Context) ([]acl.User, []acl.Grant, ResumeToken, error) {
-	users, at, err := s.LoadUsers(ctx)
-	if err != nil {
-		return nil, nil, ResumeToken{}, err
-	}
-	grants, err := s.LoadGrants(ctx)
-	if err != nil {
-		return nil, nil, ResumeToken{}, err
-	}
-	return users, grants, at, nil
-}
-
-// LoadUsers is the first half of [Store.Load], for those who can use users before
-// grants: [Store.LoadGrants] has to follow. The token is for both.
-func (s *Store) LoadUsers(ctx context.Context) ([]acl.User, ResumeToken, error) {
+func (s *Store) Load(ctx context.Context) (users []acl.User, grants []acl.Grant, at ResumeToken, err error) {
 	ctx, cancel := readAll(ctx)
 	defer cancel()
 	// First, so that no change falls between.
-	at, err := s.End(ctx)
-	if err != nil {
-		return nil, ResumeToken{}, err
+	if at, err = s.End(ctx); err != nil {
+		return nil, nil, ResumeToken{}, err
 	}
-	users, err := s.readUsers(ctx)
-	if err != nil {
-		return nil, ResumeToken{}, err
+	// Both at once: decoding keeps a processor busy.
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() (err error) { users, err = s.readUsers(ctx); return err })
+	g.Go(func() (err error) { grants, err = s.readGrants(ctx); return err })
+	if err := g.Wait(); err != nil {
+		return nil, nil, ResumeToken{}, err
 	}
-	return users, at, nil
+	return users, grants, at, nil
 }
 
 // LoadUser is [Store.Load] for one user: it returns at most one, and its grants. Its

@@ -175,8 +175,8 @@ func TestMigrateVersion1(t *testing.T) {
 	if active, err := s.ActiveEntries(ctx, "john", ""); err != nil || len(active) != 0 {
 		t.Errorf("active after closing: got %+v, %v", active, err)
 	}
-	records, err := s.PaymentRecordsOf(ctx, "john")
+	records, err := s.FindPayments(ctx, PaymentQuery{Subject: "john"})
 	if err != nil || len(records) != 4 {
-		t.Errorf("PaymentRecordsOf(john): got %d, %v, want 4", len(records), err)
+		t.Errorf("payments of john: got %d, %v, want 4", len(records), err)
 	}
 }

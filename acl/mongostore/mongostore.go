@@ -136,6 +136,7 @@ func open(uri, database string, monitor *event.CommandMonitor) (*Store, error) {
 		Now:         time.Now,
 		client:      client,
 		announcing:  make(chan struct{}, 1),
+		foreign:     foreignUsers{updating: make(chan struct{}, 1)},
 		users:       db.Collection("users"),
 		addresses:   db.Collection("addresses"),
 		payments:    db.Collection("payments"),
@@ -154,8 +155,9 @@ func open(uri, database string, monitor *event.CommandMonitor) (*Store, error) {
 	}, nil
 }
 
-// Close ends the connections to the server.
+// Close ends what runs in the background, and the connections to the server.
 func (s *Store) Close(ctx context.Context) error {
+	s.foreign.close()
 	if err := s.client.Disconnect(ctx); err != nil {
 		return fmt.Errorf("close store: %w", err)
 	}

@@ -416,6 +416,7 @@ func TestBookings(t *testing.T) {
 		}
 		p := payment(id)
 		p.Seen = epoch.Add(time.Duration(i) * time.Minute)
+		p.Confirmed = p.Seen.Add(time.Second)
 		if _, err := s.Record(ctx, p, outcome); err != nil {
 			t.Fatal(err)
 		}
@@ -453,6 +454,33 @@ func TestBookings(t *testing.T) {
 				t.Errorf("%s: got %+v, want %+v", how, b, want)
 			}
 		}
+	}
+	minute := func(i int) time.Time { return epoch.Add(time.Second + time.Duration(i)*time.Minute) }
+	for _, test := range []struct {
+		query PaymentQuery
+		want  string
+	}{
+		{PaymentQuery{}, "HISTORIC HELD CREDITED"},
+		{PaymentQuery{Subject: "john"}, "CREDITED"},
+		{PaymentQuery{Subject: "mary"}, ""},
+		{PaymentQuery{Held: true}, "HELD"},
+		{PaymentQuery{Since: minute(1)}, "HELD CREDITED"},
+		{PaymentQuery{Until: minute(1)}, "HISTORIC"},
+		{PaymentQuery{Since: minute(1), Until: minute(2)}, "HELD"},
+		{PaymentQuery{Subject: "john", Until: minute(2)}, ""},
+		{PaymentQuery{Held: true, Since: minute(2)}, ""},
+	} {
+		found, err := s.FindPayments(ctx, test.query)
+		var ids []string
+		for _, r := range found {
+			ids = append(ids, r.ID)
+		}
+		if got := strings.Join(ids, " "); got != test.want || err != nil {
+			t.Errorf("FindPayments(%+v): got %q, error %v, want %q", test.query, got, err, test.want)
+		}
+	}
+	if ids, err := s.PaymentIDs(ctx, "H"); err != nil || len(ids) != 2 {
+		t.Errorf("PaymentIDs: got %q, error %v, want two", ids, err)
 	}
 	if _, err := s.PaymentRecord(ctx, "NONE"); !errors.Is(err, ErrNotFound) {
 		t.Errorf("Booking of nothing: got %v, want ErrNotFound", err)

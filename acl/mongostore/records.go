@@ -3,8 +3,11 @@ package mongostore
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -104,6 +107,105 @@ func (s *Store) PaymentRecords(ctx context.Context) ([]PaymentRecord, error) {
 	return records, nil
 }
 
+// PaymentQuery selects payments of the book. Zero fields select everything.
+type PaymentQuery struct {
+	Subject      string    // to whom they are assigned
+	Held         bool      // they wait for somebody's decision
+	Since, Until time.Time // when they were confirmed: [Since, Until)
+}
+
+// FindPayments returns the payments that a query selects, by the time when they were
+// seen. With a subject or Held, its cost does not grow with other payments; with
+// times alone, every payment is read but little else. A query that selects
+// everything is [Store.PaymentRecords].
+func (s *Store) FindPayments(ctx context.Context, q PaymentQuery) ([]PaymentRecord, error) {
+	ctx, cancel := readAll(ctx)
+	defer cancel()
+	var records []PaymentRecord
+	var err error
+	switch {
+	case q.Subject != "":
+		records, err = s.recordsOfSubject(ctx, q.Subject)
+	case q.Held:
+		records, err = s.heldRecords(ctx)
+	case !q.Since.IsZero() || !q.Until.IsZero():
+		records, err = s.recordsBetween(ctx, q.Since, q.Until)
+	default:
+		return s.PaymentRecords(ctx)
+	}
+	return slices.DeleteFunc(records, func(r PaymentRecord) bool {
+		return q.Held && r.Outcome != tangle.Unmatched || r.Confirmed.Before(q.Since) || !q.Until.IsZero() && !r.Confirmed.Before(q.Until)
+	}), err
+}
+
+// heldRecords returns the payments that are held.
+func (s *Store) heldRecords(ctx context.Context) ([]PaymentRecord, error) {
+	pending, err := all[pendingDocument](ctx, s.pending, func(d *pendingDocument) string { return d.Payment })
+	if err != nil {
+		return nil, fmt.Errorf("read pending payments: %w", err)
+	}
+	return s.recordsOf(ctx, slices.Collect(maps.Keys(pending)))
+}
+
+// recordsBetween returns the payments that were confirmed in [since, until); a zero
+// until is no bound.
+func (s *Store) recordsBetween(ctx context.Context, since, until time.Time) ([]PaymentRecord, error) {
+	bounds := bson.D{{Key: "$gte", Value: since}}
+	if !until.IsZero() {
+		bounds = append(bounds, bson.E{Key: "$lt", Value: until})
+	}
+	var ids []string
+	err := each(ctx, s.payments, bson.D{{Key: "confirmed", Value: bounds}}, func(raw bson.Raw) error {
+		ids = append(ids, raw.Lookup("_id").StringValue())
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read payments: %w", err)
+	}
+	payments, err := count(ctx, s.payments)
+	if err != nil {
+		return nil, err
+	}
+	if lookupCost*int64(len(ids)) > payments { // then reading everything is faster
+		return s.PaymentRecords(ctx)
+	}
+	return s.recordsOf(ctx, ids)
+}
+
+// recordsOf returns payments by their IDs, as far as they are there.
+func (s *Store) recordsOf(ctx context.Context, ids []string) ([]PaymentRecord, error) {
+	var records []PaymentRecord
+	for _, id := range ids {
+		r, err := s.PaymentRecord(ctx, id)
+		switch {
+		case errors.Is(err, ErrNotFound): // pending, and not recorded yet
+		case err != nil:
+			return nil, err
+		default:
+			records = append(records, r)
+		}
+	}
+	sortRecords(records)
+	return records, nil
+}
+
+// PaymentIDs returns the IDs of payments that begin with a text, in no order.
+func (s *Store) PaymentIDs(ctx context.Context, prefix string) ([]string, error) {
+	ctx, cancel := readAll(ctx)
+	defer cancel()
+	var ids []string
+	err := each(ctx, s.payments, bson.D{}, func(raw bson.Raw) error {
+		if id, ok := raw.Lookup("_id").StringValueOK(); ok && strings.HasPrefix(id, prefix) {
+			ids = append(ids, id)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read payments: %w", err)
+	}
+	return ids, nil
+}
+
 // Received returns what was ever paid to each deposit address, in base units, by
 // the book: historic payments and dust included.
 func (s *Store) Received(ctx context.Context) (map[string]int64, error) {
@@ -131,11 +233,8 @@ func (s *Store) Received(ctx context.Context) (map[string]int64, error) {
 	return sums, nil
 }
 
-// PaymentRecordsOf returns the payments that are assigned to a subject, by the
-// time when they were seen. Its cost does not grow with the payments of others.
-func (s *Store) PaymentRecordsOf(ctx context.Context, subject string) ([]PaymentRecord, error) {
-	ctx, cancel := readAll(ctx)
-	defer cancel()
+// recordsOfSubject returns the payments that are assigned to a subject.
+func (s *Store) recordsOfSubject(ctx context.Context, subject string) ([]PaymentRecord, error) {
 	ids := make(map[string]bool)
 	entries, err := s.Entries(ctx, subject, "")
 	if err != nil {
@@ -157,18 +256,8 @@ func (s *Store) PaymentRecordsOf(ctx context.Context, subject string) ([]Payment
 			ids[id] = true
 		}
 	}
-	var records []PaymentRecord
-	for id := range ids {
-		r, err := s.PaymentRecord(ctx, id)
-		if err != nil {
-			return nil, err
-		}
-		if r.Assignment.Subject == subject {
-			records = append(records, r)
-		}
-	}
-	sortRecords(records)
-	return records, nil
+	records, err := s.recordsOf(ctx, slices.Collect(maps.Keys(ids)))
+	return slices.DeleteFunc(records, func(r PaymentRecord) bool { return r.Assignment.Subject != subject }), err
 }
 
 func sortRecords(records []PaymentRecord) {

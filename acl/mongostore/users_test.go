@@ -149,7 +149,9 @@ func TestOneAnswer(t *testing.T) {
 		put(t, s, test.document)
 		name, _ := test.document["username"].(string)
 		if got, err := s.UserState(t.Context(), name); name != "" && err == nil && got != test.state {
-			s.foreign.counted = time.Time{} // it need not see so soon what others wrote
+			s.foreign.updating <- struct{}{} // no update runs
+			s.foreign.read = time.Time{}     // it need not see so soon what others wrote
+			<-s.foreign.updating
 			got, err = s.UserState(t.Context(), name)
 			if got != test.state || err != nil {
 				t.Errorf("UserState(%s): got %s, error %v, want %s", name, got, err, test.state)
@@ -421,6 +423,11 @@ func TestForeignUsersAreBounded(t *testing.T) {
 			t.Errorf("UserState(%s): got %s, error %v, want %s", name, got, err, want)
 		}
 	}
+	updated := func() { // waits for the update in the background, if one runs
+		t.Helper()
+		s.foreign.updating <- struct{}{}
+		<-s.foreign.updating
+	}
 	ask("jane", tangle.UserReady)
 	read := s.foreign.read
 	put(t, s, bson.M{"username": "mary"})
@@ -430,6 +437,8 @@ func TestForeignUsersAreBounded(t *testing.T) {
 		t.Error("all users were read again at once")
 	}
 	now = now.Add(countEvery + s.foreign.rest)
+	s.UserState(t.Context(), "mary") // old or new: it does not wait
+	updated()
 	ask("mary", tangle.UserReady)
 
 	// What this Store does itself changes nothing in what others wrote.
@@ -444,6 +453,7 @@ func TestForeignUsersAreBounded(t *testing.T) {
 	}
 	now = now.Add(countEvery + s.foreign.rest)
 	ask("eve", tangle.UserUnknown)
+	updated()
 	if s.foreign.read != read {
 		t.Error("all users were read again for our own")
 	}
@@ -453,5 +463,39 @@ func TestForeignUsersAreBounded(t *testing.T) {
 	}
 	ask("mary", tangle.UserUnknown)
 	now = now.Add(rereadEvery)
+	s.UserState(t.Context(), "maria")
+	updated()
 	ask("maria", tangle.UserReady)
+}
+
+// TestFirstIndexKeepsNobodyWaiting: while the users that others wrote are read for
+// the first time, only those who ask for one of them must ask again.
+func TestFirstIndexKeepsNobodyWaiting(t *testing.T) {
+	s := newStore(t)
+	put(t, s, bson.M{"username": "jane"})
+	if err := s.AddUser(t.Context(), acl.User{Name: "john"}); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{}) // until then, the index is not finished
+	s.foreign.updating <- struct{}{}
+	s.foreign.stop = func() {}
+	s.foreign.update.Go(func() { <-done; <-s.foreign.updating })
+	if got, err := s.UserState(t.Context(), "john"); got != tangle.UserReady || err != nil {
+		t.Errorf("UserState(john): got %s, error %v, want ready", got, err)
+	}
+	if _, err := s.UserState(t.Context(), "jane"); !errors.Is(err, errIndexing) {
+		t.Errorf("UserState(jane): got error %v, want %v", err, errIndexing)
+	}
+	close(done)
+	s.foreign.update.Wait()
+	if got, err := s.UserState(t.Context(), "jane"); got != tangle.UserReady || err != nil {
+		t.Errorf("UserState(jane) afterwards: got %s, error %v, want ready", got, err)
+	}
+	if err := s.IndexUsers(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s.foreign.close() // waits for what runs, and lets nothing begin
+	if err := s.IndexUsers(t.Context()); err != nil || len(s.foreign.updating) != 0 {
+		t.Errorf("IndexUsers after the end: got error %v and %d updates, want none", err, len(s.foreign.updating))
+	}
 }

@@ -29,6 +29,12 @@ for suite in bookworm trixie; do
   inside install -d -o mosquitto /run/mosquitto
   starts || { cat "$work/broker" "$root/var/log/mosquitto/mosquitto.log"; fail "the broker does not start with the plugin"; }
   grep -q 'iotoll' "$root/var/log/mosquitto/mosquitto.log" || { cat "$root/var/log/mosquitto/mosquitto.log"; fail "the broker's log does not name the plugin"; }
+  # init writes the configuration there, for the user that serve runs as.
+  key=$(inside iotoll address --ledger iota --new --key-file /root/seller.key)
+  inside iotoll init /etc/iotoll --ledger iota --network local --address "$key" >"$work/log" 2>&1 || { cat "$work/log"; fail "init on $suite"; }
+  inside runuser -u iotoll -- iotoll config check || fail "serve's user cannot read the configuration"
+  inside cp /etc/iotoll/mosquitto.conf /etc/mosquitto/conf.d/iotoll.conf
+  starts || { cat "$work/broker" "$root/var/log/mosquitto/mosquitto.log"; fail "the broker does not start with the configuration of init"; }
   # An upgrade keeps the store, and so does purging.
   inside install -d -o iotoll /var/lib/iotoll/store && touch "$root/var/lib/iotoll/store/kept"
   inside sh -c 'apt-get install -y -qq --reinstall /root/*.deb' >/dev/null 2>&1 || fail "upgrade"

@@ -1,8 +1,9 @@
 #!/bin/bash
 # Tests docker-compose.yml on a machine without an image registry: builds
 # stand-ins for the base images from Debian packages, brings everything up in a
-# clean clone, and lets a buyer pay. MongoDB's stand-in is FerretDB, with the
-# same user and password. Needs docker, docker-compose and debootstrap.
+# clean clone, and lets a buyer pay. MongoDB's stand-in is FerretDB, with the same
+# accounts and passwords, but without roles: it does not test that the plugin's account
+# suffices. Needs docker, docker-compose and debootstrap.
 set -euo pipefail
 
 root=$(git -C "$(dirname "$0")" rev-parse --show-toplevel)
@@ -48,23 +49,33 @@ if ! docker image inspect "$MONGO_IMAGE" >/dev/null 2>&1; then
   chmod -R u+w "$work/ferretdb"
   echo v1.24.2 > "$work/ferretdb/build/version/version.txt" # it refuses to start without
   (cd "$work/ferretdb" && CGO_ENABLED=0 go build -o "$work/mongo/ferretdb" ./cmd/ferretdb)
+  (cd "$work/src" && CGO_ENABLED=0 go build -o "$work/mongo/accounts" ./cmd/e2e/testdata/accounts)
   cat > "$work/mongo/start" <<'EOF'
 #!/bin/sh
 set -eu
 mkdir -p /data/db
+accounts & # waits until it can connect
 exec ferretdb --handler=sqlite --sqlite-url=file:/data/db/ --state-dir=/data/db --telemetry=disable \
   --listen-addr=0.0.0.0:27017 --debug-addr=- --log-level=warn --test-enable-new-auth --setup-database=admin \
   --setup-username="$MONGO_INITDB_ROOT_USERNAME" --setup-password="$(cat "$MONGO_INITDB_ROOT_PASSWORD_FILE")"
 EOF
   printf '#!/bin/bash\nexec 3<>/dev/tcp/127.0.0.1/27017\n' > "$work/mongo/mongosh" # for the health check
   chmod +x "$work/mongo/start" "$work/mongo/mongosh"
-  printf 'FROM %s\nCOPY ferretdb start mongosh /usr/bin/\nCMD ["start"]\n' "$DEBIAN_IMAGE" > "$work/mongo/Dockerfile"
+  printf 'FROM %s\nCOPY ferretdb accounts start mongosh /usr/bin/\nCMD ["start"]\n' "$DEBIAN_IMAGE" > "$work/mongo/Dockerfile"
   docker build -q -t "$MONGO_IMAGE" "$work/mongo" >/dev/null
 fi
 
 cd "$work/src"
-echo "docker-compose up …"
 docker-compose build -q >/dev/null 2>&1 || docker-compose build
+
+echo "without an address …"
+if COMPOSE_PROFILES= docker-compose run --rm setup > "$work/refused" 2>&1; then
+  echo "setup took no address for one" >&2
+  exit 1
+fi
+grep -q 'IOTOLL_ADDRESS: required' "$work/refused" || { cat "$work/refused" >&2; exit 1; }
+
+echo "docker-compose up …"
 docker-compose up -d
 inside() { docker-compose exec -T "$@"; }
 
@@ -78,9 +89,9 @@ if [ -n "$early" ]; then
   exit 1
 fi
 timeout 60 mosquitto_sub -p "$IOTOLL_PORT" -u john -P "$password" -t 'sensor/#' -v > "$work/john" &
-address=$(inside iotoll iotoll offer list | sed 's/.*"address":"\([A-Z9]*\)".*/\1/')
-inside tangle iotoll pay --node http://127.0.0.1:14265 --seed-file /tangle/buyer.seed \
-  --amount 500 --address "$address" --message '{"username": "john"}' --wait
+address=$(inside iotoll iotoll offer list | sed 's/.*"address":"\([^"]*\)".*/\1/')
+inside ledger iotoll pay --ledger iota --node http://127.0.0.1:9125 --key-file /ledger/buyer.key \
+  --amount 0.5 --address "$address" --username john --wait
 for _ in $(seq 20); do
   ! grep -q 'sensor/live' "$work/john" || break
   sleep 0.5

@@ -31,8 +31,7 @@ func newCheck(c console, load loader) *cobra.Command {
 without a username. TOPIC is a topic filter for subscribe and unsubscribe.
 
 It prints permit or deny with the reason, and the public filters that it went by:
-those of the configuration, which should be the plugin_opt_public lines of
-mosquitto.conf. The exit code is 0 for permit and 1 for deny.`,
+those of broker.settings_file. The exit code is 0 for permit and 1 for deny.`,
 		Example: `  iotoll check john read sensor/live
   iotoll check - subscribe 'sensor/#'`,
 		Args: exactly("USER", "ACCESS", "TOPIC"),

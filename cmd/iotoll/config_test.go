@@ -38,7 +38,7 @@ plugs:
 	if err := os.WriteFile(password, []byte("hunter2\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if out := mustRun(t, "--config", path, "config", "check"); out != "ok: 1 offer, 1 plug, 1 public filter\n" {
+	if out := mustRun(t, "--config", path, "config", "check"); out != "ok: 1 offer, 1 plug, 1 public filter\nnot asked: store, ledger, broker and plugs; \"iotoll doctor\" asks them\n" {
 		t.Errorf("config check: got %q", out)
 	}
 }

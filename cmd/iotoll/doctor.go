@@ -193,7 +193,7 @@ func (e *examination) ledger(ctx context.Context, store *mongostore.Store) error
 		e.say(fail, "deposit addresses cannot be compared with the book: no node says what they hold")
 		return nil
 	}
-	booked, err := daemon.Received(ctx, store)
+	booked, err := store.Received(ctx)
 	if err != nil {
 		return err
 	}
@@ -204,7 +204,7 @@ func (e *examination) ledger(ctx context.Context, store *mongostore.Store) error
 			return ctx.Err()
 		case <-time.After(e.cfg.Ledger.Poll + 2*time.Second):
 		}
-		if booked, err = daemon.Received(ctx, store); err != nil {
+		if booked, err = store.Received(ctx); err != nil {
 			return err
 		}
 	}

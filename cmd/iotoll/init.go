@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"text/template"
 
 	"github.com/spf13/cobra"
@@ -48,6 +49,7 @@ type initValues struct {
 	Broker    string // URL that readings are published to
 	Port      string // of the broker
 	URIFile   string // holds the URI of a MongoDB server; empty: the embedded store
+	System    bool   // Directory is the one in /etc, whose files iotoll and broker do not write
 
 	StoreURI string // of the embedded store
 }
@@ -57,7 +59,8 @@ func newInit(c console) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "init DIR",
 		Short: "Write a configuration and random passwords into a new directory",
-		Long: `init writes four files into DIR, which must be new or empty:
+		Long: `init writes four files into DIR, which must be new or empty, or hold a broker-settings
+that is kept:
 
   iotoll.yaml       the configuration, with comments
   mosquitto.conf    a broker configuration that loads the plugin
@@ -111,11 +114,19 @@ func initialize(c console, dir string, v initValues) error {
 		return err
 	}
 	entries, err := os.ReadDir(dir)
-	switch {
-	case err == nil && len(entries) > 0:
-		return fmt.Errorf("%s is not empty, want a new or an empty directory: nothing is overwritten", dir)
-	case err != nil && !errors.Is(err, fs.ErrNotExist):
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
+	}
+	// The package of the broker's plugin brings this one.
+	filters := []byte(initSettings)
+	if len(entries) == 1 && entries[0].Name() == "broker-settings" {
+		if filters, err = os.ReadFile(filepath.Join(dir, "broker-settings")); err != nil {
+			return err
+		}
+		entries = nil
+	}
+	if len(entries) > 0 {
+		return fmt.Errorf("%s is not empty, want a new or an empty directory: nothing is overwritten", dir)
 	}
 	if v.URIFile != "" {
 		// The broker reads it too, and has another working directory.
@@ -130,7 +141,11 @@ func initialize(c console, dir string, v initValues) error {
 			return fmt.Errorf("--store-uri-file: %w", err)
 		}
 	}
+	v.System = dir == filepath.Dir(config.SystemPath)
 	v.StoreURI = embedded.URI(filepath.Join(dir, "run", "store.sock"))
+	if v.System {
+		v.StoreURI = embedded.URI(config.DefaultSocket)
+	}
 	v.Directory, v.Port = dir, "1883"
 	if u, err := url.Parse(v.Broker); err == nil && u.Scheme == "mqtt" && u.Port() != "" {
 		v.Port = u.Port()
@@ -143,7 +158,7 @@ func initialize(c console, dir string, v initValues) error {
 		return err
 	}
 	// The flags came unchecked: what would be refused later is refused now.
-	if _, err := config.Parse([]byte(settings.String()), dir, func(string) ([]byte, error) { return []byte(initSettings), nil }); err != nil {
+	if _, err := config.Parse([]byte(settings.String()), dir, func(string) ([]byte, error) { return filters, nil }); err != nil {
 		return fmt.Errorf("write configuration:\n%w", err)
 	}
 
@@ -162,29 +177,31 @@ func initialize(c console, dir string, v initValues) error {
 	}{
 		{"iotoll.yaml", settings.String(), 0o644},
 		{"mosquitto.conf", broker.String(), 0o644},
-		{"broker-settings", initSettings, 0o644},
+		{"broker-settings", string(filters), 0o644},
 		{"broker-password", password.Generate() + "\n", 0o600},
 	} {
 		if err := os.WriteFile(filepath.Join(stage, file.name), []byte(file.text), file.mode); err != nil {
 			return err
 		}
 	}
-	if err := os.Chmod(stage, 0o755); err != nil {
-		return err
+	if !v.System {
+		if err := os.Mkdir(filepath.Join(stage, "mosquitto"), 0o700); err != nil { // the broker's memory of retained messages
+			return err
+		}
 	}
-	if err := os.Mkdir(filepath.Join(stage, "mosquitto"), 0o700); err != nil { // the broker's memory of retained messages
-		return err
-	}
-	// Remove takes only an empty directory, and Rename none that exists.
-	if err := os.Remove(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	if err := os.Rename(stage, dir); err != nil {
+	if err := replaceDirectory(dir, stage); err != nil {
 		return err
 	}
 	next := "iotoll serve --config " + filepath.Join(dir, "iotoll.yaml")
 	if v.Address == "" {
 		next = "put an offer with your deposit address into iotoll.yaml, then: " + next
+	}
+	if v.System {
+		_, err = fmt.Fprintf(c.out, `wrote %[1]s/iotoll.yaml, mosquitto.conf, broker-settings and broker-password
+next: %[2]s
+      cp %[1]s/mosquitto.conf /etc/mosquitto/conf.d/iotoll.conf && systemctl restart mosquitto
+`, dir, strings.Replace(next, "iotoll serve --config "+filepath.Join(dir, "iotoll.yaml"), "systemctl enable --now iotoll", 1))
+		return err
 	}
 	mosquitto := "mosquitto"
 	if _, err := exec.LookPath(mosquitto); err != nil {
@@ -195,4 +212,47 @@ next: %[2]s
       %[3]s -c %[1]s/mosquitto.conf
 `, dir, next, mosquitto)
 	return err
+}
+
+// replaceDirectory moves stage to dir, which may exist without other files than
+// broker-settings. Owner, group and mode of dir stay, and what is in it gets them: if
+// only a group may read dir, as in packages, its members may read the password.
+func replaceDirectory(dir, stage string) error {
+	info, err := os.Stat(dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		if err := os.Chmod(stage, 0o755); err != nil {
+			return err
+		}
+		return os.Rename(stage, dir)
+	case err != nil:
+		return err
+	}
+	mode := info.Mode().Perm()
+	if mode&0o040 != 0 && mode&0o007 == 0 {
+		if err := os.Chmod(filepath.Join(stage, "broker-password"), 0o640); err != nil {
+			return err
+		}
+	}
+	owner := info.Sys().(*syscall.Stat_t)
+	err = filepath.WalkDir(stage, func(path string, _ fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		return os.Chown(path, int(owner.Uid), int(owner.Gid))
+	})
+	if err != nil {
+		return err
+	}
+	if err := os.Chmod(stage, mode); err != nil {
+		return err
+	}
+	// Remove takes only an empty directory, and Rename none that exists.
+	if err := os.Remove(filepath.Join(dir, "broker-settings")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := os.Remove(dir); err != nil {
+		return err
+	}
+	return os.Rename(stage, dir)
 }

@@ -92,6 +92,31 @@ func TestInit(t *testing.T) {
 	}
 }
 
+// TestInitKeepsWhatThePackageBrought: the filters of an installed package, and who
+// may read its directory.
+func TestInitKeepsWhatThePackageBrought(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "iotoll")
+	if err := os.Mkdir(dir, 0o750); err != nil {
+		t.Fatal(err)
+	}
+	settings := filepath.Join(dir, "broker-settings")
+	if err := os.WriteFile(settings, []byte("public mine\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if r := iotoll(t, "", "init", dir, "--plug", "not an address"); r.code == 0 {
+		t.Errorf("init with a fault: got %+v, want a refusal", r)
+	}
+	mustRun(t, "init", dir)
+	if text, err := os.ReadFile(settings); err != nil || string(text) != "public mine\n" {
+		t.Errorf("broker-settings: got %q, %v, want what was there", text, err)
+	}
+	for path, want := range map[string]os.FileMode{dir: 0o750, filepath.Join(dir, "broker-password"): 0o640, settings: 0o644} {
+		if info, err := os.Stat(path); err != nil || info.Mode().Perm() != want {
+			t.Errorf("%s: got mode %v, %v, want %v", path, info.Mode(), err, want)
+		}
+	}
+}
+
 // TestInitSaysWhereMosquittoIs: an ordinary user of Debian does not find it by its
 // name.
 func TestInitSaysWhereMosquittoIs(t *testing.T) {

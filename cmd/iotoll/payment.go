@@ -89,14 +89,14 @@ as this program prints it, or how long ago.`,
 				return err
 			}
 			return stored(c, load, func(ctx context.Context, _ *config.Config, store *mongostore.Store, _ []string) error {
-				bookings, err := store.PaymentRecords(ctx)
+				bookings, err := store.FindPayments(ctx, mongostore.PaymentQuery{
+					Subject: user, Held: tangle.Outcome(outcome) == tangle.Unmatched, Since: from, Until: to,
+				})
 				if err != nil {
 					return err
 				}
 				bookings = slices.DeleteFunc(bookings, func(b mongostore.PaymentRecord) bool {
-					return outcome != "" && string(b.Outcome) != outcome ||
-						user != "" && b.Assignment.Subject != user || offer != "" && b.Assignment.Offer != offer ||
-						b.Confirmed.Before(from) || !to.IsZero() && !b.Confirmed.Before(to)
+					return outcome != "" && string(b.Outcome) != outcome || offer != "" && b.Assignment.Offer != offer
 				})
 				switch {
 				case asJSON:
@@ -281,18 +281,17 @@ func booking(ctx context.Context, store *mongostore.Store, id string) (mongostor
 	if !errors.Is(err, mongostore.ErrNotFound) || id == "" {
 		return b, err
 	}
-	all, allErr := store.PaymentRecords(ctx)
-	if allErr != nil {
-		return b, allErr
+	ids, idsErr := store.PaymentIDs(ctx, id)
+	if idsErr != nil {
+		return b, idsErr
 	}
-	all = slices.DeleteFunc(all, func(b mongostore.PaymentRecord) bool { return !strings.HasPrefix(b.ID, id) })
-	switch len(all) {
+	switch len(ids) {
 	case 0:
 		return b, hint.Add(err, `"iotoll payment list" shows the payments`)
 	case 1:
-		return all[0], nil
+		return store.PaymentRecord(ctx, ids[0])
 	}
-	return b, hint.Add(fmt.Errorf("payment %q: %d payments begin like that", id, len(all)), `"iotoll payment list --json" shows all of their names`)
+	return b, hint.Add(fmt.Errorf("payment %q: %d payments begin like that", id, len(ids)), `"iotoll payment list --json" shows all of their names`)
 }
 
 func newPaymentShow(c console, load loader) *cobra.Command {

@@ -2,10 +2,12 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"net"
+	"net/http"
 	"net/netip"
 	"os"
 	"time"
@@ -109,25 +111,9 @@ The package documentation of tangle/devnet/legacy lists all of them.`,
 			if err != nil {
 				return err
 			}
-			l, err := net.Listen("tcp", listen)
-			if err != nil {
-				return err
-			}
-			g, ctx := errgroup.WithContext(cmd.Context())
-			fmt.Fprintf(c.out, "node http://%s\nseed %s owns %d iotas\n", l.Addr(), seedFile, supply)
-			if control != "" {
-				commands, err := net.Listen("tcp", control)
-				if err != nil {
-					l.Close()
-					return err
-				}
-				fmt.Fprintf(c.out, "control http://%s\n", commands.Addr())
-				g.Go(func() error { return daemon.ServeHTTP(ctx, commands, node.Control()) })
-			}
-			fmt.Fprintln(c.out, "ready")
-			g.Go(func() error { return node.Run(ctx) })
-			g.Go(func() error { return daemon.ServeHTTP(ctx, l, node) })
-			return g.Wait()
+			return runNode(cmd.Context(), c, node, listen, control, func(at net.Addr) string {
+				return fmt.Sprintf("node http://%s\nseed %s owns %d iotas\n", at, seedFile, supply)
+			})
 		},
 	}
 	f := cmd.Flags()
@@ -201,25 +187,9 @@ The package documentation of tangle/devnet/rebased lists all of them.`,
 			for range coins {
 				node.Fund(key.Address(), iotas*1_000_000_000/coins)
 			}
-			l, err := net.Listen("tcp", listen)
-			if err != nil {
-				return err
-			}
-			g, ctx := errgroup.WithContext(cmd.Context())
-			fmt.Fprintf(c.out, "node http://%s\nfaucet http://%[1]s/gas\nchain %s\nkey %s owns %d IOTA at %s\n", l.Addr(), node.ChainID(), keyFile, iotas, key.Address())
-			if control != "" {
-				commands, err := net.Listen("tcp", control)
-				if err != nil {
-					l.Close()
-					return err
-				}
-				fmt.Fprintf(c.out, "control http://%s\n", commands.Addr())
-				g.Go(func() error { return daemon.ServeHTTP(ctx, commands, node.Control()) })
-			}
-			fmt.Fprintln(c.out, "ready")
-			g.Go(func() error { return node.Run(ctx) })
-			g.Go(func() error { return daemon.ServeHTTP(ctx, l, node) })
-			return g.Wait()
+			return runNode(cmd.Context(), c, node, listen, control, func(at net.Addr) string {
+				return fmt.Sprintf("node http://%s\nfaucet http://%[1]s/gas\nchain %s\nkey %s owns %d IOTA at %s\n", at, node.ChainID(), keyFile, iotas, key.Address())
+			})
 		},
 	}
 	f := cmd.Flags()
@@ -236,3 +206,34 @@ The package documentation of tangle/devnet/rebased lists all of them.`,
 
 // maxSimIOTA is about the supply of the real network.
 const maxSimIOTA = 5_000_000_000
+
+// simulatedNode is a node of a simulated ledger.
+type simulatedNode interface {
+	http.Handler
+	Run(context.Context) error
+	Control() http.Handler
+}
+
+// runNode serves a simulated node until ctx ends, and takes commands for it unless
+// control is empty. It prints what intro says of the address, and then that it is ready.
+func runNode(ctx context.Context, c console, node simulatedNode, listen, control string, intro func(net.Addr) string) error {
+	l, err := net.Listen("tcp", listen)
+	if err != nil {
+		return err
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	fmt.Fprint(c.out, intro(l.Addr()))
+	if control != "" {
+		commands, err := net.Listen("tcp", control)
+		if err != nil {
+			l.Close()
+			return err
+		}
+		fmt.Fprintf(c.out, "control http://%s\n", commands.Addr())
+		g.Go(func() error { return daemon.ServeHTTP(ctx, commands, node.Control()) })
+	}
+	fmt.Fprintln(c.out, "ready")
+	g.Go(func() error { return node.Run(ctx) })
+	g.Go(func() error { return daemon.ServeHTTP(ctx, l, node) })
+	return g.Wait()
+}

@@ -200,7 +200,7 @@ func (g *Gate) readSettings() {
 		return
 	}
 	g.settings.Store(&s)
-	g.publish(g.snapshot.Load().Configure(s.public, s.maxAge).RefuseUnpaid(s.refuseUnpaid), true)
+	g.publish(g.snapshot.Load().Configure(s.Public, s.MaxAge).RefuseUnpaid(s.RefuseUnpaid), true)
 }
 
 // adopt puts an image in force together with all changes since, some of which may

@@ -17,6 +17,7 @@ import (
 	"github.com/iotoll/iotoll/acl"
 	"github.com/iotoll/iotoll/acl/mongostore"
 	"github.com/iotoll/iotoll/plugin/guard"
+	"github.com/iotoll/iotoll/plugin/settings"
 )
 
 // Source is the store as far as the gate reads it. Load and Changes may run at the
@@ -65,7 +66,7 @@ type Gate struct {
 	elapsed func() time.Duration
 
 	snapshot atomic.Pointer[acl.Snapshot]
-	settings atomic.Pointer[settings]
+	settings atomic.Pointer[settings.Settings]
 	sessions sessions
 	signup   announcement
 
@@ -86,7 +87,7 @@ type health struct {
 // New returns a gate without users, which permits only what is public. [Gate.Run]
 // loads the rest. It returns an error if the settings file cannot be read.
 func New(c Config, s Source, h Host, g *guard.Guard, log logrus.FieldLogger) (*Gate, error) {
-	settings, err := c.readSettings()
+	inForce, err := c.readSettings()
 	if err != nil {
 		return nil, fmt.Errorf("plugin_opt_settings_file: %w", err)
 	}
@@ -99,8 +100,8 @@ func New(c Config, s Source, h Host, g *guard.Guard, log logrus.FieldLogger) (*G
 		news:     make(chan struct{}, 1),
 		first:    make(chan error, 1),
 	}
-	gate.snapshot.Store(acl.NewSnapshot(settings.public, settings.maxAge).RefuseUnpaid(settings.refuseUnpaid))
-	gate.settings.Store(&settings)
+	gate.snapshot.Store(acl.NewSnapshot(inForce.Public, inForce.MaxAge).RefuseUnpaid(inForce.RefuseUnpaid))
+	gate.settings.Store(&inForce)
 	gate.health.Store(&health{err: errors.New("not reached yet"), since: gate.now()})
 	return gate, nil
 }
@@ -163,7 +164,7 @@ func (g *Gate) User(name string) (u acl.User, known, fresh bool) {
 }
 
 // DeferUnknown reports whether unknown users are left to the next plugin.
-func (g *Gate) DeferUnknown() bool { return g.settings.Load().deferUnknown }
+func (g *Gate) DeferUnknown() bool { return g.settings.Load().DeferUnknown }
 
 // Reload makes Run read the settings file, and load all users and grants again.
 func (g *Gate) Reload() {

@@ -20,6 +20,7 @@ import (
 	"github.com/iotoll/iotoll/acl"
 	"github.com/iotoll/iotoll/acl/mongostore"
 	"github.com/iotoll/iotoll/plugin/guard"
+	"github.com/iotoll/iotoll/plugin/settings"
 )
 
 // fakeStore is a store that a test controls.
@@ -422,7 +423,7 @@ func TestGateRefusesUnknownVersion(t *testing.T) {
 	f := &fakeStore{version: fmt.Errorf("%w: 99", mongostore.ErrVersion)}
 	log, ctx := logrus.New(), t.Context()
 	log.SetOutput(new(bytes.Buffer))
-	g, err := New(Config{settings: settings{maxAge: time.Hour}}, f, Host{}, &guard.Guard{Log: log}, log)
+	g, err := New(Config{Settings: settings.Settings{MaxAge: time.Hour}}, f, Host{}, &guard.Guard{Log: log}, log)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,14 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"strings"
-	"time"
 
 	"github.com/sirupsen/logrus"
 
-	"github.com/iotoll/iotoll/acl"
 	"github.com/iotoll/iotoll/acl/mongostore"
+	"github.com/iotoll/iotoll/plugin/settings"
 )
 
 // Option is one plugin_opt_KEY VALUE line of mosquitto.conf.
@@ -26,35 +24,16 @@ type Config struct {
 	// settingsFile contains more settings and is read again at every SIGHUP, since
 	// Mosquitto does not tell plugins about changed options. It may be empty.
 	settingsFile string
-	settings
+	settings.Settings
 }
 
-// settings may change while the broker runs.
-type settings struct {
-	// public are the filters whose topics everyone may read.
-	public []acl.Filter
-	// maxAge is how long users and grants stay in force while the store is
-	// unreachable.
-	maxAge time.Duration
-	// deferUnknown leaves usernames that the store does not know to the next
-	// plugin. Otherwise they are denied. Clients without a username are always
-	// denied, since other plugins let them read by default.
-	deferUnknown bool
-	// refuseUnpaid refuses the subscription of a user to what is for sale until it
-	// is paid for. Otherwise it is accepted, and only its deliveries wait.
-	refuseUnpaid bool
-}
-
-// The options and the settings, as errors list them.
-const (
-	optionNames  = "store_uri, store_uri_file, database, public, max_age, unknown_user, unpaid_subscribe, settings_file"
-	settingNames = "public, max_age, unknown_user, unpaid_subscribe"
-)
+// optionNames are the options, as errors list them.
+const optionNames = "store_uri, store_uri_file, database, " + settings.Names + ", settings_file"
 
 // ParseOptions reads the plugin_opt_ lines. Its errors name the option and what is
 // accepted.
 func ParseOptions(options []Option) (Config, error) {
-	c := Config{database: "mosquitto", settings: settings{maxAge: 24 * time.Hour}}
+	c := Config{database: "mosquitto", Settings: settings.Default()}
 	seen := make(map[string]bool)
 	for _, o := range options {
 		if seen[o.Key] && o.Key != "public" {
@@ -94,7 +73,7 @@ func (c *Config) set(key, value string) (err error) {
 	case "settings_file":
 		c.settingsFile = value
 	default:
-		if known, err := c.settings.set(key, value); known {
+		if known, err := c.Settings.Set(key, value); known {
 			return err
 		}
 		return fmt.Errorf("unknown option; the options are %s", optionNames)
@@ -102,41 +81,10 @@ func (c *Config) set(key, value string) (err error) {
 	return nil
 }
 
-// set changes a setting. known is false if there is no setting of that name.
-func (s *settings) set(key, value string) (known bool, err error) {
-	switch key {
-	case "public":
-		f, err := acl.ParseFilter(value)
-		if err != nil {
-			return true, err
-		}
-		s.public = append(slices.Clip(s.public), f)
-	case "max_age":
-		if s.maxAge, err = time.ParseDuration(value); err != nil || s.maxAge < time.Second {
-			return true, fmt.Errorf("got %q, want a duration of a second or more, such as 90m or 24h", value)
-		}
-	case "unknown_user":
-		if value != "deny" && value != "defer" {
-			return true, fmt.Errorf("got %q, want deny or defer", value)
-		}
-		s.deferUnknown = value == "defer"
-	case "unpaid_subscribe":
-		if value != "allow" && value != "refuse" {
-			return true, fmt.Errorf("got %q, want allow or refuse", value)
-		}
-		s.refuseUnpaid = value == "refuse"
-	default:
-		return false, nil
-	}
-	return true, nil
-}
-
 // readSettings returns the settings of the options, overridden by those of the
-// settings file. The file has one setting a line, such as "max_age 90m". Empty lines
-// and lines that begin with # are ignored. The public filters of both are public.
-// Errors name the file, the line and the key.
-func (c Config) readSettings() (settings, error) {
-	s := c.settings
+// settings file. The public filters of both are public.
+func (c Config) readSettings() (settings.Settings, error) {
+	s := c.Settings
 	if c.settingsFile == "" {
 		return s, nil
 	}
@@ -144,52 +92,7 @@ func (c Config) readSettings() (settings, error) {
 	if err != nil {
 		return s, fmt.Errorf("%w (Mosquitto reads it as the user that it runs as)", err)
 	}
-	return s.parse(c.settingsFile, text)
-}
-
-// Settings are the settings of a file that decide what clients may do.
-type Settings struct {
-	Public       []acl.Filter // what everyone may read
-	RefuseUnpaid bool         // see [acl.Snapshot.RefuseUnpaid]
-}
-
-// ParseSettings returns the settings in the text of a settings file. Errors name the
-// file, the line and the key.
-func ParseSettings(file string, text []byte) (Settings, error) {
-	s, err := settings{}.parse(file, text)
-	return Settings{s.public, s.refuseUnpaid}, err
-}
-
-// parse returns the settings, overridden by those in the text of a settings file.
-func (s settings) parse(file string, text []byte) (settings, error) {
-	seen := make(map[string]bool)
-	number := 0
-	for line := range strings.Lines(string(text)) {
-		number++
-		line = strings.TrimSpace(line)
-		if line == "" || line[0] == '#' {
-			continue
-		}
-		key, value, _ := strings.Cut(line, " ")
-		value = strings.TrimSpace(value)
-		known, err := true, error(nil)
-		switch {
-		case value == "":
-			err = errors.New("has no value; want KEY VALUE")
-		case seen[key] && key != "public":
-			err = errors.New("is given twice")
-		default:
-			known, err = s.set(key, value)
-		}
-		if !known {
-			err = fmt.Errorf("unknown setting; the settings are %s", settingNames)
-		}
-		if err != nil {
-			return settings{}, fmt.Errorf("%s, line %d: %.80q: %w", file, number, key, err)
-		}
-		seen[key] = true
-	}
-	return s, nil
+	return s.Parse(c.settingsFile, text)
 }
 
 // OpenStore returns the store that the options name. It does not wait for the

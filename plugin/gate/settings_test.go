@@ -20,11 +20,11 @@ func TestParseOptions(t *testing.T) {
 		t.Fatal(err)
 	}
 	c, err := ParseOptions([]Option{{"store_uri_file", file}, {"database", "d"}, {"public", "a/+"}, {"public", "b"}, {"max_age", "90m"}, {"unknown_user", "defer"}, {"unpaid_subscribe", "refuse"}})
-	if err != nil || c.storeURI != "mongodb://u:hidden@h/" || c.database != "d" || len(c.public) != 2 || c.maxAge != 90*time.Minute || !c.deferUnknown || !c.refuseUnpaid {
+	if err != nil || c.storeURI != "mongodb://u:hidden@h/" || c.database != "d" || len(c.Public) != 2 || c.MaxAge != 90*time.Minute || !c.DeferUnknown || !c.RefuseUnpaid {
 		t.Errorf("ParseOptions: got %+v, %v", c, err)
 	}
 	c, err = ParseOptions([]Option{{"store_uri", "x"}})
-	if err != nil || c.database != "mosquitto" || c.maxAge != 24*time.Hour || c.deferUnknown || c.refuseUnpaid || len(c.public) != 0 {
+	if err != nil || c.database != "mosquitto" || c.MaxAge != 24*time.Hour || c.DeferUnknown || c.RefuseUnpaid || len(c.Public) != 0 {
 		t.Errorf("ParseOptions: got %+v, %v, want the defaults", c, err)
 	}
 	uri := Option{"store_uri", "mongodb://u:hidden@h/"}
@@ -57,11 +57,11 @@ func TestReadSettings(t *testing.T) {
 	}
 	write("# comment\n\npublic b/# \r\n  public a b\nunknown_user defer")
 	s, err := c.readSettings()
-	if err != nil || fmt.Sprint(s.public) != "[a b/# a b]" || s.maxAge != time.Hour || !s.deferUnknown {
+	if err != nil || fmt.Sprint(s.Public) != "[a b/# a b]" || s.MaxAge != time.Hour || !s.DeferUnknown {
 		t.Errorf("readSettings: got %+v, %v", s, err)
 	}
 	write("max_age 2h\nunknown_user deny\n")
-	if s, err = c.readSettings(); err != nil || fmt.Sprint(s.public) != "[a]" || s.maxAge != 2*time.Hour || s.deferUnknown {
+	if s, err = c.readSettings(); err != nil || fmt.Sprint(s.Public) != "[a]" || s.MaxAge != 2*time.Hour || s.DeferUnknown {
 		t.Errorf("readSettings again: got %+v, %v", s, err)
 	}
 	for text, want := range map[string]string{

@@ -147,9 +147,11 @@ func (c *changes) add(r *record, to txn.Address) (found bool, err error) {
 // memo returns the message in a transaction's inputs: the first input that is a
 // string in BCS and that [tangle.ParseMessage] accepts. If a later input holds a
 // different message, memo returns both, one after the other. That cannot be
-// parsed, so that the payment is held for the seller.
+// parsed, so that the payment is held for the seller. If no input is accepted, memo
+// returns the first that looks like one, so that the seller learns what is wrong with
+// it.
 func memo(inputs []struct{ Bytes *string }) ([]byte, error) {
-	var message []byte
+	var message, rejected []byte
 	var said tangle.Message
 	for _, in := range inputs {
 		if in.Bytes == nil { // an object
@@ -166,11 +168,17 @@ func memo(inputs []struct{ Bytes *string }) ([]byte, error) {
 		m, err := tangle.ParseMessage(text)
 		switch {
 		case err != nil:
+			if rejected == nil && bytes.HasPrefix(text, []byte("{")) {
+				rejected = text
+			}
 		case message == nil:
 			message, said = text, m
 		case m != said:
 			return append(append(message, '\n'), text...), nil
 		}
+	}
+	if message == nil {
+		return rejected, nil
 	}
 	return message, nil
 }

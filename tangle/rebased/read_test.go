@@ -51,9 +51,9 @@ func TestMemo(t *testing.T) {
 		"three of them":     {inputs: []txn.Pure{john, john, mary}, held: true},
 		"without length":    {inputs: []txn.Pure{txn.Pure(`{"username": "john"}`)}},
 		"not UTF-8":         {inputs: []txn.Pure{txn.PureString("{\"username\": \"j\xff\"}")}},
-		"names one twice":   {inputs: []txn.Pure{txn.PureString(`{"username":"john","username":"mary"}`)}},
+		"names one twice":   {inputs: []txn.Pure{txn.PureString(`{"username":"john","username":"mary"}`)}, held: true},
 		"text around it":    {inputs: []txn.Pure{txn.PureString(`pay {"username": "john"}`)}},
-		"longer than 4 KiB": {inputs: []txn.Pure{txn.PureString(`{"username": "john"}` + strings.Repeat(" ", 4096))}},
+		"longer than 4 KiB": {inputs: []txn.Pure{txn.PureString(`{"username": "john"}` + strings.Repeat(" ", 4096))}, held: true},
 	} {
 		message, err := memo(inputs(test.inputs...))
 		if err != nil {

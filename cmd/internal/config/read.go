@@ -13,13 +13,16 @@ import (
 	"github.com/iotoll/iotoll/acl/mongostore"
 	"github.com/iotoll/iotoll/cmd/internal/hint"
 	"github.com/iotoll/iotoll/cmd/internal/secret"
-	"github.com/iotoll/iotoll/plugin/gate"
+	"github.com/iotoll/iotoll/plugin/settings"
 	"github.com/iotoll/iotoll/wemo"
 )
 
 // SystemPath is where the configuration is unless --config or $IOTOLL_CONFIG
 // says otherwise.
 const SystemPath = "/etc/iotoll/iotoll.yaml"
+
+// DefaultSocket is the embedded store's socket unless the configuration names one.
+const DefaultSocket = "/run/iotoll/store.sock"
 
 // DefaultPath returns where the configuration is unless --config says otherwise:
 // $IOTOLL_CONFIG, else SystemPath.
@@ -64,14 +67,14 @@ func Parse(text []byte, dir string, readFile func(path string) ([]byte, error)) 
 		if err != nil {
 			return nil, fmt.Errorf("broker.settings_file: %w", err)
 		}
-		settings, err := gate.ParseSettings(name, text)
+		plugin, err := settings.Default().Parse(name, text)
 		if err != nil {
 			return nil, fmt.Errorf("broker.settings_file: %w", err)
 		}
-		for _, f := range settings.Public {
+		for _, f := range plugin.Public {
 			c.Public = append(c.Public, f.String())
 		}
-		c.RefuseUnpaid = settings.RefuseUnpaid
+		c.RefuseUnpaid = plugin.RefuseUnpaid
 	}
 	return c, c.validate()
 }
@@ -99,7 +102,7 @@ func decode(text []byte) (*Config, error) {
 			e.Directory = "/var/lib/iotoll/store"
 		}
 		if e.Socket == "" {
-			e.Socket = "/run/iotoll/store.sock"
+			e.Socket = DefaultSocket
 		}
 	}
 	for i := range c.Plugs {

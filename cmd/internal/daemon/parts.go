@@ -111,7 +111,7 @@ func (d *daemon) watchPart(cfg *config.Config) (*part, error) {
 		if cfg.Signup {
 			p.watch.watcher.Rules = []tangle.Rule{tangle.MessageRule{}, signupRule(cfg, ledger, d.store)}
 		}
-		p.watch.watcher.Booked = func(ctx context.Context) (map[string]int64, error) { return Received(ctx, d.store) }
+		p.watch.watcher.Booked = d.store.Received
 		return p.watch.watcher.Run(ctx)
 	}
 	return p, nil

@@ -53,7 +53,7 @@ func WithStore(ctx context.Context, cfg *config.Config, log logrus.FieldLogger, 
 	return do(ctx, store)
 }
 
-// prepare migrates the store, unless it is another one than that whose ID was
+// prepare migrates the store and lets it index its users, unless it is another one than that whose ID was
 // noted. The first time, it notes the ID.
 func prepare(ctx context.Context, cfg *config.Config, store *mongostore.Store, log logrus.FieldLogger) error {
 	file := cfg.StoreIDFile()
@@ -70,7 +70,10 @@ func prepare(ctx context.Context, cfg *config.Config, store *mongostore.Store, l
 			return err
 		}
 	}
-	if err := store.Migrate(ctx); err != nil || noted != "" {
+	if err := store.Migrate(ctx); err != nil {
+		return err
+	}
+	if err := store.IndexUsers(ctx); err != nil || noted != "" {
 		return err
 	}
 	id, err := store.ID(ctx)
@@ -125,17 +128,4 @@ func Answers(socket string) bool {
 	}
 	conn.Close()
 	return true
-}
-
-// Received returns what was paid to each address, by the book.
-func Received(ctx context.Context, store *mongostore.Store) (map[string]int64, error) {
-	book, err := store.PaymentRecords(ctx)
-	if err != nil {
-		return nil, err
-	}
-	sums := make(map[string]int64)
-	for _, b := range book {
-		sums[b.Address] += b.Amount
-	}
-	return sums, nil
 }

@@ -45,13 +45,17 @@ func (c WalletConfig) Open() (Wallet, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &legacyWallet{wallet.Wallet{Node: c.Node, Seed: key.Reveal(), MWM: c.MWM, Force: true}}, nil
+	return &legacyWallet{w: wallet.Wallet{Node: c.Node, Seed: key.Reveal(), MWM: c.MWM, Force: true}}, nil
 }
 
-type legacyWallet struct{ w wallet.Wallet }
+type legacyWallet struct {
+	w    wallet.Wallet
+	sent wallet.Receipt // of the last payment
+}
 
 func (l *legacyWallet) Pay(ctx context.Context, to string, amount int64, message string) (Receipt, error) {
 	r, err := l.w.Pay(ctx, to, amount, message)
+	l.sent = r
 	switch {
 	case errors.Is(err, wallet.ErrInsufficient):
 		err = hint.Add(err, "money that was sent to this key counts once it is confirmed")
@@ -66,7 +70,15 @@ func (l *legacyWallet) Pay(ctx context.Context, to string, amount int64, message
 }
 
 func (l *legacyWallet) Wait(ctx context.Context, r Receipt) error {
-	return l.w.Wait(ctx, wallet.Receipt{Tail: r.Payment, Bundle: r.Reference})
+	sent := wallet.Receipt{Tail: r.Payment, Bundle: r.Reference}
+	if l.sent.Tail == sent.Tail {
+		sent = l.sent // it knows by which addresses to find a conflicting payment
+	}
+	err := l.w.Wait(ctx, sent)
+	if errors.Is(err, wallet.ErrConflict) {
+		err = hint.Add(err, "another payment spent the same money: pay again")
+	}
+	return err
 }
 
 func (*legacyWallet) Done(context.Context, Receipt) error { return nil }
