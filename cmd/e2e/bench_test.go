@@ -26,7 +26,7 @@ import (
 //     how long before the end the last one came (the least of all grants).
 func BenchmarkPaidStream(b *testing.B) {
 	r, err := rig.Start(b.Context(), rig.Options{
-		Bin: bin, Dir: b.TempDir(), Period: 2 * time.Second, Milestone: 300 * time.Millisecond,
+		Bin: bin, Dir: b.TempDir(), Period: 2 * time.Second, Finality: 300 * time.Millisecond,
 	})
 	if err != nil {
 		b.Fatal(err)
