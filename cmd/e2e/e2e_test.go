@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/iotoll/iotoll/cmd/internal/ledgers"
 	"github.com/iotoll/iotoll/cmd/internal/rig"
 )
 
@@ -23,8 +24,14 @@ func TestAnonymous(t *testing.T) {
 
 // TestStory is the main job: refused, paid, extended, expired, paid again.
 func TestStory(t *testing.T) {
+	for _, ledger := range []string{ledgers.Legacy, ledgers.IOTA} {
+		t.Run(ledger, func(t *testing.T) { story(t, ledger) })
+	}
+}
+
+func story(t *testing.T, ledger string) {
 	const period = 8 * time.Second
-	r := newRig(t, rig.Options{Period: period, Minute: time.Second})
+	r := newRig(t, rig.Options{Ledger: ledger, Period: period, Minute: time.Second})
 	refused := client(t, r, "refused", "john", "-t", "sensor/live")
 	eventually(t, "the subscription to be refused", func() bool {
 		return strings.Contains(refused.Output(), "denied")
@@ -158,7 +165,13 @@ func TestStartWithoutStore(t *testing.T) {
 
 // TestNodeAway: the node stops answering in the middle of a payment.
 func TestNodeAway(t *testing.T) {
-	r := newRig(t, rig.Options{})
+	for _, ledger := range []string{ledgers.Legacy, ledgers.IOTA} {
+		t.Run(ledger, func(t *testing.T) { nodeAway(t, ledger) })
+	}
+}
+
+func nodeAway(t *testing.T, ledger string) {
+	r := newRig(t, rig.Options{Ledger: ledger})
 	c := paidClient(t, r)
 
 	if out, err := r.Pay(t.Context(), r.Price, john); err != nil {
