@@ -120,6 +120,7 @@ type Health struct {
 	ClockError  error     // a *ClockError while settling waits since our clock seems wrong; else nil
 	ClockSince  time.Time // since when it does
 	Unwatched   []string  // deposit addresses that were watched before and are not configured now
+	Partial     []string  // deposit addresses whose history may be incomplete, by the last scan that succeeded
 	// Unbooked is what each address received beyond the book, in base units: payments
 	// that are hidden or were lost to pruning. Addresses without a difference are
 	// left out.
@@ -375,7 +376,7 @@ func (w *Watcher) scan(ctx context.Context) {
 	for address := range w.Offers.byAddress {
 		w.complete[address] = w.complete[address] || !slices.Contains(batch.Partial, address)
 	}
-	w.health.LastSuccess = time.Now()
+	w.health.LastSuccess, w.health.Partial = time.Now(), batch.Partial
 }
 
 // settleFresh records and settles what the ledger returned. tried tells whether

@@ -43,7 +43,7 @@ import (
 	"github.com/iotoll/iotoll/tangle/rebased/txn"
 )
 
-var _ tangle.Inspector = (*Ledger)(nil)
+var _ tangle.Ordered = (*Ledger)(nil)
 
 // name is the ledger's, in the store and in payments.
 const name = "iota"
@@ -173,7 +173,7 @@ type Ledger struct {
 	examineAt time.Time // of the nodes that are not read
 
 	mu  sync.Mutex // guards tip, the nodes' state and the deposits' unread transactions
-	tip Tip
+	tip tangle.Tip
 }
 
 // deposit is what is known of one address.
