@@ -51,6 +51,7 @@ type initValues struct {
 	URIFile   string // holds the URI of a MongoDB server; empty: the embedded store
 
 	StoreURI string // of the embedded store
+	Root     bool   // only root can open the embedded store
 }
 
 func newInit(c console) *cobra.Command {
@@ -132,6 +133,7 @@ func initialize(c console, dir string, v initValues) error {
 		}
 	}
 	v.StoreURI = embedded.URI(filepath.Join(dir, "run", "store.sock"))
+	v.Root = v.URIFile == "" && os.Getuid() == 0
 	v.Directory, v.Port = dir, "1883"
 	if u, err := url.Parse(v.Broker); err == nil && u.Scheme == "mqtt" && u.Port() != "" {
 		v.Port = u.Port()

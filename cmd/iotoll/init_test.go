@@ -42,6 +42,11 @@ func TestInit(t *testing.T) {
 		t.Errorf("mosquitto.conf has no %q", want)
 	}
 
+	// Mosquitto gives up being root, and could then not open root's store.
+	if got, want := strings.Contains(string(broker), "\nuser root\n"), os.Getuid() == 0; got != want {
+		t.Errorf("mosquitto.conf keeps the broker root: got %t, want %t", got, want)
+	}
+
 	// Nor does it differ in anything else from the one that is there to be copied.
 	copied, err := os.ReadFile("../../mosquitto.conf")
 	if err != nil {
@@ -49,7 +54,7 @@ func TestInit(t *testing.T) {
 	}
 	directives := func(conf []byte) (lines []string) {
 		for line := range strings.Lines(string(conf)) {
-			if line = strings.TrimSpace(line); line != "" && line[0] != '#' && !strings.Contains(line, " /") && !strings.HasPrefix(line, "plugin_opt_store_uri ") {
+			if line = strings.TrimSpace(line); line != "" && line[0] != '#' && line != "user root" && !strings.Contains(line, " /") && !strings.HasPrefix(line, "plugin_opt_store_uri ") {
 				lines = append(lines, line)
 			}
 		}
