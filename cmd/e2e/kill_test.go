@@ -44,7 +44,7 @@ const (
 type simulated interface {
 	http.Handler
 	// pay sends payments with a message, makes them final, and returns their IDs.
-	pay(t *testing.T, message string, amounts []int64) (ids []string)
+	pay(t testing.TB, message string, amounts []int64) (ids []string)
 }
 
 // tillLedger is a kind of ledger that the till can sell on.
@@ -52,7 +52,7 @@ type tillLedger struct {
 	kind string
 	unit int64  // base units: so that no amount is dust
 	one  string // the price, as the ledger writes it
-	open func(t *testing.T) (net simulated, shop string)
+	open func(t testing.TB) (net simulated, shop string)
 }
 
 var tillLedgers = []tillLedger{
@@ -67,7 +67,7 @@ type tangleNet struct {
 	paid       int
 }
 
-func openTangle(t *testing.T) (simulated, string) {
+func openTangle(t testing.TB) (simulated, string) {
 	n := &tangleNet{seed: strings.Repeat("JOHN9", 16) + "9"}
 	genesis, err := devlegacy.SeedGenesis(n.seed, 1_000_000_000)
 	if err != nil {
@@ -83,7 +83,7 @@ func openTangle(t *testing.T) (simulated, string) {
 }
 
 // pay implements simulated with one milestone. The node forgets all but the latest.
-func (n *tangleNet) pay(t *testing.T, message string, amounts []int64) (ids []string) {
+func (n *tangleNet) pay(t testing.TB, message string, amounts []int64) (ids []string) {
 	t.Helper()
 	n.Prune(n.Index() - 3)
 	trytes, err := devlegacy.Message(message)
@@ -118,7 +118,7 @@ type iotaNet struct {
 	shop txn.Address
 }
 
-func openIOTA(t *testing.T) (simulated, string) {
+func openIOTA(t testing.TB) (simulated, string) {
 	n := &iotaNet{from: txn.NewKey(), shop: txn.NewKey().Address()}
 	var err error
 	if n.Node, err = devrebased.New(devrebased.Config{Checkpoint: 200 * time.Millisecond}); err != nil {
@@ -137,7 +137,7 @@ func openIOTA(t *testing.T) (simulated, string) {
 	return n, n.shop.String()
 }
 
-func (n *iotaNet) pay(t *testing.T, message string, amounts []int64) (ids []string) {
+func (n *iotaNet) pay(t testing.TB, message string, amounts []int64) (ids []string) {
 	t.Helper()
 	for _, amount := range amounts {
 		digest, err := n.Pay(devrebased.Payment{
@@ -173,7 +173,7 @@ var injected = sync.OnceValues(func() (string, error) {
 type till struct {
 	tillLedger
 
-	t      *testing.T
+	t      testing.TB
 	dir    string
 	net    simulated
 	node   string // the URL of the ledger's API
@@ -189,7 +189,7 @@ type till struct {
 }
 
 // newTill prepares a till. Its store is that of serve, or else at uri.
-func newTill(t *testing.T, ledger tillLedger, uri string) *till {
+func newTill(t testing.TB, ledger tillLedger, uri string) *till {
 	t.Helper()
 	tl := &till{tillLedger: ledger, t: t, dir: t.TempDir(), store: uri, paid: make(map[string]int64), told: make(map[string]bool)}
 	tl.net, tl.shop = ledger.open(t)
@@ -302,7 +302,7 @@ func (tl *till) approach(near func(left int64) bool) {
 
 // server is a running "iotoll serve".
 type server struct {
-	t    *testing.T
+	t    testing.TB
 	cmd  *exec.Cmd
 	out  rig.Output
 	done chan struct{} // closed when it has ended

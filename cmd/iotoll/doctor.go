@@ -227,6 +227,8 @@ func (e *examination) ledger(ctx context.Context, store *mongostore.Store) error
 			if difference != 0 {
 				e.say(warn, "address %s holds %s, the book has %s received", b.Address, money.Format(b.Amount), money.Format(booked[b.Address]))
 			}
+		case difference > 0 && difference < money.Dust:
+			e.say(warn, "address %s holds %s, %s more than the book has: less than a payment that counts, and booked within minutes", b.Address, money.Format(b.Amount), money.Format(difference))
 		case difference > 0:
 			e.say(fail, "address %s holds %s, %s more than the book has: payments were not seen", b.Address, money.Format(b.Amount), money.Format(difference))
 		case difference < 0 && b.Spendable:
