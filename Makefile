@@ -6,6 +6,7 @@ GO    ?= go
 SUDO  := $(if $(filter 0,$(shell id -u)),,sudo)
 DEPS  := gcc libc6-dev mosquitto mosquitto-clients mosquitto-dev libmosquitto-dev
 
+LEDGER   ?= legacy
 FUZZTIME ?= 1m
 SOAK     ?= 10m
 
@@ -28,11 +29,11 @@ build: deps ## build/iotoll and build/iotoll.so
 	$(GO) build -o build/iotoll ./cmd/iotoll
 	$(GO) build -buildmode=c-shared -o build/iotoll.so ./plugin
 
-demo: build ## the whole story in under a minute, on free ports, with simulated tangle and plug
-	@$(GO) build -o build/demo ./cmd/demo && build/demo
+demo: build ## the whole story in under a minute, simulated, on free ports; LEDGER=iota: on today's network
+	@$(GO) build -o build/demo ./cmd/demo && build/demo -ledger $(LEDGER)
 
 run: build ## the same system, kept up in the foreground
-	@$(GO) build -o build/demo ./cmd/demo && build/demo -keep
+	@$(GO) build -o build/demo ./cmd/demo && build/demo -ledger $(LEDGER) -keep
 
 test: build ## every test, with the race detector and the real broker
 	$(GO) vet ./...

@@ -13,6 +13,15 @@ type Currency struct {
 	Decimals int    // base units are 10^-Decimals of Unit
 	Max      int64  // greatest amount that can exist, in base units
 	Dust     int64  // payments below are only booked, as one sum a day and address; 0 if the ledger has no such limit
+	Least    int64  // price of an offer below which what buyers pay beside it is out of proportion, in base units; 0 if there is none
+}
+
+// CheckPrice returns an error if an offer's price is below Least.
+func (c Currency) CheckPrice(price int64) error {
+	if price < c.Least {
+		return fmt.Errorf("%s is low, want at least %s: each payment costs the buyer gas as well", c.Format(price), c.Format(c.Least))
+	}
+	return nil
 }
 
 // Parse returns the base units of an amount such as "0.5 IOTA" or "0.5": a

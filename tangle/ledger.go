@@ -69,11 +69,14 @@ type NodeHealth struct {
 
 // Balance is what a node says of a deposit address.
 type Balance struct {
-	Address  string // as configured
-	Amount   int64  // final, in base units
-	Spent    bool   // the key was used in a way that puts later payments at risk
-	Node     string // which node says so, without a password
-	Position int64  // as of which position
+	Address string // as configured
+	Amount  int64  // final, in base units
+	Spent   bool   // the key was used in a way that puts later payments at risk
+	// Spendable means that the owner may spend without any risk, so that less than
+	// was received is no fault.
+	Spendable bool
+	Node      string // which node says so, without a password
+	Position  int64  // as of which position
 }
 
 // Inspector is a [Ledger] that an operator can look into.
@@ -86,4 +89,31 @@ type Inspector interface {
 	// configuration, as the first node that answers knows it. It is for the
 	// goroutine that calls Confirmed.
 	Balances(ctx context.Context) ([]Balance, error)
+}
+
+// Ordered is an [Inspector] of a ledger that orders totally. Its methods may be
+// called at any time.
+type Ordered interface {
+	Inspector
+	// Tip returns the newest position that any node reported; the zero value if
+	// none did.
+	Tip() Tip
+	// Unread returns the transactions that cannot be read now, by digest.
+	Unread() []Unread
+}
+
+// Tip is the newest position of a ledger.
+type Tip struct {
+	Chain    string    // as in Mark.Chain
+	Position int64     // as Payment.Position
+	Time     time.Time // by the ledger's clock; zero if unknown
+	Read     time.Time // by ours, when a node last reported it
+}
+
+// Unread is a transaction that affects a deposit address and cannot be read, or
+// that too few nodes agree on.
+type Unread struct {
+	Digest, Address string
+	Since           time.Time
+	Err             error // why, at the last attempt
 }

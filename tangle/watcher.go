@@ -13,13 +13,15 @@ import (
 
 // How a Watcher paces itself.
 const (
-	maxBackOff   = 10 * time.Second      // between attempts at what keeps failing
-	recheckEvery = time.Minute           // between checks of what is pending in the store, and of the names that held payments wait for
-	retryEvery   = 10 * time.Minute      // between attempts to settle every held payment
-	recheckSlice = 50 * time.Millisecond // longest time for held payments between two scans of the ledger
-	logEvery     = time.Minute           // between log lines on trouble that goes on
-	maxFailures  = 3                     // in a row, after which the rest waits for the next pass
-	markEvery    = time.Minute           // between writes of marks that moved without a payment
+	maxBackOff   = 10 * time.Second       // between attempts at what keeps failing
+	recheckEvery = time.Minute            // between checks of what is pending in the store, and of the names that held payments wait for
+	retryEvery   = 10 * time.Minute       // between attempts to settle every held payment
+	recheckSlice = 50 * time.Millisecond  // longest time for held payments between two scans of the ledger
+	logEvery     = time.Minute            // between log lines on trouble that goes on
+	maxFailures  = 3                      // in a row, after which the rest waits for the next pass
+	markEvery    = time.Minute            // between writes of marks that moved without a payment
+	eagerEvery   = 500 * time.Millisecond // between scans of the ledger while a payment is likely
+	eagerFor     = 2 * time.Minute        // after what said so
 )
 
 // Watcher turns the payments of a ledger into grants. Several may watch the same
@@ -29,7 +31,8 @@ type Watcher struct {
 	Store  Store
 	Offers *Offers
 
-	// Interval is the time between two scans of the ledger.
+	// Interval is the time between two scans of the ledger. It is half a second, if
+	// that is less, for two minutes after a payment or a call of Expect.
 	Interval time.Duration
 	// Timeout bounds one scan of the ledger, and the settling of one payment.
 	Timeout time.Duration
@@ -83,8 +86,10 @@ type Watcher struct {
 	clockSince time.Time
 	termsKept  bool // what the offers cost is in the store
 
-	mu     sync.Mutex
+	mu     sync.Mutex // guards health, eager and wake
 	health Health
+	eager  time.Time     // until when a payment is likely
+	wake   chan struct{} // told of a call of Expect
 
 	reconciler reconciler
 }
@@ -115,6 +120,7 @@ type Health struct {
 	ClockError  error     // a *ClockError while settling waits since our clock seems wrong; else nil
 	ClockSince  time.Time // since when it does
 	Unwatched   []string  // deposit addresses that were watched before and are not configured now
+	Partial     []string  // deposit addresses whose history may be incomplete, by the last scan that succeeded
 	// Unbooked is what each address received beyond the book, in base units: payments
 	// that are hidden or were lost to pruning. Addresses without a difference are
 	// left out.
@@ -126,6 +132,43 @@ func (w *Watcher) Health() Health {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.health
+}
+
+// Expect says that a payment is likely, so that whoever makes it does not wait long:
+// the ledger is scanned at once and then twice a second for two minutes. It may be
+// called at any time, also before Run.
+func (w *Watcher) Expect() {
+	w.hurry()
+	select {
+	case w.woken() <- struct{}{}:
+	default: // it wakes already
+	}
+}
+
+// hurry scans often from the next scan on.
+func (w *Watcher) hurry() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.eager = time.Now().Add(eagerFor)
+}
+
+func (w *Watcher) woken() chan struct{} {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.wake == nil {
+		w.wake = make(chan struct{}, 1)
+	}
+	return w.wake
+}
+
+// pace returns the time between two scans now.
+func (w *Watcher) pace() time.Duration {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if time.Now().Before(w.eager) {
+		return min(w.Interval, eagerEvery)
+	}
+	return w.Interval
 }
 
 // Run scans the ledger every Interval until ctx ends, and then returns nil.
@@ -151,13 +194,17 @@ func (w *Watcher) Run(ctx context.Context) error {
 	defer w.reconciler.reading.Wait()
 	w.ledger = trouble{base: w.Interval}
 	w.store = trouble{base: w.Interval}
-	names := w.Recheck
+	names, woken := w.Recheck, w.woken()
+	var scanned time.Time
 	tick := time.NewTimer(0)
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-woken:
+			tick.Reset(time.Until(scanned.Add(w.pace()))) // no more often than that, whoever expects
+			continue
 		case name, ok := <-names:
 			if !ok {
 				names = nil
@@ -167,7 +214,8 @@ func (w *Watcher) Run(ctx context.Context) error {
 		case <-tick.C:
 		}
 		w.poll(ctx)
-		tick.Reset(w.Interval)
+		scanned = time.Now()
+		tick.Reset(w.pace())
 	}
 }
 
@@ -310,6 +358,7 @@ func (w *Watcher) scan(ctx context.Context) {
 			w.dust[p.Address].add(p)
 			continue
 		}
+		w.hurry()
 		w.fresh = append(w.fresh, &waiting{payment: p, history: !w.complete[p.Address], late: !w.health.LastSuccess.IsZero()})
 	}
 	maps.Copy(w.read, batch.Marks)
@@ -327,7 +376,7 @@ func (w *Watcher) scan(ctx context.Context) {
 	for address := range w.Offers.byAddress {
 		w.complete[address] = w.complete[address] || !slices.Contains(batch.Partial, address)
 	}
-	w.health.LastSuccess = time.Now()
+	w.health.LastSuccess, w.health.Partial = time.Now(), batch.Partial
 }
 
 // settleFresh records and settles what the ledger returned. tried tells whether

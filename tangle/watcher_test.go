@@ -504,3 +504,47 @@ func TestWatchersTogether(t *testing.T) {
 		check(t, a.store, live(t), "john", paid)
 	})
 }
+
+// TestPace: an idle seller burdens nobody, and a buyer who is expected, or was just
+// here, does not wait.
+func TestPace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShop(t)
+		s.Interval = 3 * time.Second
+		s.open(t)
+		defer s.close(t)
+		// scans returns how many there are in a time.
+		scans := func(d time.Duration) int64 {
+			before := s.Health().LedgerReads
+			time.Sleep(d)
+			synctest.Wait()
+			return s.Health().LedgerReads - before
+		}
+		expect := func(when string, got, want int64) {
+			t.Helper()
+			if got < want-1 || got > want+1 {
+				t.Errorf("%s: got %d scans, want about %d", when, got, want)
+			}
+		}
+		time.Sleep(time.Second)
+		expect("idle", scans(time.Minute), 20)
+		time.Sleep(time.Second) // into the middle of an interval
+		s.Expect()
+		synctest.Wait()
+		if got := scans(time.Millisecond); got > 1 {
+			t.Errorf("at once: got %d scans, want 1", got)
+		}
+		expect("a payment is expected", scans(2*time.Minute), 240)
+		expect("nothing came", scans(time.Minute), 20)
+		s.ledger.Confirm(payment("p1", fromJohn, 500))
+		time.Sleep(3 * time.Second)
+		expect("a payment was seen", scans(time.Minute), 120)
+		time.Sleep(time.Minute)
+		expect("nothing else came", scans(time.Minute), 20)
+		for range 1000 {
+			s.Expect()
+			time.Sleep(time.Millisecond)
+		}
+		expect("many are expected", scans(time.Minute), 120)
+	})
+}

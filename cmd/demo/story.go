@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -16,7 +17,8 @@ import (
 type story struct {
 	r     *rig.Rig
 	out   io.Writer
-	shown int // bytes of John's output already shown
+	price string // for people
+	shown int    // bytes of John's output already shown
 }
 
 const (
@@ -46,7 +48,7 @@ func (s *story) play(ctx context.Context) error {
 	}
 	s.print(anyone.Output())
 
-	s.say("The live readings cost %d iotas. A client without an account is refused.", s.r.Price)
+	s.say("The live readings cost %s. A client without an account is refused.", s.price)
 	refused, err := s.r.Client("refused", "", "-t", "sensor/live")
 	if err != nil {
 		return err
@@ -75,7 +77,7 @@ func (s *story) play(ctx context.Context) error {
 		return errors.New("john's client got sensor/live before he paid")
 	}
 
-	s.say("John pays %d iotas and names himself. The tangle confirms; his client, still connected, receives the live readings.", s.r.Price)
+	s.say("John pays %s and names himself. Once the payment is final, his client, still connected, receives the live readings.", s.price)
 	if err := s.pay(ctx); err != nil {
 		return err
 	}
@@ -84,7 +86,7 @@ func (s *story) play(ctx context.Context) error {
 	}
 	s.show(john)
 
-	s.say("His time ends (here %d iotas buy %s, not an hour). The live readings stop, the free ones go on.", s.r.Price, s.r.Period)
+	s.say("His time ends (here %s buy %s, not an hour). The live readings stop, the free ones go on.", s.price, s.r.Period)
 	if err := s.expires(ctx, john); err != nil {
 		return err
 	}
@@ -107,14 +109,15 @@ func (s *story) play(ctx context.Context) error {
 	if err != nil || strings.Count(book, "credited") != 2 {
 		return fmt.Errorf("the book does not show two credited payments (%v)", err)
 	}
-	fmt.Fprintln(s.out, "\nDone: every step happened. `make run` keeps this system up for you to try.")
+	fmt.Fprintf(s.out, "\nDone: every step happened. `make run LEDGER=%s` keeps this system up for you to try.\n", s.r.Ledger)
 	return nil
 }
 
 // pay pays the price and shows the buyer's real command.
 func (s *story) pay(ctx context.Context) error {
-	s.command(`iotoll pay --node %s --seed-file john.seed --amount %d \
-      --address %s --username john`, s.r.NodeURL, s.r.Price, s.r.Deposit)
+	amount, _, _ := strings.Cut(s.r.Price, " ")
+	s.command(`iotoll pay --node %s --key-file %s --amount %s \
+      --address %s --username john`, s.r.NodeURL, filepath.Base(s.r.KeyFile), amount, s.r.Deposit)
 	out, err := s.r.Pay(ctx, s.r.Price, `{"username": "john"}`)
 	s.print(out)
 	if err != nil {

@@ -17,7 +17,7 @@ import (
 func TestBadInput(t *testing.T) {
 	r := newRig(t, rig.Options{})
 	c := client(t, r, "john", "john", "-t", "sensor/#")
-	pay(t, r, 500, john)
+	pay(t, r, r.Price, john)
 	receives(t, c, "sensor/live", 2)
 	password := r.Password("john")
 	huge := strings.Repeat("x", 65_535) // the longest that MQTT has

@@ -3,9 +3,14 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
+	"os"
 	"regexp"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -13,6 +18,8 @@ import (
 	"github.com/eclipse/paho.golang/paho"
 	"github.com/iotaledger/iota.go/api"
 
+	"github.com/iotoll/iotoll/acl/mongostore"
+	"github.com/iotoll/iotoll/cmd/internal/ledgers"
 	"github.com/iotoll/iotoll/cmd/internal/rig"
 )
 
@@ -20,13 +27,19 @@ import (
 // his time, on the embedded store:
 //
 //   - confirmed→message-ms: from the moment the node reports the payment as
-//     confirmed to the first sensor/live message at a client that was subscribed
+//     final to the first sensor/live message at a client that was subscribed
 //     already (median and greatest; readings come every 500 ms);
 //   - late-messages: how many arrived after the end of the grant, and last→end-ms,
 //     how long before the end the last one came (the least of all grants).
 func BenchmarkPaidStream(b *testing.B) {
+	for _, ledger := range []string{ledgers.Legacy, ledgers.IOTA} {
+		b.Run("ledger="+ledger, func(b *testing.B) { paidStream(b, ledger) })
+	}
+}
+
+func paidStream(b *testing.B, ledger string) {
 	r, err := rig.Start(b.Context(), rig.Options{
-		Bin: bin, Dir: b.TempDir(), Period: 2 * time.Second, Milestone: 300 * time.Millisecond,
+		Bin: bin, Dir: b.TempDir(), Ledger: ledger, Period: 2 * time.Second, Finality: 300 * time.Millisecond,
 	})
 	if err != nil {
 		b.Fatal(err)
@@ -70,17 +83,13 @@ func BenchmarkPaidStream(b *testing.B) {
 		return slices.Clone(arrived[i:])
 	}
 
-	node, err := api.ComposeAPI(api.HTTPClientSettings{URI: r.NodeURL})
-	if err != nil {
-		b.Fatal(err)
-	}
 	var waits []time.Duration
 	for range 8 { // one after another, whatever b.N is
 		out, err := r.Pay(b.Context(), r.Price, john)
 		if err != nil {
 			b.Fatalf("%v\n%s", err, out)
 		}
-		confirmed := waitConfirmed(b, node, regexp.MustCompile(`[A-Z9]{81}`).FindString(out))
+		confirmed := waitFinal(b, r, regexp.MustCompile(`payment (\S+)`).FindStringSubmatch(out)[1])
 		ctx, cancel := context.WithTimeout(b.Context(), 10*time.Second)
 		for len(after(confirmed)) == 0 {
 			if ctx.Err() != nil {
@@ -118,19 +127,94 @@ func BenchmarkPaidStream(b *testing.B) {
 
 func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
-// waitConfirmed returns the moment at which the node says that it has confirmed
-// a transaction.
-func waitConfirmed(b *testing.B, node *api.API, tail string) time.Time {
+// waitFinal returns the moment at which the node says that a payment is final: on
+// today's network, that it lists the payment with its checkpoint.
+func waitFinal(b *testing.B, r *rig.Rig, payment string) time.Time {
 	b.Helper()
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
-		states, err := node.GetInclusionStates([]string{tail})
-		if err != nil || len(states) != 1 {
-			b.Fatalf("inclusion of %s: got %v, %v", tail, states, err)
+	var final func() bool
+	if r.Ledger == ledgers.Legacy {
+		node, err := api.ComposeAPI(api.HTTPClientSettings{URI: r.NodeURL})
+		if err != nil {
+			b.Fatal(err)
 		}
-		if states[0] {
+		final = func() bool {
+			states, err := node.GetInclusionStates([]string{payment})
+			if err != nil || len(states) != 1 {
+				b.Fatalf("inclusion of %s: got %v, %v", payment, states, err)
+			}
+			return states[0]
+		}
+	} else {
+		digest, address, _ := strings.Cut(payment, "/")
+		query := fmt.Sprintf(`{"query":"{transactionBlocks(last:1,filter:{affectedAddress:\"%s\"}){nodes{digest effects{checkpoint{sequenceNumber}}}}}"}`, address)
+		final = func() bool {
+			res, err := http.Post(r.NodeURL, "application/json", strings.NewReader(query))
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer res.Body.Close()
+			text, err := io.ReadAll(res.Body)
+			if err != nil || strings.Contains(string(text), "errors") {
+				b.Fatalf("list of %s: got %s, %v", address, text, err)
+			}
+			return strings.Contains(string(text), digest) && strings.Contains(string(text), "sequenceNumber")
+		}
+	}
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
+		if final() {
 			return time.Now()
 		}
 	}
-	b.Fatalf("payment %s was not confirmed within ten seconds", tail)
+	b.Fatalf("payment %s was not final within ten seconds", payment)
 	return time.Time{}
+}
+
+// BenchmarkMissed measures how long serve takes, on the embedded store, to settle the
+// 5,000 payments that were made while it was down, and the memory that it needs. All
+// must be settled, in the ledger's order.
+func BenchmarkMissed(b *testing.B) {
+	const missed = 5000
+	tl := newTill(b, tillLedgers[1], "")
+	first := tl.serve(tl.config, "")
+	first.await("serve to watch the address", func() bool { return first.said("deposit address is watched from now on") > 0 })
+	tl.addUsers("john")
+	first.kill()
+	tl.hangUp()
+	amounts := make([]int64, missed)
+	for i := range amounts {
+		amounts[i] = int64(100 + i%1000)
+	}
+	ids := tl.pay("john", amounts...)
+
+	start := time.Now()
+	again := tl.serve(tl.config, "")
+	for again.said(settled...) < missed {
+		if again.ended() || time.Since(start) > 5*time.Minute {
+			b.Fatalf("%d of %d payments are settled; serve said last:\n%s", again.said(settled...), missed, again.out.String()[max(0, len(again.out.String())-2000):])
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	b.ReportMetric(time.Since(start).Seconds(), "all-settled-s")
+	b.ReportMetric(0, "ns/op")
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", again.cmd.Process.Pid))
+	if err != nil {
+		b.Fatal(err)
+	}
+	if m := regexp.MustCompile(`VmHWM:\s+(\d+) kB`).FindSubmatch(status); m != nil {
+		kilobytes, _ := strconv.ParseFloat(string(m[1]), 64)
+		b.ReportMetric(kilobytes/1024, "peak-MiB")
+	}
+	tl.check("john")
+	tl.with(func(ctx context.Context, s *mongostore.Store) error {
+		entries, err := s.Entries(ctx, "john", "live")
+		if err != nil {
+			return err
+		}
+		for i, e := range entries {
+			if e.Cause != ids[i] {
+				b.Fatalf("entry %d is for payment %s, want %s, the next of the ledger", i+1, e.Cause, ids[i])
+			}
+		}
+		return nil
+	})
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/iotoll/iotoll/cmd/internal/ledgers"
 	"github.com/iotoll/iotoll/cmd/internal/rig"
 )
 
@@ -23,18 +24,24 @@ func TestAnonymous(t *testing.T) {
 
 // TestStory is the main job: subscribed, paid, extended, expired, paid again.
 func TestStory(t *testing.T) {
+	for _, ledger := range []string{ledgers.Legacy, ledgers.IOTA} {
+		t.Run(ledger, func(t *testing.T) { story(t, ledger) })
+	}
+}
+
+func story(t *testing.T, ledger string) {
 	const period = 8 * time.Second
-	r := newRig(t, rig.Options{Period: period, Minute: time.Second})
+	r := newRig(t, rig.Options{Ledger: ledger, Period: period, Minute: time.Second})
 	exact := client(t, r, "exact", "john", "-t", "sensor/live")
 	c := client(t, r, "john", "john", "-t", "sensor/#")
 	receives(t, c, "sensor/1m", 2)
 	silent(t, r, c, "sensor/live")
 	silent(t, r, exact, "sensor/live")
 
-	pay(t, r, 500, john)
+	pay(t, r, r.Price, john)
 	receives(t, c, "sensor/live", 2) // without a reconnect
 	receives(t, exact, "sensor/live", 2)
-	pay(t, r, 500, john)
+	pay(t, r, r.Price, john)
 	eventually(t, "the second payment to be credited", func() bool { return outcomes(t, r, "credited") == 2 })
 	g := grants(t, r)
 	if !g[1].From.Equal(g[0].Until) || g[1].Until.Sub(g[1].From) != period {
@@ -48,7 +55,7 @@ func TestStory(t *testing.T) {
 	receives(t, c, "sensor/1m", 1)
 	again := client(t, r, "again", "john", "-t", "sensor/live") // as after a lost connection
 
-	pay(t, r, 500, john)
+	pay(t, r, r.Price, john)
 	receives(t, c, "sensor/live", 2)
 	receives(t, exact, "sensor/live", 2)
 	receives(t, again, "sensor/live", 2)
@@ -61,13 +68,13 @@ func TestStory(t *testing.T) {
 func TestUnderpaid(t *testing.T) {
 	r := newRig(t, rig.Options{})
 	c := client(t, r, "john", "john", "-t", "sensor/#")
-	pay(t, r, 200, john)
+	pay(t, r, "200", john)
 	eventually(t, "the credit to be visible", func() bool { return outcomes(t, r, "underpaid") == 1 })
 	if got := payments(t, r)[0].Credit; got != "200" {
 		t.Errorf("credit after a payment of 200: got %s", got)
 	}
 	silent(t, r, c, "sensor/live")
-	pay(t, r, 300, john)
+	pay(t, r, "300", john)
 	receives(t, c, "sensor/live", 2)
 }
 
@@ -76,8 +83,8 @@ func TestUnderpaid(t *testing.T) {
 func TestHeld(t *testing.T) {
 	r := newRig(t, rig.Options{})
 	c := client(t, r, "john", "john", "-t", "sensor/#")
-	pay(t, r, 500, "")
-	pay(t, r, 500, `{"username": "mary"}`)
+	pay(t, r, r.Price, "")
+	pay(t, r, r.Price, `{"username": "mary"}`)
 	eventually(t, "both payments to be held", func() bool { return outcomes(t, r, "unmatched") == 2 })
 	if err := r.AddUser(t.Context(), "mary"); err != nil {
 		t.Fatal(err)
@@ -103,7 +110,7 @@ func TestRevoked(t *testing.T) {
 	time.Sleep(200 * time.Millisecond) // twice as long as it may take
 	silent(t, r, c, "sensor/live")
 	// The next payment starts from now, not from the end of what was taken.
-	pay(t, r, 500, john)
+	pay(t, r, r.Price, john)
 	receives(t, c, "sensor/live", 2)
 }
 
@@ -154,21 +161,27 @@ func TestStartWithoutStore(t *testing.T) {
 	}
 	receives(t, anonymous, "sensor/1m", 1)
 	receives(t, c, "sensor/1m", 1)
-	pay(t, r, 500, john)
+	pay(t, r, r.Price, john)
 	receives(t, c, "sensor/live", 2)
 }
 
 // TestNodeAway: the node stops answering in the middle of a payment.
 func TestNodeAway(t *testing.T) {
-	r := newRig(t, rig.Options{})
+	for _, ledger := range []string{ledgers.Legacy, ledgers.IOTA} {
+		t.Run(ledger, func(t *testing.T) { nodeAway(t, ledger) })
+	}
+}
+
+func nodeAway(t *testing.T, ledger string) {
+	r := newRig(t, rig.Options{Ledger: ledger})
 	c := paidClient(t, r)
 
-	if out, err := r.Pay(t.Context(), 500, john); err != nil {
+	if out, err := r.Pay(t.Context(), r.Price, john); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	r.Tangle.Signal(syscall.SIGSTOP)
+	r.Node.Signal(syscall.SIGSTOP)
 	receives(t, c, "sensor/live", 8) // nobody else notices
-	r.Tangle.Signal(syscall.SIGCONT)
+	r.Node.Signal(syscall.SIGCONT)
 	eventually(t, "the second payment to be credited", func() bool { return outcomes(t, r, "credited") == 2 })
 }
 
@@ -189,7 +202,7 @@ func TestKilled(t *testing.T) {
 	r := newRig(t, rig.Options{})
 	const n = 5
 	for i := range n {
-		pay(t, r, 500, john)
+		pay(t, r, r.Price, john)
 		time.Sleep(time.Duration(i) * 60 * time.Millisecond)
 		r.Serve.Kill()
 		if err := r.StartServe(t.Context()); err != nil {

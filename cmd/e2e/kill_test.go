@@ -25,16 +25,132 @@ import (
 	"github.com/iotoll/iotoll/acl"
 	"github.com/iotoll/iotoll/acl/embedded"
 	"github.com/iotoll/iotoll/acl/mongostore"
+	"github.com/iotoll/iotoll/cmd/internal/ledgers"
 	"github.com/iotoll/iotoll/cmd/internal/rig"
 	"github.com/iotoll/iotoll/tangle"
 	devlegacy "github.com/iotoll/iotoll/tangle/devnet/legacy"
+	devrebased "github.com/iotoll/iotoll/tangle/devnet/rebased"
+	"github.com/iotoll/iotoll/tangle/rebased/txn"
 )
 
-// What the till sells.
+// What the till sells. Amounts are in units of the till's ledger.
 const (
 	tillPrice  = 500
 	tillPeriod = time.Hour
 )
+
+// simulated is a simulated ledger on which payments become final when the test says
+// so.
+type simulated interface {
+	http.Handler
+	// pay sends payments with a message, makes them final, and returns their IDs.
+	pay(t testing.TB, message string, amounts []int64) (ids []string)
+}
+
+// tillLedger is a kind of ledger that the till can sell on.
+type tillLedger struct {
+	kind string
+	unit int64  // base units: so that no amount is dust
+	one  string // the price, as the ledger writes it
+	open func(t testing.TB) (net simulated, shop string)
+}
+
+var tillLedgers = []tillLedger{
+	{ledgers.Legacy, 1, "500 i", openTangle},
+	{ledgers.IOTA, 1_000_000, "0.5 IOTA", openIOTA},
+}
+
+// tangleNet is a legacy tangle.
+type tangleNet struct {
+	*devlegacy.Node
+	seed, shop string
+	paid       int
+}
+
+func openTangle(t testing.TB) (simulated, string) {
+	n := &tangleNet{seed: strings.Repeat("JOHN9", 16) + "9"}
+	genesis, err := devlegacy.SeedGenesis(n.seed, 1_000_000_000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n.Node, err = devlegacy.New(devlegacy.Config{Genesis: genesis}); err != nil {
+		t.Fatal(err)
+	}
+	if n.shop, err = address.GenerateAddress(strings.Repeat("JANE9", 16)+"9", 0, consts.SecurityLevelMedium, true); err != nil {
+		t.Fatal(err)
+	}
+	return n, n.shop
+}
+
+// pay implements simulated with one milestone. The node forgets all but the latest.
+func (n *tangleNet) pay(t testing.TB, message string, amounts []int64) (ids []string) {
+	t.Helper()
+	n.Prune(n.Index() - 3)
+	trytes, err := devlegacy.Message(message)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, amount := range amounts {
+		signed, err := devlegacy.Spend{
+			Seed: n.seed, To: bundle.Transfers{{Address: n.shop, Value: uint64(amount), Message: trytes}},
+			Time: time.Now().Add(time.Duration(n.paid) * time.Second), // else the same bundle with another message
+		}.Sign()
+		if err != nil {
+			t.Fatal(err)
+		}
+		id, err := n.Send(signed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n.paid++
+		ids = append(ids, id)
+	}
+	if _, err := n.Milestone(); err != nil {
+		t.Fatal(err)
+	}
+	return ids
+}
+
+// iotaNet is today's network.
+type iotaNet struct {
+	*devrebased.Node
+	from txn.Key
+	shop txn.Address
+}
+
+func openIOTA(t testing.TB) (simulated, string) {
+	n := &iotaNet{from: txn.NewKey(), shop: txn.NewKey().Address()}
+	var err error
+	if n.Node, err = devrebased.New(devrebased.Config{Checkpoint: 200 * time.Millisecond}); err != nil {
+		t.Fatal(err)
+	}
+	// Its time has to go on.
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- n.Run(ctx) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-done; err != nil {
+			t.Errorf("simulated network: %v", err)
+		}
+	})
+	return n, n.shop.String()
+}
+
+func (n *iotaNet) pay(t testing.TB, message string, amounts []int64) (ids []string) {
+	t.Helper()
+	for _, amount := range amounts {
+		digest, err := n.Pay(devrebased.Payment{
+			From: &n.from, Memo: []string{message}, Transfers: []devrebased.Transfer{{To: n.shop, Amount: uint64(amount)}},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, digest+"/"+n.shop.String())
+	}
+	n.Step()
+	return ids
+}
 
 // settled is how the log tells that a payment was settled, after its last write.
 var settled = []string{"payment credited", "payment is below the price and kept as credit"}
@@ -52,17 +168,18 @@ var injected = sync.OnceValues(func() (string, error) {
 	return path, nil
 })
 
-// till is what "iotoll serve" needs to settle payments, and no more: a tangle on
-// which a milestone comes when the test says so, and a store.
+// till is what "iotoll serve" needs to settle payments, and no more: a simulated
+// ledger and a store.
 type till struct {
-	t      *testing.T
+	tillLedger
+
+	t      testing.TB
 	dir    string
-	net    *devlegacy.Node
-	node   string // the URL of the tangle's API
+	net    simulated
+	node   string // the URL of the ledger's API
 	where  string // which store it is, as in the configuration
 	store  string // the store's URI
 	client *mongostore.Store
-	seed   string // of who pays
 	shop   string // the deposit address
 	config string
 
@@ -72,23 +189,14 @@ type till struct {
 }
 
 // newTill prepares a till. Its store is that of serve, or else at uri.
-func newTill(t *testing.T, uri string) *till {
+func newTill(t testing.TB, ledger tillLedger, uri string) *till {
 	t.Helper()
-	tl := &till{t: t, dir: t.TempDir(), store: uri, seed: strings.Repeat("JOHN9", 16) + "9", paid: make(map[string]int64), told: make(map[string]bool)}
-	genesis, err := devlegacy.SeedGenesis(tl.seed, 1_000_000_000)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if tl.net, err = devlegacy.New(devlegacy.Config{Genesis: genesis}); err != nil {
-		t.Fatal(err)
-	}
+	tl := &till{tillLedger: ledger, t: t, dir: t.TempDir(), store: uri, paid: make(map[string]int64), told: make(map[string]bool)}
+	tl.net, tl.shop = ledger.open(t)
 	server := httptest.NewServer(tl.net)
 	t.Cleanup(server.Close)
 	t.Cleanup(tl.hangUp)
 	tl.node = server.URL
-	if tl.shop, err = address.GenerateAddress(strings.Repeat("JANE9", 16)+"9", 0, consts.SecurityLevelMedium, true); err != nil {
-		t.Fatal(err)
-	}
 	tl.where = fmt.Sprintf("uri_file: %q", filepath.Join(tl.dir, "uri"))
 	if uri == "" {
 		socket := filepath.Join(tl.dir, "run", "store.sock")
@@ -108,10 +216,10 @@ func (tl *till) configure(name, store, node string) string {
 	path := filepath.Join(tl.dir, name)
 	text := fmt.Sprintf("store: {%s}\n", store)
 	if node != "" {
-		text += fmt.Sprintf(`ledger: {nodes: [%q], poll: 50ms}
+		text += fmt.Sprintf(`ledger: {kind: %s, network: local, nodes: [%q], poll: 50ms}
 offers:
-  - {id: live, topics: [sensor/live], price: %d, period: %s, address: %s}
-`, node, tillPrice, tillPeriod, tl.shop)
+  - {id: live, topics: [sensor/live], price: %s, period: %s, address: %q}
+`, tl.kind, node, tl.one, tillPeriod, tl.shop)
 	}
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		tl.t.Fatal(err)
@@ -119,32 +227,16 @@ offers:
 	return path
 }
 
-// pay sends payments, which one milestone then confirms, and returns their IDs.
-// The node forgets all but the latest.
-func (tl *till) pay(user string, amounts ...int64) (ids []string) {
+// pay sends payments, some units each, which are then final, and returns their IDs.
+func (tl *till) pay(user string, units ...int64) (ids []string) {
 	tl.t.Helper()
-	tl.net.Prune(tl.net.Index() - 3)
-	message, err := devlegacy.Message(fmt.Sprintf(`{"username": %q}`, user))
-	if err != nil {
-		tl.t.Fatal(err)
+	amounts := make([]int64, len(units))
+	for i, n := range units {
+		amounts[i] = n * tl.unit
 	}
-	for _, amount := range amounts {
-		signed, err := devlegacy.Spend{
-			Seed: tl.seed, To: bundle.Transfers{{Address: tl.shop, Value: uint64(amount), Message: message}},
-			Time: time.Now().Add(time.Duration(len(tl.paid)) * time.Second), // else the same bundle with another message
-		}.Sign()
-		if err != nil {
-			tl.t.Fatal(err)
-		}
-		id, err := tl.net.Send(signed)
-		if err != nil {
-			tl.t.Fatal(err)
-		}
-		tl.paid[id] = amount
-		ids = append(ids, id)
-	}
-	if _, err := tl.net.Milestone(); err != nil {
-		tl.t.Fatal(err)
+	ids = tl.net.pay(tl.t, fmt.Sprintf(`{"username": %q}`, user), amounts)
+	for i, id := range ids {
+		tl.paid[id] = amounts[i]
 	}
 	return ids
 }
@@ -210,7 +302,7 @@ func (tl *till) approach(near func(left int64) bool) {
 
 // server is a running "iotoll serve".
 type server struct {
-	t    *testing.T
+	t    testing.TB
 	cmd  *exec.Cmd
 	out  rig.Output
 	done chan struct{} // closed when it has ended
@@ -318,11 +410,11 @@ func (tl *till) check(users ...string) (lost, doubled int) {
 				times[g.Cause]++
 				credit += tl.paid[g.Cause]
 				from, to := g.At, g.At
-				if credit >= tillPrice {
+				if credit >= tillPrice*tl.unit {
 					if end.After(from) {
 						from = end
 					}
-					to = from.Add(time.Duration(credit) * tillPeriod / tillPrice)
+					to = from.Add(time.Duration(credit/tl.unit) * tillPeriod / tillPrice)
 					credit, end = 0, to
 				}
 				if g.Seq != int64(i+1) || g.Amount != tl.paid[g.Cause] || g.Credit != credit ||
@@ -340,7 +432,7 @@ func (tl *till) check(users ...string) (lost, doubled int) {
 		}
 		for _, b := range book {
 			if b.Amount != tl.paid[b.ID] || b.Settled.IsZero() || b.Outcome != tangle.Credited && b.Outcome != tangle.Underpaid {
-				tl.t.Errorf("the book has %+v, want %d iotas and settled", b, tl.paid[b.ID])
+				tl.t.Errorf("the book has %+v, want %d and settled", b, tl.paid[b.ID])
 			}
 		}
 		return nil
@@ -386,20 +478,25 @@ func TestKilledAtEveryWrite(t *testing.T) {
 		amounts []int64
 		fresh   bool // another account each time
 		created bool // the account, once the payment is held
+		both    bool // on every ledger: of the others, one shows what all do
 		// noted says that the end of the log of changes is noted on the way, and
 		// that only those writes are of interest.
 		noted bool
 	}{
 		{name: "first payment", amounts: []int64{1250}, fresh: true},
 		{name: "extension", amounts: []int64{777}},
-		{name: "underpaid and completed", amounts: []int64{200, 300}},
-		{name: "unmatched until the user is created", amounts: []int64{500}, fresh: true, created: true},
+		{name: "underpaid and completed", amounts: []int64{200, 300}, both: true},
+		{name: "unmatched until the user is created", amounts: []int64{500}, fresh: true, created: true, both: true},
 		{name: "64th change", amounts: []int64{501}, noted: true},
 	}
-	for _, shape := range shapes {
-		t.Run(shape.name, func(t *testing.T) {
+	for i := range len(shapes) * len(tillLedgers) {
+		shape, ledger := shapes[i%len(shapes)], tillLedgers[i/len(shapes)]
+		if ledger.kind != ledgers.Legacy && !shape.both {
+			continue
+		}
+		t.Run(ledger.kind+"/"+shape.name, func(t *testing.T) {
 			t.Parallel()
-			tl := newTill(t, "")
+			tl := newTill(t, ledger, "")
 			users := []string{"john"}
 			first := tl.serve(tl.config, "")
 			first.await("serve to watch the address", func() bool { return first.said("deposit address is watched from now on") > 0 })
@@ -497,15 +594,23 @@ func TestKilledAtEveryWrite(t *testing.T) {
 	}
 }
 
-// TestHaltedAtEveryWrite lets two processes watch the same tangle for the same
+// TestHaltedAtEveryWrite lets two processes watch the same ledger for the same
 // store. One is halted before and after each write of settling two payments, in
 // turn, and woken when the other has settled them: it adds nothing to that.
 func TestHaltedAtEveryWrite(t *testing.T) {
-	t.Parallel()
-	store := newTill(t, "")
+	for _, ledger := range tillLedgers {
+		t.Run(ledger.kind, func(t *testing.T) {
+			t.Parallel()
+			haltAtEveryWrite(t, ledger)
+		})
+	}
+}
+
+func haltAtEveryWrite(t *testing.T, ledger tillLedger) {
+	store := newTill(t, ledger, "")
 	background := store.serve(store.configure("store.yaml", store.where, ""), "")
 	background.await("the store to be ready", func() bool { return background.said("iotoll is ready") > 0 })
-	tl := newTill(t, store.store)
+	tl := newTill(t, ledger, store.store)
 	// The one that is halted has a node of its own, whose requests tell how far
 	// it is.
 	var looks atomic.Int64
@@ -590,7 +695,7 @@ func stopped(t *testing.T, s *server) bool {
 // leaves the first alone.
 func TestServeTwice(t *testing.T) {
 	t.Parallel()
-	tl := newTill(t, "")
+	tl := newTill(t, tillLedgers[0], "")
 	first := tl.serve(tl.config, "")
 	first.await("serve to be ready", func() bool { return first.said("iotoll is ready") > 0 })
 	second := tl.serve(tl.config, "")

@@ -48,8 +48,8 @@ func newRig(t *testing.T, o rig.Options) *rig.Rig {
 	t.Helper()
 	t.Parallel()
 	o.Bin, o.Dir, o.Server = bin, t.TempDir(), "iotoll-race"
-	if o.Milestone == 0 {
-		o.Milestone = 200 * time.Millisecond
+	if o.Finality == 0 {
+		o.Finality = 200 * time.Millisecond
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -62,7 +62,7 @@ func newRig(t *testing.T, o rig.Options) *rig.Rig {
 	}
 	t.Cleanup(func() {
 		r.Close()
-		for _, p := range []*rig.Process{r.Broker, r.Serve, r.Plug, r.Tangle} {
+		for _, p := range []*rig.Process{r.Broker, r.Serve, r.Plug, r.Node} {
 			if strings.Contains(p.Output(), "DATA RACE") || strings.Contains(p.Output(), "panic") {
 				t.Errorf("%s:\n%s", p.Name, p.Output())
 			} else if t.Failed() {
@@ -103,12 +103,12 @@ func iotoll(t testing.TB, r *rig.Rig, args ...string) string {
 	return out
 }
 
-// pay pays from the buyer's seed and waits until the tangle has confirmed.
-func pay(t *testing.T, r *rig.Rig, amount int64, message string) string {
+// pay pays from the buyer's key and waits until the payment is final.
+func pay(t *testing.T, r *rig.Rig, amount, message string) string {
 	t.Helper()
 	out, err := r.Pay(t.Context(), amount, message, "--wait")
 	if err != nil {
-		t.Fatalf("pay %d: %v\n%s", amount, err, out)
+		t.Fatalf("pay %s: %v\n%s", amount, err, out)
 	}
 	return out
 }
@@ -118,7 +118,7 @@ func pay(t *testing.T, r *rig.Rig, amount int64, message string) string {
 func paidClient(t *testing.T, r *rig.Rig) *rig.Process {
 	t.Helper()
 	c := client(t, r, "john", "john", "-t", "sensor/#")
-	pay(t, r, 500, john)
+	pay(t, r, r.Price, john)
 	receives(t, c, "sensor/live", 2)
 	return c
 }

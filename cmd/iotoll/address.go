@@ -21,12 +21,16 @@ func newAddress(c console) *cobra.Command {
 		Long: `address prints an address of the key in a file. Only the address goes into the
 configuration. Keep the key elsewhere: it spends the money.
 
-On the legacy tangle the key is a seed. Spend from each of its addresses at most
+A key of today's network has one address, which may be spent from any number of
+times. On the legacy tangle the key is a seed. Spend from each of its addresses at most
 once, and take the next --index afterwards: every signature reveals half of the
 address's private key.`,
-		Example: `  iotoll address --key-file seller.seed --new`,
+		Example: `  iotoll address --key-file seller.key --new`,
 		Args:    exactly(),
-		RunE: func(*cobra.Command, []string) error {
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if _, err := keyLedger(cmd, &kind, file, fresh); err != nil {
+				return err
+			}
 			if fresh {
 				if err := ledgers.NewKey(kind, file); errors.Is(err, fs.ErrExist) {
 					return hint.Add(err, "without --new the address is that of the key in this file")
@@ -43,8 +47,7 @@ address's private key.`,
 		},
 	}
 	f := cmd.Flags()
-	ledgerFlag(f, &kind)
-	keyFileFlags(cmd, &file)
+	keyFlags(cmd, &kind, &file)
 	f.Uint64Var(&index, "index", 0, "which address of the key")
 	f.BoolVar(&fresh, "new", false, "write a new random key into the file, which must not exist")
 	return cmd

@@ -7,7 +7,10 @@ import (
 	"testing"
 )
 
-// depositAddress is an address with its checksum.
+// iotaAddress is an address of today's network.
+const iotaAddress = "0x00000000000000000000000000000000000000000000000000000000000000aa"
+
+// depositAddress is one of the legacy tangle, with its checksum.
 const depositAddress = "GAPYKDJQREFSEBRUXGXQWZCPT9KYAJIEXFU99WHRQPDNAGN9MOCCYNOOLQYNWVWXJYFHSDYZQCKNKOWBXRZEFLRZJW"
 
 func TestConfigMissing(t *testing.T) {

@@ -185,9 +185,19 @@ func (e *examination) ledger(ctx context.Context, store *mongostore.Store) error
 			e.say(fail, "node %s: %v", h.Node, h.Err)
 		case h.Frozen || h.Behind > 3:
 			e.say(warn, "node %s: %s stands at %d, %d behind", h.Node, h.App, h.Position, h.Behind)
+		case h.Pruned > 0:
+			e.say(ok, "node %s: %s at %d, keeps what is from %d on", h.Node, h.App, h.Position, h.Pruned)
 		default:
 			e.say(ok, "node %s: %s at %d", h.Node, h.App, h.Position)
 		}
+		for _, a := range offers.Addresses() {
+			if m := marks[a]; m.Position > 0 && m.Position < h.Pruned {
+				e.say(warn, "node %s has pruned what is before %d, and address %s was read up to %d: what was paid in between is not seen there", h.Node, h.Pruned, a, m.Position)
+			}
+		}
+	}
+	if ordered, yes := ledger.(tangle.Ordered); yes {
+		e.tip(ledger.Ledger(), ordered.Tip(), time.Now())
 	}
 	if err != nil {
 		e.say(fail, "deposit addresses cannot be compared with the book: no node says what they hold")
@@ -217,8 +227,12 @@ func (e *examination) ledger(ctx context.Context, store *mongostore.Store) error
 			if difference != 0 {
 				e.say(warn, "address %s holds %s, the book has %s received", b.Address, money.Format(b.Amount), money.Format(booked[b.Address]))
 			}
+		case difference > 0 && difference < money.Dust:
+			e.say(warn, "address %s holds %s, %s more than the book has: less than a payment that counts, and booked within minutes", b.Address, money.Format(b.Amount), money.Format(difference))
 		case difference > 0:
 			e.say(fail, "address %s holds %s, %s more than the book has: payments were not seen", b.Address, money.Format(b.Amount), money.Format(difference))
+		case difference < 0 && b.Spendable:
+			e.say(ok, "address %s holds %s of the %s that the book has: %s spent or moved by the owner", b.Address, money.Format(b.Amount), money.Format(booked[b.Address]), money.Format(-difference))
 		case difference < 0:
 			// Anything else than spending cannot lower it.
 			e.say(fail, "address %s holds %s, %s less than the book has: is node %s on another network, or was it reset?", b.Address, money.Format(b.Amount), money.Format(-difference), b.Node)
@@ -227,6 +241,22 @@ func (e *examination) ledger(ctx context.Context, store *mongostore.Store) error
 		}
 	}
 	return nil
+}
+
+// staleTip is how old the newest position of a ledger may be, by our clock.
+const staleTip = 30 * time.Second
+
+// tip says where a ledger stands.
+func (e *examination) tip(name string, t tangle.Tip, now time.Time) {
+	if t.Read.IsZero() {
+		return // a node told why
+	}
+	age := now.Sub(t.Time).Round(100 * time.Millisecond)
+	if t.Time.IsZero() || age.Abs() > staleTip {
+		e.say(warn, "ledger %s: chain %s at %d of %s, %s ago: it stands still, or a clock is wrong", name, t.Chain, t.Position, t.Time.UTC().Format(time.RFC3339), age)
+		return
+	}
+	e.say(ok, "ledger %s: chain %s at %d, %s ago", name, t.Chain, t.Position, max(age, 0))
 }
 
 // broker logs in to the broker as serve does.

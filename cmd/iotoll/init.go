@@ -19,6 +19,7 @@ import (
 	"github.com/iotoll/iotoll/acl/mongostore"
 	"github.com/iotoll/iotoll/acl/password"
 	"github.com/iotoll/iotoll/cmd/internal/config"
+	"github.com/iotoll/iotoll/cmd/internal/hint"
 	"github.com/iotoll/iotoll/cmd/internal/ledgers"
 	"github.com/iotoll/iotoll/cmd/internal/secret"
 )
@@ -52,6 +53,7 @@ type initValues struct {
 	System    bool   // Directory is the one in /etc, whose files iotoll and broker do not write
 
 	StoreURI string // of the embedded store
+	Root     bool   // only root can open the embedded store
 }
 
 func newInit(c console) *cobra.Command {
@@ -68,7 +70,7 @@ that is kept:
   broker-password   a random password for the account that publishes the readings
 
 "iotoll serve" creates that account at its first start.`,
-		Example: `  iotoll init ~/iotoll --address "$(iotoll address --seed-file seller.seed)"`,
+		Example: `  iotoll init ~/iotoll --network mainnet --address "$(iotoll address --key-file seller.key)"`,
 		Args:    exactly("DIR"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			example, err := ledgers.ExampleOf(v.Ledger, v.Network)
@@ -84,7 +86,7 @@ that is kept:
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&v.Ledger, "ledger", ledgers.Legacy, "`kind` of ledger that payments come from: legacy or iota")
+	f.StringVar(&v.Ledger, "ledger", ledgers.IOTA, "`kind` of ledger that payments come from: iota, or legacy for a private tangle")
 	f.StringVar(&v.Network, "network", "local", "`name` of the network: mainnet, testnet, devnet or local")
 	f.StringVar(&v.Address, "address", "", "deposit address of the first offer")
 	f.StringVar(&v.Node, "node", "", "`URL` of a node of the ledger; the public one of the network if left out, or one on this machine")
@@ -146,6 +148,7 @@ func initialize(c console, dir string, v initValues) error {
 	if v.System {
 		v.StoreURI = embedded.URI(config.DefaultSocket)
 	}
+	v.Root = v.URIFile == "" && os.Getuid() == 0
 	v.Directory, v.Port = dir, "1883"
 	if u, err := url.Parse(v.Broker); err == nil && u.Scheme == "mqtt" && u.Port() != "" {
 		v.Port = u.Port()
@@ -159,7 +162,11 @@ func initialize(c console, dir string, v initValues) error {
 	}
 	// The flags came unchecked: what would be refused later is refused now.
 	if _, err := config.Parse([]byte(settings.String()), dir, func(string) ([]byte, error) { return filters, nil }); err != nil {
-		return fmt.Errorf("write configuration:\n%w", err)
+		err = fmt.Errorf("write configuration:\n%w", err)
+		if kind := ledgers.KindOfAddress(v.Address); kind != "" && kind != v.Ledger {
+			err = hint.Add(err, "the address is one of another ledger: --ledger %s", kind)
+		}
+		return err
 	}
 
 	parent := filepath.Dir(dir)

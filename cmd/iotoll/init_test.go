@@ -11,12 +11,13 @@ import (
 	"github.com/iotoll/iotoll/acl/embedded"
 	"github.com/iotoll/iotoll/acl/password"
 	"github.com/iotoll/iotoll/cmd/internal/config"
+	"github.com/iotoll/iotoll/cmd/internal/ledgers"
 	"github.com/iotoll/iotoll/cmd/internal/secret"
 )
 
 func TestInit(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "new", "iotoll")
-	out := mustRun(t, "init", dir, "--address", depositAddress, "--plug", "192.168.1.20")
+	out := mustRun(t, "init", dir, "--ledger", "legacy", "--address", depositAddress, "--plug", "192.168.1.20")
 	if !strings.Contains(out, "next: iotoll serve --config "+dir+"/iotoll.yaml") {
 		t.Errorf("init: got %q, want it to say what comes next", out)
 	}
@@ -24,7 +25,7 @@ func TestInit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(c.Offers) != 1 || c.Offers[0].Address != depositAddress || c.Plugs[0].Address != "192.168.1.20" {
+	if c.Ledger.Kind != ledgers.Legacy || len(c.Offers) != 1 || c.Offers[0].Address != depositAddress || c.Plugs[0].Address != "192.168.1.20" {
 		t.Errorf("configuration: got offers %+v and plugs %+v", c.Offers, c.Plugs)
 	}
 	if got := strings.Join(c.Public, " "); got != "sensor/1m sensor/status" {
@@ -41,6 +42,11 @@ func TestInit(t *testing.T) {
 		t.Errorf("mosquitto.conf has no %q", want)
 	}
 
+	// Mosquitto gives up being root, and could then not open root's store.
+	if got, want := strings.Contains(string(broker), "\nuser root\n"), os.Getuid() == 0; got != want {
+		t.Errorf("mosquitto.conf keeps the broker root: got %t, want %t", got, want)
+	}
+
 	// Nor does it differ in anything else from the one that is there to be copied.
 	copied, err := os.ReadFile("../../mosquitto.conf")
 	if err != nil {
@@ -48,7 +54,7 @@ func TestInit(t *testing.T) {
 	}
 	directives := func(conf []byte) (lines []string) {
 		for line := range strings.Lines(string(conf)) {
-			if line = strings.TrimSpace(line); line != "" && line[0] != '#' && !strings.Contains(line, " /") && !strings.HasPrefix(line, "plugin_opt_store_uri ") {
+			if line = strings.TrimSpace(line); line != "" && line[0] != '#' && line != "user root" && !strings.Contains(line, " /") && !strings.HasPrefix(line, "plugin_opt_store_uri ") {
 				lines = append(lines, line)
 			}
 		}
@@ -117,6 +123,26 @@ func TestInitKeepsWhatThePackageBrought(t *testing.T) {
 	}
 }
 
+// TestInitLedger: a new configuration is for today's network unless it says
+// otherwise.
+func TestInitLedger(t *testing.T) {
+	for _, test := range []struct{ flags, kind, network, node, address, price string }{
+		{"", ledgers.IOTA, "local", "http://127.0.0.1:9125", iotaAddress, "0.5 IOTA"},
+		{"--network mainnet", ledgers.IOTA, "mainnet", "https://graphql.mainnet.iota.cafe", iotaAddress, "0.5 IOTA"},
+		{"--ledger legacy", ledgers.Legacy, "local", "http://127.0.0.1:14265", depositAddress, "500 i"},
+	} {
+		dir := filepath.Join(t.TempDir(), "x")
+		mustRun(t, append([]string{"init", dir, "--address", test.address}, strings.Fields(test.flags)...)...)
+		c, err := config.Load(filepath.Join(dir, "iotoll.yaml"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if l := c.Ledger; l.Kind != test.kind || l.Network != test.network || l.Nodes[0] != test.node || c.Offers[0].Price != test.price {
+			t.Errorf("init %s: got %+v and the price %s, want %+v", test.flags, l, c.Offers[0].Price, test)
+		}
+	}
+}
+
 // TestInitSaysWhereMosquittoIs: an ordinary user of Debian does not find it by its
 // name.
 func TestInitSaysWhereMosquittoIs(t *testing.T) {
@@ -130,7 +156,7 @@ func TestInitSaysWhereMosquittoIs(t *testing.T) {
 // TestInitExamples: what stands in comments can be used by taking away the #.
 func TestInitExamples(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "x")
-	mustRun(t, "init", dir, "--address", depositAddress)
+	mustRun(t, "init", dir, "--address", iotaAddress)
 	path := filepath.Join(dir, "iotoll.yaml")
 	text, err := os.ReadFile(path)
 	if err != nil {
@@ -170,8 +196,12 @@ func TestInitRefuses(t *testing.T) {
 		args []string
 		want string
 	}{
-		{[]string{"--address", "X"}, `offers[0].address: address "X" has 1 characters`},
+		{[]string{"--address", "X"}, `offers[0].address: address "X"`},
+		{[]string{"--address", depositAddress}, "\nhint: the address is one of another ledger: --ledger legacy\n"},
+		{[]string{"--ledger", "legacy", "--address", iotaAddress}, "\nhint: the address is one of another ledger: --ledger iota\n"},
+		{[]string{"--ledger", "legacy", "--address", "X"}, `offers[0].address: address "X" has 1 characters`},
 		{[]string{"--node", "node"}, `ledger.nodes[0]: node "node": want a URL such as`},
+		{[]string{"--ledger", "legacy", "--node", "node"}, `ledger.nodes[0]: node "node": want a URL such as`},
 		{[]string{"--plug", "192.168.1"}, `plugs[0]: plug address "192.168.1": want an IP address`},
 		{[]string{"--node", "http://x\"\nstore: {}"}, `ledger.nodes[0]: node "http://x\"\nstore: {}": want a URL`},
 		{[]string{"--store-uri-file", "/nonexistent"}, "--store-uri-file: open /nonexistent: no such file"},

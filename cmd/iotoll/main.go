@@ -172,6 +172,7 @@ payment's confirmation their connected MQTT client receives what they bought.`,
 	)
 	add("buyer",
 		newPay(c),
+		newBalance(c),
 		newAddress(c),
 	)
 	add("other",

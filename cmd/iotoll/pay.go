@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"github.com/iotoll/iotoll/cmd/internal/hint"
 	"github.com/iotoll/iotoll/cmd/internal/ledgers"
@@ -17,11 +16,6 @@ import (
 
 // progressInterval is how often pay says that it is still working.
 const progressInterval = 5 * time.Second
-
-// ledgerFlag adds --ledger.
-func ledgerFlag(f *pflag.FlagSet, kind *string) {
-	f.StringVar(kind, "ledger", ledgers.Legacy, "`kind` of ledger: legacy or iota")
-}
 
 func newPay(c console) *cobra.Command {
 	var cfg ledgers.WalletConfig
@@ -40,13 +34,13 @@ A message that the seller could not match to a user is refused, unless --force.
 
 pay prints the payment's ID and reference, by which seller and buyer can find it.
 Do not pay twice at the same time from one key.`,
-		Example: `  iotoll pay --node http://127.0.0.1:14265 --key-file john.seed --amount 500 \
-      --address GAPYKDJQ... --username john --wait`,
+		Example: `  iotoll pay --node http://127.0.0.1:9125 --key-file john.key --amount 0.5 \
+      --address 0x0123... --username john --wait`,
 		Args: exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			notation, err := ledgers.Notation(cfg.Kind)
+			notation, err := keyLedger(cmd, &cfg.Kind, cfg.KeyFile, false)
 			if err != nil {
-				return &usageError{err: fmt.Errorf("--ledger: %w", err)}
+				return err
 			}
 			units, err := notation.Currency().Parse(amount)
 			if err != nil {
@@ -108,10 +102,9 @@ Do not pay twice at the same time from one key.`,
 		},
 	}
 	f := cmd.Flags()
-	ledgerFlag(f, &cfg.Kind)
 	f.StringVar(&cfg.Node, "node", "", "`URL` of a node of the ledger")
-	keyFileFlags(cmd, &cfg.KeyFile)
-	f.StringVar(&amount, "amount", "", "how much, as the ledger writes `amounts`, such as 500")
+	keyFlags(cmd, &cfg.Kind, &cfg.KeyFile)
+	f.StringVar(&amount, "amount", "", "how much, as the ledger writes `amounts`, such as 0.5, or 500 on the legacy tangle")
 	f.StringVar(&to, "address", "", "the offer's `address`")
 	f.StringVar(&username, "username", "", "whose the payment is: an MQTT `username`")
 	f.StringVar(&offer, "offer", "", "`OFFER` that is paid for, if several share the address")
@@ -125,16 +118,6 @@ Do not pay twice at the same time from one key.`,
 	}
 	cmd.MarkFlagsMutuallyExclusive("username", "message")
 	return cmd
-}
-
-// keyFileFlags adds --key-file, and --seed-file, which means the same.
-func keyFileFlags(cmd *cobra.Command, file *string) {
-	for _, name := range []string{"key-file", "seed-file"} {
-		cmd.Flags().StringVar(file, name, "", "`file` that contains the key; on the legacy tangle it is a seed")
-	}
-	cmd.Flags().MarkHidden("seed-file")
-	cmd.MarkFlagsOneRequired("key-file", "seed-file")
-	cmd.MarkFlagsMutuallyExclusive("key-file", "seed-file")
 }
 
 // newMessage returns the message of a payment.

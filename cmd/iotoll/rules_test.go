@@ -77,7 +77,7 @@ plugs:
 			if !strings.HasPrefix(test.init, "--") {
 				dir, flags = filepath.Join(filepath.Dir(dir), test.init), nil
 			}
-			s.refuses(1, test.want, "", append([]string{"init", dir}, flags...)...)
+			s.refuses(1, test.want, "", append([]string{"init", dir, "--ledger", "legacy"}, flags...)...)
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -301,13 +302,13 @@ func TestIOTAStory(t *testing.T) {
 	key := filepath.Join(dir, "john.key")
 	lines := background(t, "", "sim", "iota", "--listen", "127.0.0.1:0", "--key-file", key)
 	node := strings.TrimPrefix(lines[0], "node ")
-	address := strings.TrimSpace(mustRun(t, "address", "--ledger", "iota", "--new", "--key-file", filepath.Join(dir, "seller.key")))
-	mustRun(t, "init", filepath.Join(dir, "x"), "--ledger", "iota", "--address", address, "--node", node)
+	address := strings.TrimSpace(mustRun(t, "address", "--new", "--key-file", filepath.Join(dir, "seller.key")))
+	mustRun(t, "init", filepath.Join(dir, "x"), "--address", address, "--node", node)
 	s := &site{t: t, config: filepath.Join(dir, "x", "iotoll.yaml")}
 	s.must("hunter2", "user", "add", "john")
 	p := startProcess(t, "--config", s.config, "serve")
 	p.await("deposit address is watched from now on")
-	out := s.must("", "pay", "--ledger", "iota", "--node", node, "--key-file", key, "--address", address, "--amount", "0.75 IOTA", "--username", "john", "--offer", "live", "--wait")
+	out := s.must("", "pay", "--node", node, "--key-file", key, "--address", address, "--amount", "0.75 IOTA", "--username", "john", "--offer", "live", "--wait")
 	if !strings.HasPrefix(out, "sent 0.75 IOTA\npayment ") || !strings.Contains(out, "\nfinal after ") {
 		t.Errorf("pay: got %q", out)
 	}
@@ -321,9 +322,28 @@ func TestIOTAStory(t *testing.T) {
 	if credited.Amount != "0.75" || credited.Unit != "IOTA" || credited.User != "john" || credited.Final == nil || credited.Until.Sub(*credited.From) != 90*time.Minute || !strings.Contains(out, "payment "+credited.Payment+"\n") {
 		t.Errorf("the book: got %+v, pay printed %s", credited, out)
 	}
-	if r := s.run("", "doctor"); !strings.Contains(r.out, "ok    address "+address+" holds the 0.75 IOTA that the book has") {
-		t.Errorf("doctor: got\n%s", r.out)
+	doctor := func(lines ...string) {
+		t.Helper()
+		out := s.run("", "doctor").out
+		for _, line := range lines {
+			if !regexp.MustCompile(`(?m)^` + line + `$`).MatchString(out) {
+				t.Errorf("doctor printed no line %q, but\n%s", line, out)
+			}
+		}
 	}
+	doctor(`ok    node `+node+`: iota-graphql-rpc .* at \d+`, `ok    ledger iota: chain [0-9a-f]{8} at \d+, \S+ ago`,
+		`ok    address `+address+` holds the 0.75 IOTA that the book has`)
+	held := s.must("", "balance", "--node", node, "--key-file", key)
+	if !regexp.MustCompile(`^address 0x[0-9a-f]{64}\nbalance 999\.24\d* IOTA\n$`).MatchString(held) {
+		t.Errorf("balance of 1000 IOTA less 0.75 and gas: got %q", held)
+	}
+	seller := filepath.Join(dir, "seller.key")
+	if out := s.must("", "balance", "--json", "--node", node, "--key-file", seller); out != `{"ledger":"iota","address":"`+address+`","amount":"0.75","unit":"IOTA"}`+"\n" {
+		t.Errorf("balance of the seller: got %q", out)
+	}
+	// What the owner spends is no fault.
+	s.must("", "pay", "--node", node, "--key-file", seller, "--address", held[len("address "):][:66], "--amount", "0.25", "--username", "jane", "--wait")
+	doctor(`ok    address ` + address + ` holds 0\.49\d* IOTA of the 0\.75 IOTA that the book has: 0\.25\d* IOTA spent or moved by the owner`)
 	if out := s.must("", "offer", "list"); !strings.Contains(out, `"price":"0.5","unit":"IOTA"`) {
 		t.Errorf("offer list: got %s", out)
 	}

@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"os/signal"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -44,6 +46,8 @@ household. It takes commands on its standard input, one a line:
 				return err
 			}
 			fmt.Fprintf(c.out, "plug %s\nready\n", plug.Addr())
+			// In the background of a terminal, reading it is to fail, not to stop the plug.
+			signal.Ignore(syscall.SIGTTIN)
 			// A read of the terminal cannot be interrupted, so nobody waits for
 			// this: it ends with stdin, or with the process.
 			go func() {

@@ -11,7 +11,7 @@ import (
 )
 
 // Balances implements tangle.Inspector. Keys of this ledger may be used any number
-// of times, so that Spent is always false.
+// of times, so that Spent is always false, and owners may spend.
 func (l *Ledger) Balances(ctx context.Context) ([]tangle.Balance, error) {
 	var faults []error
 	nodes := l.order()
@@ -54,7 +54,7 @@ func (l *Ledger) balances(ctx context.Context, n *node) ([]tangle.Balance, error
 			return nil, err
 		}
 		for i, d := range group {
-			b := tangle.Balance{Address: d.text, Node: n.client.Name(), Position: a.Checkpoint.SequenceNumber}
+			b := tangle.Balance{Address: d.text, Node: n.client.Name(), Position: a.Checkpoint.SequenceNumber, Spendable: true}
 			if owner := *a.at(i); owner != nil && owner.Balance != nil && owner.Balance.TotalBalance != nil {
 				if b.Amount, err = parseAmount(*owner.Balance.TotalBalance); err != nil {
 					return nil, err

@@ -64,42 +64,25 @@ func (l *Ledger) Health() []tangle.NodeHealth {
 	return all
 }
 
-// Tip is the newest checkpoint of the ledger.
-type Tip struct {
-	Chain    string    // the chain identifier: 8 hexadecimal digits
-	Position int64     // the checkpoint's number
-	Time     time.Time // by the ledger's clock; zero if unknown
-	Read     time.Time // by ours, when a node last reported it
-}
-
-// Tip returns the newest checkpoint that any node reported; the zero value if none
+// Tip implements tangle.Ordered: the newest checkpoint that any node reported; the zero value if none
 // did. It may be called at any time.
-func (l *Ledger) Tip() Tip {
+func (l *Ledger) Tip() tangle.Tip {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.tip
 }
 
-// Unread is a transaction that affects a deposit address and cannot be read, or
-// that too few nodes agree on.
-type Unread struct {
-	Digest, Address string
-	Since           time.Time
-	Err             error // why, at the last attempt
-}
-
-// Unread returns the transactions that cannot be read now, by digest. It may be
-// called at any time.
-func (l *Ledger) Unread() []Unread {
+// Unread implements tangle.Ordered.
+func (l *Ledger) Unread() []tangle.Unread {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	var all []Unread
+	var all []tangle.Unread
 	for _, d := range l.deposits {
 		for _, u := range d.unread {
-			all = append(all, Unread{Digest: u.digest, Address: d.text, Since: u.since, Err: u.err})
+			all = append(all, tangle.Unread{Digest: u.digest, Address: d.text, Since: u.since, Err: u.err})
 		}
 	}
-	slices.SortFunc(all, func(a, b Unread) int {
+	slices.SortFunc(all, func(a, b tangle.Unread) int {
 		return cmp.Or(strings.Compare(a.Digest, b.Digest), strings.Compare(a.Address, b.Address))
 	})
 	return all
@@ -238,7 +221,7 @@ func (l *Ledger) admit(n *node, answer graphql.Answer, s status) error {
 	n.usable = true
 	at, err := time.Parse(time.RFC3339, s.Checkpoint.Timestamp)
 	if err == nil && s.Checkpoint.SequenceNumber >= l.tip.Position {
-		l.tip = Tip{Chain: s.ChainIdentifier, Position: s.Checkpoint.SequenceNumber, Time: at.UTC(), Read: now}
+		l.tip = tangle.Tip{Chain: s.ChainIdentifier, Position: s.Checkpoint.SequenceNumber, Time: at.UTC(), Read: now}
 	}
 	return nil
 }

@@ -43,7 +43,7 @@ import (
 	"github.com/iotoll/iotoll/tangle/rebased/txn"
 )
 
-var _ tangle.Inspector = (*Ledger)(nil)
+var _ tangle.Ordered = (*Ledger)(nil)
 
 // name is the ledger's, in the store and in payments.
 const name = "iota"
@@ -51,6 +51,10 @@ const name = "iota"
 // dust is the limit below which payments are not worth a receipt each, in nanos.
 // A payment costs its sender twice that in gas.
 const dust = 1_000_000
+
+// leastPrice is the price of an offer, in nanos, of which the gas of a payment is
+// 2 %.
+const leastPrice = 100_000_000
 
 // Pace and limits of reading.
 const (
@@ -104,7 +108,7 @@ func (Notation) Ledger() string { return name }
 
 // Currency returns IOTA, with 9 decimals; the base unit is called nano.
 func (Notation) Currency() tangle.Currency {
-	return tangle.Currency{Unit: "IOTA", Decimals: 9, Max: math.MaxInt64, Dust: dust}
+	return tangle.Currency{Unit: "IOTA", Decimals: 9, Max: math.MaxInt64, Dust: dust, Least: leastPrice}
 }
 
 // ParseAddress returns an address of 0x and 64 hexadecimal digits in lower case.
@@ -169,7 +173,7 @@ type Ledger struct {
 	examineAt time.Time // of the nodes that are not read
 
 	mu  sync.Mutex // guards tip, the nodes' state and the deposits' unread transactions
-	tip Tip
+	tip tangle.Tip
 }
 
 // deposit is what is known of one address.
@@ -190,6 +194,33 @@ type deposit struct {
 	reminded time.Time
 }
 
+// CheckNodes returns what is wrong with the URLs of GraphQL services, and with how
+// many of them must agree.
+func CheckNodes(nodes []string, agree int) error {
+	var faults []error
+	if len(nodes) == 0 {
+		faults = append(faults, errors.New("nodes: required: at least one URL such as "+networks["testnet"].Node))
+	}
+	if agree < 0 || agree > 1 && agree > len(nodes) {
+		faults = append(faults, fmt.Errorf("agree: %d, want 1 to the number of nodes, which is %d", agree, len(nodes)))
+	}
+	urls := make(map[string]int)
+	for i, address := range nodes {
+		client, err := graphql.New(address, nil, 0, maxAnswer)
+		if err != nil {
+			faults = append(faults, fmt.Errorf("nodes[%d]: %w", i, err))
+			continue
+		}
+		same := strings.TrimRight(address, "/") // a node must not agree with itself
+		if first, twice := urls[same]; twice {
+			faults = append(faults, fmt.Errorf("nodes[%d]: %q duplicates nodes[%d]", i, client.Name(), first))
+			continue
+		}
+		urls[same] = i
+	}
+	return errors.Join(faults...)
+}
+
 // New checks the configuration, all of it at once. It asks no node yet.
 func New(cfg Config) (*Ledger, error) {
 	if cfg.Log == nil {
@@ -206,27 +237,17 @@ func New(cfg Config) (*Ledger, error) {
 	}
 	l := &Ledger{cfg: cfg, ours: make(map[string]bool), pages: maxPages, keep: maxFound}
 	var faults []error
-	if len(cfg.Nodes) == 0 {
-		faults = append(faults, errors.New("nodes: required: at least one URL such as "+networks["testnet"].Node))
+	if err := CheckNodes(cfg.Nodes, cfg.Agree); err != nil {
+		faults = append(faults, err)
 	}
 	if cfg.Timeout < 0 {
 		faults = append(faults, fmt.Errorf("timeout is %s, want more than 0", cfg.Timeout))
 	}
-	if cfg.Agree < 0 || cfg.Agree > 1 && cfg.Agree > len(cfg.Nodes) {
-		faults = append(faults, fmt.Errorf("%d nodes are to agree, but %d are given", cfg.Agree, len(cfg.Nodes)))
-	}
-	urls := make(map[string]bool)
 	for _, address := range cfg.Nodes {
 		client, err := graphql.New(address, cfg.Client, cfg.Timeout, maxAnswer)
-		same := strings.TrimRight(address, "/") // it must not agree with itself
-		if err == nil && urls[same] {
-			err = fmt.Errorf("node %q is given twice", client.Name())
-		}
 		if err != nil {
-			faults = append(faults, err)
-			continue
+			continue // CheckNodes told
 		}
-		urls[same] = true
 		l.nodes = append(l.nodes, &node{client: client, by: affected, usable: true})
 	}
 	if len(cfg.Addresses) == 0 {

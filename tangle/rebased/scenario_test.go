@@ -1011,8 +1011,8 @@ func TestNewRefuses(t *testing.T) {
 	for want, change := range map[string]func(*rebased.Config){
 		"nodes: required":             func(c *rebased.Config) { c.Nodes = nil },
 		"want a URL":                  func(c *rebased.Config) { c.Nodes = []string{"graphql.testnet.iota.cafe"} },
-		"given twice":                 func(c *rebased.Config) { c.Nodes = append(c.Nodes, c.Nodes[0]+"/") },
-		"2 nodes are to agree":        func(c *rebased.Config) { c.Agree = 2 },
+		"duplicates nodes[0]":         func(c *rebased.Config) { c.Nodes = append(c.Nodes, c.Nodes[0]+"/") },
+		"agree: 2, want 1":            func(c *rebased.Config) { c.Agree = 2 },
 		"deposit addresses: required": func(c *rebased.Config) { c.Addresses = nil },
 		"64 hexadecimal digits":       func(c *rebased.Config) { c.Addresses = []string{"0x2"} },
 		"address 0x" + strings.Repeat("ab", 32) + " is given twice": func(c *rebased.Config) {

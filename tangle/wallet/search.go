@@ -21,6 +21,7 @@ const (
 type funds struct {
 	inputs []api.Input  // enough for the amount; each is spent whole
 	fresh  trinary.Hash // for the remainder: never used, with its checksum
+	total  int64        // of all addresses that can be spent from
 }
 
 // search goes through the addresses of the seed in order, until so many in a row
@@ -84,7 +85,25 @@ func (w *Wallet) search(ctx context.Context, n *node.Client, amount int64) (f fu
 		}
 		return funds{}, err
 	}
+	f.total = spendable
 	return f, nil
+}
+
+// Balance returns what the seed can spend, in iotas, and the first address that was
+// never used, with its checksum.
+func (w *Wallet) Balance(ctx context.Context) (amount int64, fresh trinary.Hash, err error) {
+	if err := w.check(); err != nil {
+		return 0, "", err
+	}
+	n, err := w.connect()
+	if err != nil {
+		return 0, "", err
+	}
+	f, err := w.search(ctx, n, 0)
+	if err != nil {
+		return 0, "", fmt.Errorf("read balance at %s: %w", n.Name(), err)
+	}
+	return f.total, f.fresh, nil
 }
 
 // history tells whether an address occurs on the tangle, and whether somebody

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/iotoll/iotoll/acl"
+	"github.com/iotoll/iotoll/cmd/internal/hint"
 	"github.com/iotoll/iotoll/cmd/internal/ledgers"
 	"github.com/iotoll/iotoll/tangle"
 	"github.com/iotoll/iotoll/wemo"
@@ -75,6 +76,9 @@ type Offer struct {
 	Topics []string `yaml:"topics"`
 	// Price is what one period costs, as the ledger writes amounts: 500, 500 i.
 	Price string `yaml:"price"`
+	// LowPrice permits a price below the ledger's least: 0.1 IOTA on today's
+	// network.
+	LowPrice bool `yaml:"low_price"`
 	// Period is what one price buys, such as 1h.
 	Period time.Duration `yaml:"period"`
 	// Address is the deposit address.
@@ -206,6 +210,8 @@ func (c *Offer) offer(notation tangle.Notation) (tangle.Offer, error) {
 	if o.Price, err = notation.Currency().Parse(c.Price); err != nil {
 		f.addErr("price", err)
 		o.Price = 1
+	} else if err := notation.Currency().CheckPrice(o.Price); err != nil && o.Price > 0 && !c.LowPrice {
+		f.addErr("price", hint.Add(err, "offers[].low_price: true permits it all the same"))
 	}
 	address := func(key, text string) string {
 		a, err := notation.ParseAddress(text)

@@ -7,10 +7,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/iotoll/iotoll/cmd/internal/hint"
 	"github.com/iotoll/iotoll/wemo/insight"
 	"github.com/iotoll/iotoll/wemo/mqtt"
 	"github.com/sirupsen/logrus"
 )
+
+// iotaAddress is an address of today's network.
+const iotaAddress = "0x00000000000000000000000000000000000000000000000000000000000000aa"
 
 // depositAddress is an address with its checksum.
 const depositAddress = "GAPYKDJQREFSEBRUXGXQWZCPT9KYAJIEXFU99WHRQPDNAGN9MOCCYNOOLQYNWVWXJYFHSDYZQCKNKOWBXRZEFLRZJW"
@@ -181,6 +185,25 @@ func TestSettingsFaults(t *testing.T) {
 		_, err := Parse([]byte(text), t.TempDir(), func(string) ([]byte, error) { return []byte(settings), nil })
 		if err == nil || !strings.HasPrefix(err.Error(), "broker.settings_file: ") || !strings.Contains(err.Error(), want) {
 			t.Errorf("settings %q: got %v, want %s", settings, err, want)
+		}
+	}
+}
+
+// TestLowPrice: a price of which gas is a large part is refused unless the seller
+// insists.
+func TestLowPrice(t *testing.T) {
+	for _, test := range []struct{ price, want string }{
+		{"0.1 IOTA", ""},
+		{"0.09 IOTA", "offers[0].price: 0.09 IOTA is low, want at least 0.1 IOTA: each payment costs the buyer gas as well"},
+		{"0.000000001, low_price: true", ""},
+		{"0, low_price: true", "offers[0].price: 0, want a whole number of base units above 0"},
+	} {
+		_, err := Parse([]byte("ledger: {kind: iota, network: local}\noffers:\n  - {id: live, topics: [a], period: 1h, address: \""+iotaAddress+"\", price: "+test.price+"}\n"), t.TempDir(), nil)
+		if test.want == "" && err != nil || test.want != "" && (err == nil || err.Error() != test.want) {
+			t.Errorf("price %s: got %v, want %q", test.price, err, test.want)
+		}
+		if strings.Contains(test.want, "is low") && hint.Of(err) != "offers[].low_price: true permits it all the same" {
+			t.Errorf("price %s: got the hint %q, want one that names the key", test.price, hint.Of(err))
 		}
 	}
 }

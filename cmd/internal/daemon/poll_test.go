@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/iotoll/iotoll/tangle"
 	"github.com/iotoll/iotoll/wemo"
 	"github.com/iotoll/iotoll/wemo/mqtt"
 )
@@ -26,6 +27,20 @@ type running struct {
 }
 
 func (r running) Run(context.Context) error { return r.err }
+
+// A transaction that cannot be read for long fails /readyz, which names it.
+func TestUnreadDependency(t *testing.T) {
+	now := time.Date(2026, 11, 22, 17, 0, 10, 0, time.UTC)
+	recent := tangle.Unread{Digest: "A", Since: now.Add(-time.Second), Err: errors.New("x")}
+	if d, ok := unreadDependency([]tangle.Unread{recent}, now); ok {
+		t.Errorf("a second old: got %+v, want none", d)
+	}
+	old := tangle.Unread{Digest: "B", Since: now.Add(-2 * time.Minute), Err: errors.New("no effects")}
+	const want = "1 transaction cannot be read, so that a payment may wait: B since 2026-11-22T16:58:10Z: no effects"
+	if d, ok := unreadDependency([]tangle.Unread{recent, old}, now); !ok || d.Ready || d.Spare || d.Error != want {
+		t.Errorf("two minutes old: got %+v, want %s", d, want)
+	}
+}
 
 // /readyz fails while the broker refuses a topic, and says which, why and since when.
 func TestBrokerDependency(t *testing.T) {

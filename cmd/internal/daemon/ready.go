@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/iotoll/iotoll/tangle"
 	"github.com/iotoll/iotoll/wemo/mqtt"
 )
 
@@ -105,6 +107,17 @@ func (m *metrics) readiness(now time.Time) Readiness {
 			add(newDependency("book", false, time.Time{}, now,
 				fmt.Errorf("%s received more than the book has: payments were not seen; see iotoll doctor", count(n, "address", "addresses"))))
 		}
+		if n := len(h.Partial); n > 0 { // payments that are seen count all the same
+			d := newDependency("history", false, h.LastSuccess, now,
+				fmt.Errorf("%s may have payments that were not read: see the log, and iotoll doctor", count(n, "address", "addresses")))
+			d.Spare = true
+			add(d)
+		}
+		if ordered, ok := v.watch.ledger.(tangle.Ordered); ok {
+			if d, ok := unreadDependency(ordered.Unread(), now); ok {
+				add(d)
+			}
+		}
 		if n := len(h.Unwatched); n > 0 {
 			add(newDependency("deposit addresses", false, time.Time{}, now,
 				fmt.Errorf("%s watched before and not configured now: payments are not seen", count(n, "address was", "addresses were"))))
@@ -119,6 +132,21 @@ func (m *metrics) readiness(now time.Time) Readiness {
 		add(brokerDependency("broker for the offers", v.offers.Health(), now))
 	}
 	return r
+}
+
+// unreadAfter is how long a transaction may take to be read before its payment counts
+// as held up.
+const unreadAfter = time.Minute
+
+// unreadDependency are the transactions to deposit addresses, if some cannot be read.
+func unreadDependency(unread []tangle.Unread, now time.Time) (d Dependency, ok bool) {
+	unread = slices.DeleteFunc(unread, func(u tangle.Unread) bool { return now.Sub(u.Since) < unreadAfter })
+	if len(unread) == 0 {
+		return Dependency{}, false
+	}
+	u := unread[0]
+	return newDependency("transactions", false, time.Time{}, now, fmt.Errorf("%s cannot be read, so that a payment may wait: %s since %s: %w",
+		count(len(unread), "transaction", "transactions"), u.Digest, u.Since.UTC().Format(time.RFC3339), u.Err)), true
 }
 
 // brokerDependency is a connection to the broker. It is ready while the broker

@@ -35,6 +35,19 @@ func NewKey(kind, path string) error {
 	return nil
 }
 
+// KindOfKey returns the kind of ledger that the key in a file is for: Legacy if it
+// is a seed, otherwise IOTA, whose wallet says what is wrong with it.
+func KindOfKey(path string) (string, error) {
+	s, err := secret.ReadFile(path)
+	if err != nil {
+		return "", fmt.Errorf("read key: %w", err)
+	}
+	if guards.IsTrytesOfExactLength(s.Reveal(), consts.HashTrytesSize) {
+		return Legacy, nil
+	}
+	return IOTA, nil
+}
+
 // newSeed returns a seed of the legacy tangle.
 func newSeed() string {
 	const trytes = "9ABCDEFGHIJKLMNOPQRSTUVWXYZ"

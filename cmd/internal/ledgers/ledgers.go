@@ -75,6 +75,19 @@ func Notation(kind string) (tangle.Notation, error) {
 	return nil, fmt.Errorf("kind: %q, want legacy or iota", kind)
 }
 
+// KindOfAddress returns the kind of ledger that writes addresses like text, empty if
+// none does.
+func KindOfAddress(text string) string {
+	for _, kind := range []string{IOTA, Legacy} {
+		if notation, err := Notation(kind); err == nil {
+			if _, err := notation.ParseAddress(text); err == nil {
+				return kind
+			}
+		}
+	}
+	return ""
+}
+
 // Currency returns the money of a kind of ledger. Amounts of a kind that is not
 // known, as a newer version may have written into the store, are in base units.
 func Currency(kind string) tangle.Currency {
@@ -116,10 +129,7 @@ func (c *Config) Validate() error {
 		if _, err := rebased.NetworkByName(c.Network); err != nil {
 			faults = append(faults, err)
 		}
-		// New checks the nodes; the addresses are the offers', not the section's.
-		const any = "0x0000000000000000000000000000000000000000000000000000000000000001"
-		_, err := rebased.New(rebased.Config{Nodes: c.Nodes, Addresses: []string{any}, Agree: c.Agree, Log: logrus.New()})
-		faults = append(faults, errors.Unwrap(err))
+		faults = append(faults, rebased.CheckNodes(c.Nodes, c.Agree))
 	}
 	for i, node := range c.Nodes {
 		if u, err := url.Parse(node); err == nil && u.User != nil {

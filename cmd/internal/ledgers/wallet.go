@@ -26,6 +26,14 @@ type Wallet interface {
 	// Done says that the receipt is safe with the caller. Until then, Pay returns the
 	// same payment again in place of a second one.
 	Done(ctx context.Context, r Receipt) error
+	// Balance returns what the key can spend.
+	Balance(ctx context.Context) (Holding, error)
+}
+
+// Holding is what a key can spend.
+type Holding struct {
+	Address string // where the key takes money
+	Amount  int64  // in base units
 }
 
 // WalletConfig says how to pay.
@@ -83,6 +91,11 @@ func (l *legacyWallet) Wait(ctx context.Context, r Receipt) error {
 
 func (*legacyWallet) Done(context.Context, Receipt) error { return nil }
 
+func (l *legacyWallet) Balance(ctx context.Context) (Holding, error) {
+	amount, fresh, err := l.w.Balance(ctx)
+	return Holding{Address: fresh, Amount: amount}, err
+}
+
 type iotaWallet struct{ w wallet.Rebased }
 
 func (i iotaWallet) Pay(ctx context.Context, to string, amount int64, message string) (Receipt, error) {
@@ -102,4 +115,13 @@ func (i iotaWallet) Wait(ctx context.Context, r Receipt) error {
 
 func (i iotaWallet) Done(ctx context.Context, r Receipt) error {
 	return i.w.Done(ctx, wallet.Transfer{Digest: r.Reference})
+}
+
+func (i iotaWallet) Balance(ctx context.Context) (Holding, error) {
+	key, err := wallet.ReadKey(i.w.KeyFile)
+	if err != nil {
+		return Holding{}, err
+	}
+	amount, err := i.w.Balance(ctx)
+	return Holding{Address: key.Address().String(), Amount: amount}, err
 }

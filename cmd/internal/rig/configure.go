@@ -21,13 +21,15 @@ var iotollConfig = template.Must(template.New("iotoll.yaml").Parse(`store:
     directory: {{.Dir}}/store
     socket: {{.Socket}}
 ledger:
+  kind: {{.Ledger}}
+  network: local
   nodes: [{{.NodeURL}}]
 offers:
   - id: live
     topics: [sensor/live]
     price: {{.Price}}
     period: {{.Period}}
-    address: {{.Deposit}}
+    address: "{{.Deposit}}"
 broker:
   url: mqtt://127.0.0.1:{{.BrokerPort}}
   username: ` + Publisher + `
@@ -64,7 +66,7 @@ func (r *Rig) Settings() string { return filepath.Join(r.Dir, "broker-settings")
 
 // configure makes a deposit address and writes the files.
 func (r *Rig) configure(ctx context.Context) error {
-	out, err := r.Iotoll(ctx, "address", "--new", "--seed-file", filepath.Join(r.Dir, "seller.seed"))
+	out, err := r.Iotoll(ctx, "address", "--new", "--ledger", r.Ledger, "--key-file", filepath.Join(r.Dir, "seller.key"))
 	if err != nil {
 		return fmt.Errorf("make a deposit address: %w\n%s", err, out)
 	}

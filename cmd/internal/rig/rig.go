@@ -1,4 +1,4 @@
-// Package rig runs the whole system on free loopback ports: a simulated tangle
+// Package rig runs the whole system on free loopback ports: a simulated ledger
 // and a simulated plug, iotoll serve with its embedded store, and a real
 // Mosquitto with the plugin. The demo, the end-to-end tests and the benchmarks
 // start it, so that what they show is the programs that a user installs.
@@ -12,17 +12,20 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/iotoll/iotoll/cmd/internal/ledgers"
 )
 
 // Options say what to run. The zero value of a field means its default.
 type Options struct {
-	Bin       string        // the directory that holds iotoll and iotoll.so; required
-	Dir       string        // where configuration, data and logs go; must be empty; required
-	Server    string        // the program in Bin that runs "serve"; default iotoll
-	Price     int64         // of the offer "live", in base units; default 500
-	Period    time.Duration // what the price buys; default 1 h
-	Minute    time.Duration // how much time an average covers; default 1 min
-	Milestone time.Duration // the simulated tangle confirms this often; default 1 s
+	Bin      string        // the directory that holds iotoll and iotoll.so; required
+	Dir      string        // where configuration, data and logs go; must be empty; required
+	Server   string        // the program in Bin that runs "serve"; default iotoll
+	Ledger   string        // ledgers.Legacy or ledgers.IOTA; default Legacy
+	Price    string        // of the offer "live", as the ledger writes amounts; default 500 i or 0.5 IOTA
+	Period   time.Duration // what the price buys; default 1 h
+	Minute   time.Duration // how much time an average covers; default 1 min
+	Finality time.Duration // the simulated ledger makes payments final this often; default 1 s, or 250 ms on IOTA
 }
 
 // Rig is the running system. Its programs may be stopped and started again one
@@ -30,14 +33,14 @@ type Options struct {
 type Rig struct {
 	Options
 
-	Tangle, Plug, Serve, Broker *Process
+	Node, Plug, Serve, Broker *Process
 
 	BrokerPort  int    // MQTT, on 127.0.0.1
 	Socket      string // the embedded store's
-	NodeURL     string // the simulated tangle's IRI API
+	NodeURL     string // the simulated node's API
 	PlugAddress string // the simulated plug, as host:port
-	Deposit     string // the deposit address of the offer, 90 trytes
-	SeedFile    string // the buyer's seed: its first addresses hold iotas
+	Deposit     string // the deposit address of the offer
+	KeyFile     string // the buyer's key, which holds money
 	Config      string // the configuration file of iotoll
 	BrokerConf  string // mosquitto.conf
 
@@ -53,8 +56,16 @@ func Start(ctx context.Context, o Options) (r *Rig, err error) {
 	if o.Server == "" {
 		o.Server = "iotoll"
 	}
-	if o.Price == 0 {
-		o.Price = 500
+	if o.Ledger == "" {
+		o.Ledger = ledgers.Legacy
+	}
+	legacy := o.Ledger == ledgers.Legacy
+	example, err := ledgers.ExampleOf(o.Ledger, "local")
+	if err != nil {
+		return nil, err
+	}
+	if o.Price == "" {
+		o.Price = example.Price
 	}
 	if o.Period == 0 {
 		o.Period = time.Hour
@@ -62,8 +73,11 @@ func Start(ctx context.Context, o Options) (r *Rig, err error) {
 	if o.Minute == 0 {
 		o.Minute = time.Minute
 	}
-	if o.Milestone == 0 {
-		o.Milestone = time.Second
+	if o.Finality == 0 {
+		o.Finality = 250 * time.Millisecond
+		if legacy {
+			o.Finality = time.Second
+		}
 	}
 	r = &Rig{Options: o}
 	defer func() {
@@ -82,9 +96,12 @@ func Start(ctx context.Context, o Options) (r *Rig, err error) {
 	r.Socket = filepath.Join(o.Dir, "run", "store.sock")
 	r.Config = filepath.Join(o.Dir, "iotoll.yaml")
 	r.BrokerConf = filepath.Join(o.Dir, "mosquitto.conf")
-	r.SeedFile = filepath.Join(o.Dir, "john.seed")
+	r.KeyFile = filepath.Join(o.Dir, "john.key")
+	if legacy {
+		r.KeyFile = filepath.Join(o.Dir, "john.seed")
+	}
 
-	if err := r.StartTangle(ctx); err != nil {
+	if err := r.StartNode(ctx); err != nil {
 		return r, err
 	}
 	if err := r.StartPlug(ctx); err != nil {
@@ -100,20 +117,28 @@ func Start(ctx context.Context, o Options) (r *Rig, err error) {
 	if err := r.StartServe(ctx); err != nil {
 		return r, err
 	}
+	// What was paid before would be history.
+	if err := r.Serve.waitFor(ctx, "deposit address is watched from now on"); err != nil {
+		return r, err
+	}
 	if err := r.AddUser(ctx, "john"); err != nil {
 		return r, err
 	}
 	return r, r.Broker.waitFor(ctx, "following the store")
 }
 
-// StartTangle starts the simulated tangle, which forgets when it stops. It wants
-// little proof of work.
-func (r *Rig) StartTangle(ctx context.Context) (err error) {
-	if r.Tangle, err = start(r.Dir, "tangle", r.iotoll("sim", "tangle", "--seed-file", r.SeedFile,
-		"--listen", strings.TrimPrefix(r.NodeURL, "http://"), "--milestone", r.Milestone.String(), "--mwm", "5")...); err != nil {
+// StartNode starts the simulated node, which forgets when it stops. On the legacy
+// tangle it wants little proof of work.
+func (r *Rig) StartNode(ctx context.Context) (err error) {
+	listen := strings.TrimPrefix(r.NodeURL, "http://")
+	args := r.iotoll("sim", "iota", "--key-file", r.KeyFile, "--listen", listen, "--checkpoint", r.Finality.String())
+	if r.Ledger == ledgers.Legacy {
+		args = r.iotoll("sim", "tangle", "--seed-file", r.KeyFile, "--listen", listen, "--milestone", r.Finality.String(), "--mwm", "5")
+	}
+	if r.Node, err = start(r.Dir, "node", args...); err != nil {
 		return err
 	}
-	return r.Tangle.waitFor(ctx, "ready")
+	return r.Node.waitFor(ctx, "ready")
 }
 
 // StartPlug starts the simulated plug.
@@ -159,12 +184,12 @@ func (r *Rig) Iotoll(ctx context.Context, args ...string) (string, error) {
 	return string(out), err
 }
 
-// Pay pays an amount from the buyer's seed to the deposit address, with any
+// Pay pays an amount from the buyer's key to the deposit address, with any
 // message. It returns at once, unless the flag --wait makes it wait until the
 // payment is final.
-func (r *Rig) Pay(ctx context.Context, amount int64, message string, flags ...string) (string, error) {
-	return r.Iotoll(ctx, append([]string{"pay", "--node", r.NodeURL, "--seed-file", r.SeedFile,
-		"--address", r.Deposit, "--amount", strconv.FormatInt(amount, 10), "--message", message, "--force"}, flags...)...)
+func (r *Rig) Pay(ctx context.Context, amount, message string, flags ...string) (string, error) {
+	return r.Iotoll(ctx, append([]string{"pay", "--node", r.NodeURL, "--key-file", r.KeyFile,
+		"--address", r.Deposit, "--amount", amount, "--message", message, "--force"}, flags...)...)
 }
 
 // Client starts mosquitto_sub as a user, or anonymously if user is empty.
@@ -185,7 +210,7 @@ func (r *Rig) Close() {
 	for _, p := range r.others {
 		p.Kill()
 	}
-	for _, p := range []*Process{r.Broker, r.Serve, r.Plug, r.Tangle} {
+	for _, p := range []*Process{r.Broker, r.Serve, r.Plug, r.Node} {
 		p.Stop()
 	}
 }
