@@ -171,6 +171,7 @@ payment's confirmation their connected MQTT client receives what they bought.`,
 		newConfig(c, load),
 	)
 	add("buyer",
+		newOffers(c),
 		newPay(c),
 		newAddress(c),
 	)

@@ -248,10 +248,9 @@ func (h *heartbeat) read() (last time.Time, err error) {
 // plugMeter stands between a poller, its source and its publisher, and counts
 // what passes.
 type plugMeter struct {
-	source wemo.Source
-	broker *mqtt.Publisher
-	live   string // the topics
-	status string
+	source                wemo.Source
+	broker                *mqtt.Publisher
+	live, average, status string // the topics
 
 	mu  sync.Mutex
 	now plugState
@@ -262,8 +261,9 @@ type plugState struct {
 	reads, fails       int64
 	published, dropped int64
 	last               wemo.Reading
-	err                error // of the last read
-	online             bool  // as the status says
+	err                error  // of the last read
+	online             bool   // as the status says
+	reason             string // why it is not online, as the status says
 }
 
 var (
@@ -316,6 +316,7 @@ func (m *plugMeter) Publish(topic string, payload []byte, retained bool) error {
 	if topic == m.status {
 		var s wemo.Status
 		m.now.online = json.Unmarshal(payload, &s) == nil && s.Online
+		m.now.reason = s.Reason
 	}
 	return err
 }

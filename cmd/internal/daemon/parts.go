@@ -55,7 +55,7 @@ func (d *daemon) parts(cfg *config.Config) ([]*part, error) {
 	if err != nil {
 		return nil, err
 	}
-	if cfg.Broker.OffersTopic != "" {
+	if cfg.Sells() {
 		p, err := d.offersPart(cfg, broker)
 		if err != nil {
 			return nil, err
@@ -119,7 +119,7 @@ func (d *daemon) plugPart(c config.Plug, broker mqtt.Broker) (*part, error) {
 	log := d.log.WithField("plug", c.Live)
 	poller := c.Poller(log)
 	publisher := &mqtt.Publisher{Broker: broker, Status: c.Status, Log: log}
-	meter := &plugMeter{source: c.Source(broker, log), broker: publisher, live: c.Live, status: c.Status}
+	meter := &plugMeter{source: c.Source(broker, log), broker: publisher, live: c.Live, average: c.Average, status: c.Status}
 	poller.Source, poller.Publisher = meter, meter
 	if err := errors.Join(poller.Validate(), publisher.Validate()); err != nil {
 		return nil, fmt.Errorf("plug that publishes to %s: %w", c.Live, err)
