@@ -162,7 +162,9 @@ func TestStory(t *testing.T) {
 
 	s.answers("permit: public", "-", "read", "sensor/1m")
 	s.answers("deny: anonymous", "", "read", "sensor/live")
-	s.answers("deny: no right", "john", "subscribe", "sensor/live")
+	s.answers("permit: for sale", "john", "subscribe", "sensor/live")
+	s.answers("deny: no right", "john", "subscribe", "sensor/other")
+	s.answers("deny: anonymous", "-", "subscribe", "sensor/live")
 	s.answers("permit: public", "john", "subscribe", "sensor/#")
 	s.answers("deny: unknown user", "bob", "read", "sensor/live")
 

@@ -40,12 +40,15 @@ type settings struct {
 	// plugin. Otherwise they are denied. Clients without a username are always
 	// denied, since other plugins let them read by default.
 	deferUnknown bool
+	// refuseUnpaid refuses the subscription of a user to what is for sale until it
+	// is paid for. Otherwise it is accepted, and only its deliveries wait.
+	refuseUnpaid bool
 }
 
 // The options and the settings, as errors list them.
 const (
-	optionNames  = "store_uri, store_uri_file, database, public, max_age, unknown_user, settings_file"
-	settingNames = "public, max_age, unknown_user"
+	optionNames  = "store_uri, store_uri_file, database, public, max_age, unknown_user, unpaid_subscribe, settings_file"
+	settingNames = "public, max_age, unknown_user, unpaid_subscribe"
 )
 
 // ParseOptions reads the plugin_opt_ lines. Its errors name the option and what is
@@ -117,6 +120,11 @@ func (s *settings) set(key, value string) (known bool, err error) {
 			return true, fmt.Errorf("got %q, want deny or defer", value)
 		}
 		s.deferUnknown = value == "defer"
+	case "unpaid_subscribe":
+		if value != "allow" && value != "refuse" {
+			return true, fmt.Errorf("got %q, want allow or refuse", value)
+		}
+		s.refuseUnpaid = value == "refuse"
 	default:
 		return false, nil
 	}
