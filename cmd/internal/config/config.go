@@ -233,7 +233,7 @@ func (c *Store) Where() string {
 }
 
 // Sells reports whether serve publishes to buyers: what is for sale, on
-// [buyer.OffersTopic].
+// [buyer.OffersTopic], and what each has bought, on [buyer.AccountTopics].
 func (c *Config) Sells() bool { return len(c.Offers) > 0 && c.Broker.URL != "" }
 
 // Published returns the topics that serve publishes to.

@@ -36,10 +36,11 @@ type metrics struct {
 
 // view is what is running.
 type view struct {
-	watch   *watching      // nil if nothing is for sale
-	reading ledgers.Config // how that reads
-	plugs   []*plugMeter
-	offers  *mqtt.Publisher // publishes the offers; nil if none does
+	watch    *watching      // nil if nothing is for sale
+	reading  ledgers.Config // how that reads
+	plugs    []*plugMeter
+	offers   *mqtt.Publisher // publishes the offers; nil if none does
+	accounts *mqtt.Publisher // publishes the buyers' accounts; nil if none does
 }
 
 // show replaces what the metrics and the readiness are about.
@@ -53,6 +54,8 @@ func (m *metrics) show(cfg *config.Config, parts []*part) {
 			v.plugs = append(v.plugs, p.plug)
 		case p.offers != nil:
 			v.offers = p.offers
+		case p.accounts != nil:
+			v.accounts = p.accounts
 		}
 	}
 	m.mu.Lock()

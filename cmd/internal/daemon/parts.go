@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"time"
 
 	"github.com/iotoll/iotoll/cmd/internal/config"
 	"github.com/iotoll/iotoll/tangle"
@@ -17,9 +18,10 @@ type part struct {
 	settings any // parts of the same name and settings are the same
 	run      func(context.Context) error
 
-	watch  *watching       // if it watches a ledger
-	plug   *plugMeter      // if it publishes a plug
-	offers *mqtt.Publisher // if it publishes the offers
+	watch    *watching       // if it watches a ledger
+	plug     *plugMeter      // if it publishes a plug
+	offers   *mqtt.Publisher // if it publishes the offers
+	accounts *mqtt.Publisher // if it publishes the buyers' accounts
 
 	stop func()        // ends it
 	done chan struct{} // closed when it has ended; nil before it was started
@@ -61,6 +63,10 @@ func (d *daemon) parts(cfg *config.Config) ([]*part, error) {
 			return nil, err
 		}
 		all = append(all, p)
+		if p, err = d.accountsPart(cfg, broker); err != nil {
+			return nil, err
+		}
+		all = append(all, p)
 	}
 	for _, plug := range cfg.Plugs {
 		p, err := d.plugPart(plug, broker)
@@ -99,7 +105,7 @@ func (d *daemon) watchPart(cfg *config.Config) (*part, error) {
 	p.watch = &watching{ledger: ledger, watcher: &tangle.Watcher{
 		Ledger: ledger, Offers: offers,
 		Interval: cfg.Ledger.Poll, Timeout: lookTimeout, FromStart: cfg.Ledger.FromStart,
-		Recheck: d.recheck, Observe: d.metrics.settled, Log: d.log,
+		Recheck: d.recheck, Observe: d.observe, Log: d.log,
 	}}
 	p.run = func(ctx context.Context) error {
 		select {
@@ -112,6 +118,14 @@ func (d *daemon) watchPart(cfg *config.Config) (*part, error) {
 		return p.watch.watcher.Run(ctx)
 	}
 	return p, nil
+}
+
+// observe is told by the watcher what became of a payment.
+func (d *daemon) observe(p tangle.Payment, o tangle.Outcome, took time.Duration) {
+	d.metrics.settled(p, o, took)
+	if o == tangle.Unmatched {
+		d.news.holding()
+	}
 }
 
 // plugPart returns what publishes a plug's readings.
