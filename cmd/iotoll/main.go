@@ -172,6 +172,7 @@ payment's confirmation their connected MQTT client receives what they bought.`,
 	)
 	add("buyer",
 		newOffers(c),
+		newStatus(c),
 		newPay(c),
 		newAddress(c),
 	)
