@@ -97,7 +97,7 @@ func (s *Snapshot) Decide(r Request, now time.Time) Decision {
 		return Decision{Reason: Malformed}
 	}
 	q.personal = q.isPersonal()
-	if r.Access != Write && q.openedBy(s.public) {
+	if r.Access != Write && (q.isBuiltin() || q.openedBy(s.public)) {
 		return Decision{Permit: true, Reason: Public}
 	}
 	if r.Subject == "" {
@@ -139,11 +139,24 @@ type question struct {
 }
 
 const (
+	// Everybody may read these topics: what is for sale, and the key that seals a
+	// sign-up. Buyers need both before they have an account.
+	offersTopic = "iotoll/offers"
+	signupTopic = "$SYS/broker/iotoll/signup"
+
 	// accounts is the level above each account's own topic.
 	accounts = "iotoll/account"
 	// ownAccount is the rule that each user has, with clientMark for its name.
 	ownAccount = accounts + "/" + clientMark
 )
+
+// isBuiltin reports whether offersTopic or signupTopic opens what is asked.
+func (q *question) isBuiltin() bool {
+	if q.filter {
+		return q.opens(offersTopic) || q.opens(signupTopic)
+	}
+	return q.text == offersTopic || q.text == signupTopic
+}
 
 // isPersonal reports whether all topics of the question are those of accounts. For a
 // shared subscription, one is enough: a member who may not read it would keep it from

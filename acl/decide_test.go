@@ -389,13 +389,14 @@ func TestGrantForever(t *testing.T) {
 type state struct {
 	users  map[string]User
 	grants map[string]Grant
+	offers []Offer
 }
 
 // permits decides as documented, in the simplest way.
 func (m *state) permits(r Request, public []Filter, now time.Time) bool {
 	// Static rights open every topic; sold and public filters do not open accounts.
-	var readable, static, writable []Filter
-	readable = append(append(readable, public...), builtin...)
+	var readable, static, writable, forSale []Filter
+	readable = append(append(readable, public...), Filter{"iotoll/offers"}, Filter{"$SYS/broker/iotoll/signup"})
 	if u, ok := m.users[r.Subject]; ok && !u.Disabled {
 		if u.Superuser {
 			return true
@@ -414,6 +415,9 @@ func (m *state) permits(r Request, public []Filter, now time.Time) bool {
 			if right.Access&Write != 0 {
 				writable = append(writable, f)
 			}
+		}
+		for _, o := range m.offers {
+			forSale = append(forSale, o.Filters...)
 		}
 		if !strings.ContainsAny(u.Name, "+#/") {
 			static = append(static, Filter{"iotoll/account/" + u.Name})
@@ -438,6 +442,9 @@ func (m *state) permits(r Request, public []Filter, now time.Time) bool {
 		all := Filter{"iotoll/account/#"}
 		if shared && !overlap(sub, all) || !shared && !all.Covers(sub) {
 			static = append(static, readable...)
+			if !shared {
+				static = append(static, forSale...)
+			}
 		}
 		return err == nil && slices.ContainsFunc(static, func(f Filter) bool {
 			if shared {
@@ -456,10 +463,12 @@ func TestWithAgainstModel(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(seed, 0))
 	pick := func(s ...string) string { return s[rnd.IntN(len(s))] }
 	name := func() string { return pick("a", "b", "c", "+", "x/y") }
-	filter := func() string { return pick("a/b", "a/+", "a/#", "b", "#", "+", "$x/#", "c/+/d") }
+	filter := func() string {
+		return pick("a/b", "a/+", "a/#", "b", "#", "+", "$x/#", "c/+/d", "iotoll/#", "iotoll/account/+", "iotoll/account/a", "iotoll/+/b")
+	}
 	public := []Filter{mustFilter(t, "b")}
 
-	m := state{make(map[string]User), make(map[string]Grant)}
+	m := state{users: make(map[string]User), grants: make(map[string]Grant)}
 	s := NewSnapshot(public, maxAge).Load(t0, nil, nil)
 	now := t0
 	type frozen struct {
@@ -473,7 +482,13 @@ func TestWithAgainstModel(t *testing.T) {
 		now = now.Add(time.Duration(rnd.IntN(1000)) * time.Millisecond)
 		var changes []Change
 		for range rnd.IntN(3) {
-			switch rnd.IntN(6) {
+			switch rnd.IntN(7) {
+			case 6:
+				m.offers = []Offer{}
+				for range rnd.IntN(3) {
+					m.offers = append(m.offers, Offer{Filters: []Filter{mustFilter(t, filter())}})
+				}
+				changes = append(changes, Change{Offers: &m.offers})
 			case 0:
 				n := name()
 				delete(m.users, n)
@@ -507,12 +522,13 @@ func TestWithAgainstModel(t *testing.T) {
 				gs = append(gs, g)
 			}
 			s = s.Load(now, us, gs)
+			m.offers = nil
 		}
 		if users, _ := s.Size(); users != len(m.users) {
 			t.Fatalf("Size: got %d users, want %d", users, len(m.users))
 		}
 		for range 40 {
-			r := Request{Subject: pick("", "a", "b", "c", "+", "x/y", "z"), Topic: pick("a/b", "a", "b", "h/a", "h/b", "c/c/d", "$x/y", "a/a"), Access: 1 << rnd.IntN(3)}
+			r := Request{Subject: pick("", "a", "b", "c", "+", "x/y", "z"), Topic: pick("a/b", "a", "b", "h/a", "h/b", "c/c/d", "$x/y", "a/a", "iotoll/account/a", "iotoll/account/b", "iotoll/account", "iotoll/offers"), Access: 1 << rnd.IntN(3)}
 			if r.Access == Subscribe {
 				r.Topic = pick("", "$share/g/") + pick(r.Topic, filter())
 			}
@@ -619,6 +635,27 @@ func BenchmarkDecide(b *testing.B) {
 			for i := 0; b.Loop(); i++ {
 				if !s.Decide(rs[i%len(rs)], now).Permit {
 					b.Fatal("denied")
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkSubscribe measures the SUBSCRIBE of a user who has not paid to the last of
+// some offers.
+func BenchmarkSubscribe(b *testing.B) {
+	for _, n := range []int{1, 100} {
+		b.Run(fmt.Sprintf("offers=%d", n), func(b *testing.B) {
+			var offers []Offer
+			for i := range n {
+				offers = append(offers, Offer{fmt.Sprint(i), []Filter{mustFilter(b, fmt.Sprintf("room/%d/live", i))}})
+			}
+			s := NewSnapshot([]Filter{mustFilter(b, "sensor/1m")}, maxAge).Load(t0, []User{{Name: "john"}}, nil).With(t0, Change{Offers: &offers})
+			r := Request{"john", "client", fmt.Sprintf("room/%d/live", n-1), Subscribe}
+			b.ReportAllocs()
+			for b.Loop() {
+				if s.Decide(r, t0).Reason != ForSale {
+					b.Fatal("not for sale")
 				}
 			}
 		})

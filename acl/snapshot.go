@@ -11,11 +11,6 @@ import (
 // wrong while the snapshot was made, by less than this, costs no grant.
 const keepEnded = 48 * time.Hour
 
-// builtin are topics that everyone may read in addition to the public filters: what is
-// for sale, and the key with which a sign-up is sealed. A buyer needs both before he
-// has an account.
-var builtin = []Filter{{"iotoll/offers"}, {"$SYS/broker/iotoll/signup"}}
-
 // Snapshot is an immutable index of users, grants and offers as of one moment, and of
 // the public filters. Once it is older than its maximum age, it denies all that is
 // not public. The nil Snapshot denies everything.
@@ -23,7 +18,7 @@ var builtin = []Filter{{"iotoll/offers"}, {"$SYS/broker/iotoll/signup"}}
 // [Snapshot.With] makes a changed copy that shares memory with the original: a new
 // grant copies a few kilobytes, not a million users.
 type Snapshot struct {
-	public       []Filter // with builtin
+	public       []Filter // besides offersTopic and signupTopic
 	maxAge       time.Duration
 	refuseUnpaid bool // see RefuseUnpaid
 	loaded       bool
@@ -93,7 +88,7 @@ type Change struct {
 // stay in force.
 func NewSnapshot(public []Filter, maxAge time.Duration) *Snapshot {
 	return &Snapshot{
-		public: slices.Concat(builtin, public),
+		public: slices.Clone(public),
 		maxAge: maxAge,
 		seed:   maphash.MakeSeed(),
 		root:   new([fanout]*[fanout]bucket),
@@ -104,7 +99,7 @@ func NewSnapshot(public []Filter, maxAge time.Duration) *Snapshot {
 // filters and another maximum age.
 func (s *Snapshot) Configure(public []Filter, maxAge time.Duration) *Snapshot {
 	n := *s
-	n.public, n.maxAge = slices.Concat(builtin, public), maxAge
+	n.public, n.maxAge = slices.Clone(public), maxAge
 	return &n
 }
 
@@ -120,8 +115,8 @@ func (s *Snapshot) RefuseUnpaid(refuse bool) *Snapshot {
 // grants and no offers. asOf is a moment before the first of them was read. Grants that
 // had ended two days earlier are left out.
 func (s *Snapshot) Load(asOf time.Time, users []User, grants []Grant) *Snapshot {
-	n := NewSnapshot(nil, s.maxAge)
-	n.public, n.refuseUnpaid = s.public, s.refuseUnpaid
+	n := NewSnapshot(s.public, s.maxAge)
+	n.refuseUnpaid = s.refuseUnpaid
 	n.loaded, n.asOf = true, asOf
 	edit := editor{s: n, owned: true, filters: make(map[Filter][]Filter)}
 	for i := range users {
