@@ -58,7 +58,7 @@ func TestOffersTopic(t *testing.T) {
 	address := freeAddress(t)
 	plug := startProcess(t, "sim", "plug", "--listen", address)
 	plug.await("ready")
-	s, port := newPublishingSite(t, "http://127.0.0.1:1", fmt.Sprintf("plugs:\n  - {address: %q, live: sensor/live, average: sensor/1m}\n", address))
+	s, port := newPublishingSite(t, "http://127.0.0.1:1", fmt.Sprintf("plugs:\n  - {address: %q, live: sensor/live, average: sensor/1m, hold: 1s}\n", address))
 	s.edit("offers:\n", "offers:\n  - {id: else, topics: [else/#], price: 1, period: 90s, address: "+depositAddress+"}\n")
 	p := startProcess(t, "--config", s.config, "serve")
 
