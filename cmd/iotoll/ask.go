@@ -11,9 +11,19 @@ import (
 	"github.com/iotoll/iotoll/cmd/internal/secret"
 )
 
-// askSecret gets a secret from the terminal, twice and unseen, or from stdin
-// when that is no terminal. It returns early when ctx ends.
+// askNewSecret is askSecret for a secret that does not exist yet: a terminal is
+// asked twice.
+func (c console) askNewSecret(ctx context.Context, what string) (secret.Text, error) {
+	return c.ask(ctx, what, true)
+}
+
+// askSecret gets a secret from the terminal, unseen, or from stdin when that is no
+// terminal. It returns early when ctx ends.
 func (c console) askSecret(ctx context.Context, what string) (secret.Text, error) {
+	return c.ask(ctx, what, false)
+}
+
+func (c console) ask(ctx context.Context, what string, twice bool) (secret.Text, error) {
 	f, ok := c.in.(*os.File)
 	if !ok || !term.IsTerminal(int(f.Fd())) {
 		s, err := interruptible(ctx, func() (secret.Text, error) { return secret.Read(c.in) })
@@ -42,12 +52,14 @@ func (c console) askSecret(ctx context.Context, what string) (secret.Text, error
 	if err != nil {
 		return secret.Text{}, fmt.Errorf("read %s: %w", what, err)
 	}
-	again, err := ask(what + " again: ")
-	if err != nil {
-		return secret.Text{}, fmt.Errorf("read %s: %w", what, err)
-	}
-	if first != again {
-		return secret.Text{}, fmt.Errorf("the two entries of the %s differ", what)
+	if twice {
+		again, err := ask(what + " again: ")
+		if err != nil {
+			return secret.Text{}, fmt.Errorf("read %s: %w", what, err)
+		}
+		if first != again {
+			return secret.Text{}, fmt.Errorf("the two entries of the %s differ", what)
+		}
 	}
 	s, err := secret.Read(strings.NewReader(first.Reveal()))
 	if err != nil {

@@ -164,7 +164,6 @@ func TestInitExamples(t *testing.T) {
 	}
 	uncommented := string(text)
 	for _, u := range []struct{ old, new string }{
-		{"  # offers_topic: iotoll/offers", "  offers_topic: iotoll/offers"},
 		{"    # events: true", "    events: true"},
 		{"#  - shelly: 192.168.1.30", "  - live: kettle/live\n    average: kettle/1m\n    shelly: 192.168.1.30"},
 		{"#  - topic: tele/kitchen/SENSOR", "  - live: kitchen/live\n    average: kitchen/1m\n    topic: tele/kitchen/SENSOR"},
@@ -185,7 +184,7 @@ func TestInitExamples(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(c.Plugs) != 3 || !c.Plugs[0].Events || c.Plugs[1].Shelly == "" || c.Plugs[2].Hold != 15*time.Second || c.Metrics.Listen == "" || c.Broker.OffersTopic == "" {
+	if len(c.Plugs) != 3 || !c.Plugs[0].Events || c.Plugs[1].Shelly == "" || c.Plugs[2].Hold != 15*time.Second || c.Metrics.Listen == "" {
 		t.Errorf("configuration: got %+v", c)
 	}
 }

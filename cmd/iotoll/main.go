@@ -171,6 +171,8 @@ payment's confirmation their connected MQTT client receives what they bought.`,
 		newConfig(c, load),
 	)
 	add("buyer",
+		newOffers(c),
+		newStatus(c),
 		newPay(c),
 		newBalance(c),
 		newAddress(c),

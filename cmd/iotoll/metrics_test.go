@@ -262,7 +262,7 @@ plugs:
 		report = append(report, fmt.Sprintf("%s: %t", d.Name, d.Ready))
 	}
 	if want := []string{"store: true", "ledger: true", "node " + node + ": true", "plug of sensor/live: true", "broker for sensor/live: true",
-		"plug of other/live: false", "broker for other/live: true"}; r.Ready || !slices.Equal(report, want) {
+		"plug of other/live: false", "broker for other/live: true", "broker for the offers: true", "broker for the accounts: true"}; r.Ready || !slices.Equal(report, want) {
 		t.Errorf("readiness: got %t, %q, want false, %q", r.Ready, report, want)
 	}
 	if d := r.Dependencies[5]; d.Age != nil || d.Error == "" {

@@ -11,24 +11,20 @@ import (
 func newOffer(c console, load loader) *cobra.Command {
 	return group("offer", "Show what is for sale", &cobra.Command{
 		Use:   "list",
-		Short: "Print the offers for a buyer, one JSON object a line",
-		Args:  exactly(),
+		Short: "Print the offers for a buyer, as JSON",
+		Long: `list prints the offers of the configuration as serve publishes them on iotoll/offers,
+but for whether they are available. Buyers read that topic with "iotoll offers URL".`,
+		Args: exactly(),
 		RunE: func(*cobra.Command, []string) error {
 			cfg, err := load()
 			if err != nil {
 				return err
 			}
-			all, err := daemon.Listings(cfg)
+			offers, err := daemon.Offers(cfg)
 			if err != nil {
 				return err
 			}
-			e := json.NewEncoder(c.out)
-			for _, o := range all {
-				if err := e.Encode(o); err != nil {
-					return err
-				}
-			}
-			return nil
+			return json.NewEncoder(c.out).Encode(offers)
 		},
 	})
 }

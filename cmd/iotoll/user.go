@@ -74,7 +74,7 @@ func passwordFlags(c console, cmd *cobra.Command) func(context.Context) (newPass
 		case *file != "":
 			pw, err = secret.ReadFile(*file)
 		default:
-			pw, err = c.askSecret(ctx, "password")
+			pw, err = c.askNewSecret(ctx, "password")
 		}
 		if err != nil {
 			return newPassword{}, err

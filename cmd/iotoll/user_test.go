@@ -108,6 +108,6 @@ func TestCheckUsage(t *testing.T) {
 
 func TestOfferList(t *testing.T) {
 	s := newSite(t, "http://127.0.0.1:1", "")
-	s.prints(`{"id":"live","topics":["sensor/live"],"price":"500","unit":"i","period_seconds":3600,"ledger":"legacy","address":"`+depositAddress+`","message":"{\"username\": \"YOUR NAME\", \"offer\": \"live\"}","free_topics":["sensor/1m"]}
+	s.prints(`{"v":1,"ledger":"legacy","network":"local","offers":[{"id":"live","topics":["sensor/live"],"price":"500","unit":"i","decimals":0,"amount":"500","period_seconds":3600,"address":"`+depositAddress+`","how":"{\"username\":\"YOUR NAME\",\"offer\":\"live\"}"}],"free_topics":["sensor/1m"],"signup":false}
 `, "offer", "list")
 }

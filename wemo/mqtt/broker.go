@@ -167,7 +167,8 @@ func (b Broker) connect(ctx context.Context, clientID string, will *paho.WillMes
 			lose(fmt.Errorf("broker disconnected: %s", reason(d.ReasonCode, text)))
 		},
 	})
-	few := uint16(16) // paho allocates a queue of this length
+	few := uint16(16)          // paho allocates a queue of this length
+	largest := uint32(1 << 20) // bytes; the broker leaves out longer messages
 	ack, err := c.Connect(ctx, &paho.Connect{
 		ClientID:     clientID,
 		CleanStart:   true,
@@ -175,7 +176,7 @@ func (b Broker) connect(ctx context.Context, clientID string, will *paho.WillMes
 		UsernameFlag: b.Username != "", Username: b.Username,
 		PasswordFlag: b.Username != "", Password: b.Password,
 		WillMessage: will,
-		Properties:  &paho.ConnectProperties{ReceiveMaximum: &few, RequestProblemInfo: true},
+		Properties:  &paho.ConnectProperties{ReceiveMaximum: &few, MaximumPacketSize: &largest, RequestProblemInfo: true},
 	})
 	if err == nil {
 		return c, nil

@@ -100,6 +100,9 @@ func TestTransports(t *testing.T) {
 		connected(t, p)
 		p.Publish(scheme, []byte(strings.Repeat("x", 10_000)), true)
 		s.wait(t, scheme, func(m published) bool { return len(m.payload) == 10_000 })
+		if got, err := (Broker{URL: url, CA: ca}).Retained(t.Context(), scheme); err != nil || len(got) != 10_000 {
+			t.Errorf("%s: Retained: got %d bytes, %v, want 10000", scheme, len(got), err)
+		}
 		err := Broker{URL: url}.Try(t.Context())
 		if secure := scheme != "ws"; secure != (err != nil && strings.Contains(err.Error(), "certificate")) {
 			t.Errorf("%s without the CA: got %v, want an error about the certificate: %t", scheme, err, secure)

@@ -31,7 +31,8 @@ import (
 // message is sent again every ten seconds.
 type Publisher struct {
 	Broker
-	Status string // topic of the last will, a wemo.Status; empty: no will
+	Status string // topic of the last will; empty: no will
+	Will   []byte // the last will; nil: a wemo.Status that says so
 	Log    logrus.FieldLogger
 
 	mu        sync.Mutex
@@ -210,7 +211,10 @@ func (p *Publisher) session(ctx context.Context, id string, connected func()) (e
 	}()
 	var will *paho.WillMessage
 	if p.Status != "" {
-		will = &paho.WillMessage{Topic: p.Status, Payload: wemo.Status{Reason: wemo.Lost}.Payload(), QoS: 1, Retain: true}
+		will = &paho.WillMessage{Topic: p.Status, Payload: p.Will, QoS: 1, Retain: true}
+		if p.Will == nil {
+			will.Payload = wemo.Status{Reason: wemo.Lost}.Payload()
+		}
 	}
 	c, err := p.connect(ctx, id, will, nil)
 	if err != nil {

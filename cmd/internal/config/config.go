@@ -14,6 +14,7 @@ import (
 	"github.com/iotoll/iotoll/cmd/internal/hint"
 	"github.com/iotoll/iotoll/cmd/internal/ledgers"
 	"github.com/iotoll/iotoll/tangle"
+	"github.com/iotoll/iotoll/tangle/buyer"
 	"github.com/iotoll/iotoll/wemo"
 )
 
@@ -99,10 +100,6 @@ type Broker struct {
 	// lines "public FILTER" are the topics that everybody may read: it is the only
 	// place for them, and read by the plugin and by iotoll.
 	SettingsFile string `yaml:"settings_file"`
-	// OffersTopic is where the offers are published, retained, for buyers'
-	// programs: a JSON array of what "iotoll offer list" prints. They are not
-	// published if it is left out.
-	OffersTopic string `yaml:"offers_topic"`
 }
 
 // Metrics says whether /metrics, /healthz and /readyz are served.
@@ -248,14 +245,18 @@ func (c *Store) Where() string {
 	return c.Embedded.Socket
 }
 
+// Sells reports whether serve publishes to buyers: what is for sale, on
+// [buyer.OffersTopic], and what each has bought, on [buyer.AccountTopics].
+func (c *Config) Sells() bool { return len(c.Offers) > 0 && c.Broker.URL != "" }
+
 // Published returns the topics that serve publishes to.
 func (c *Config) Published() []string {
 	var topics []string
-	if c.Broker.OffersTopic != "" {
-		topics = append(topics, c.Broker.OffersTopic)
-	}
 	for _, p := range c.Plugs {
 		topics = append(topics, p.Live, p.Average, p.Status)
+	}
+	if c.Sells() {
+		topics = append(topics, buyer.OffersTopic)
 	}
 	return topics
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/iotoll/iotoll/acl/mongostore"
 	"github.com/iotoll/iotoll/cmd/internal/ledgers"
 	"github.com/iotoll/iotoll/tangle"
-	"github.com/iotoll/iotoll/wemo"
+	"github.com/iotoll/iotoll/tangle/buyer"
 	"github.com/iotoll/iotoll/wemo/mqtt"
 )
 
@@ -66,10 +66,7 @@ func (c *Config) validate() error {
 			f.add("metrics.listen", "%q, want an address with a port, such as 127.0.0.1:9464", c.Metrics.Listen)
 		}
 	}
-	topics := make(map[string]string)
-	if c.Broker.OffersTopic != "" {
-		topics[c.Broker.OffersTopic] = "broker.offers_topic"
-	}
+	topics := map[string]string{buyer.OffersTopic: "the topic of the offers"}
 	for i := range c.Plugs {
 		c.validatePlug(&f, i, topics)
 	}
@@ -111,13 +108,6 @@ func (c *Config) validateOffers(f *faults, notation tangle.Notation) {
 
 func (c *Config) validateBroker(f *faults) {
 	b := &c.Broker
-	if b.OffersTopic != "" {
-		if err := wemo.ValidateTopic(b.OffersTopic); err != nil {
-			f.add("broker.offers_topic", "%q: %w", b.OffersTopic, err)
-		} else if public := acl.NewSnapshot(c.PublicFilters(), 0); !public.Decide(acl.Request{Topic: b.OffersTopic, Access: acl.Read}, time.Time{}).Permit {
-			f.add("broker.offers_topic", "%q, want iotoll/offers or a topic that a public filter matches: buyers read it without an account", b.OffersTopic)
-		}
-	}
 	if b.URL != "" {
 		f.addErr("broker.url", mqtt.Broker{URL: b.URL}.Validate())
 	} else if len(c.Published()) > 0 {

@@ -12,6 +12,7 @@ import (
 	"github.com/iotoll/iotoll/acl/password"
 	"github.com/iotoll/iotoll/cmd/internal/config"
 	"github.com/iotoll/iotoll/cmd/internal/secret"
+	"github.com/iotoll/iotoll/tangle/buyer"
 )
 
 // MissingRights returns the rights that the publisher's account lacks: to write
@@ -21,13 +22,18 @@ func MissingRights(cfg *config.Config, u acl.User) []acl.Right {
 	u.Disabled = false
 	snapshot := acl.NewSnapshot(nil, time.Hour).Load(now, []acl.User{u}, nil)
 	var missing []acl.Right
-	need := func(topic string, access acl.Access) {
+	needFor := func(pattern, topic string, access acl.Access) {
 		if !snapshot.Decide(acl.Request{Subject: u.Name, Topic: topic, Access: access}, now).Permit {
-			missing = append(missing, acl.Right{Pattern: topic, Access: access})
+			missing = append(missing, acl.Right{Pattern: pattern, Access: access})
 		}
 	}
+	need := func(topic string, access acl.Access) { needFor(topic, topic, access) }
 	for _, topic := range cfg.Published() {
 		need(topic, acl.Write)
+	}
+	if cfg.Sells() {
+		some, _ := buyer.AccountTopic("\u00a0") // nobody's: a right to one account is not enough
+		needFor(buyer.AccountTopics, some, acl.Write)
 	}
 	for _, p := range cfg.Plugs {
 		if p.Topic != "" {

@@ -53,6 +53,7 @@ type daemon struct {
 	metrics  *metrics
 	prepared chan struct{} // closed once the store can be used
 	recheck  chan string   // names of users who changed, for the watcher
+	news     *news         // what changed, for the topics of accounts
 
 	mu  sync.Mutex
 	cfg *config.Config // in force
@@ -71,7 +72,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
-	d := &daemon{Options: o, log: o.Log, metrics: newMetrics(), prepared: make(chan struct{}), recheck: make(chan string), cfg: cfg}
+	d := &daemon{Options: o, log: o.Log, metrics: newMetrics(), prepared: make(chan struct{}), recheck: make(chan string), news: newNews(), cfg: cfg}
 	parts, err := d.parts(cfg)
 	if err != nil {
 		return err
@@ -319,11 +320,14 @@ func wait(ctx context.Context, d time.Duration) error {
 }
 
 // follow tells the watcher which users changed, since held payments may wait for
-// one, and repairs the publisher's account when that changed.
+// one, and what publishes accounts whose account did. It repairs the publisher's
+// account when that changed.
 func (d *daemon) follow(ctx context.Context) error {
 	var at mongostore.ResumeToken
 	start := func() (err error) {
-		at, err = d.store.End(ctx)
+		if at, err = d.store.End(ctx); err == nil {
+			d.news.everything()
+		}
 		return err
 	}
 	const failed, recovered = "store cannot be followed", "store is followed again"
@@ -343,7 +347,13 @@ func (d *daemon) follow(ctx context.Context) error {
 			at = to
 			for _, c := range changes {
 				name := c.RemovedUser
+				if c.Grant != nil {
+					d.news.user(c.Grant.Subject)
+				} else if name != "" {
+					d.news.user(name)
+				}
 				if c.User != nil {
+					d.news.user(c.User.Name)
 					name = c.User.Name
 					changed = append(changed, name)
 				}

@@ -36,10 +36,11 @@ type metrics struct {
 
 // view is what is running.
 type view struct {
-	watch   *watching      // nil if nothing is for sale
-	reading ledgers.Config // how that reads
-	plugs   []*plugMeter
-	offers  *mqtt.Publisher // publishes the offers; nil if none does
+	watch    *watching      // nil if nothing is for sale
+	reading  ledgers.Config // how that reads
+	plugs    []*plugMeter
+	offers   *mqtt.Publisher // publishes the offers; nil if none does
+	accounts *mqtt.Publisher // publishes the buyers' accounts; nil if none does
 }
 
 // show replaces what the metrics and the readiness are about.
@@ -53,6 +54,8 @@ func (m *metrics) show(cfg *config.Config, parts []*part) {
 			v.plugs = append(v.plugs, p.plug)
 		case p.offers != nil:
 			v.offers = p.offers
+		case p.accounts != nil:
+			v.accounts = p.accounts
 		}
 	}
 	m.mu.Lock()
@@ -248,10 +251,9 @@ func (h *heartbeat) read() (last time.Time, err error) {
 // plugMeter stands between a poller, its source and its publisher, and counts
 // what passes.
 type plugMeter struct {
-	source wemo.Source
-	broker *mqtt.Publisher
-	live   string // the topics
-	status string
+	source                wemo.Source
+	broker                *mqtt.Publisher
+	live, average, status string // the topics
 
 	mu  sync.Mutex
 	now plugState
@@ -262,8 +264,9 @@ type plugState struct {
 	reads, fails       int64
 	published, dropped int64
 	last               wemo.Reading
-	err                error // of the last read
-	online             bool  // as the status says
+	err                error  // of the last read
+	online             bool   // as the status says
+	reason             string // why it is not online, as the status says
 }
 
 var (
@@ -316,6 +319,7 @@ func (m *plugMeter) Publish(topic string, payload []byte, retained bool) error {
 	if topic == m.status {
 		var s wemo.Status
 		m.now.online = json.Unmarshal(payload, &s) == nil && s.Online
+		m.now.reason = s.Reason
 	}
 	return err
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"time"
 
 	"github.com/iotoll/iotoll/cmd/internal/config"
 	"github.com/iotoll/iotoll/tangle"
@@ -17,9 +18,10 @@ type part struct {
 	settings any // parts of the same name and settings are the same
 	run      func(context.Context) error
 
-	watch  *watching       // if it watches a ledger
-	plug   *plugMeter      // if it publishes a plug
-	offers *mqtt.Publisher // if it publishes the offers
+	watch    *watching       // if it watches a ledger
+	plug     *plugMeter      // if it publishes a plug
+	offers   *mqtt.Publisher // if it publishes the offers
+	accounts *mqtt.Publisher // if it publishes the buyers' accounts
 
 	stop func()        // ends it
 	done chan struct{} // closed when it has ended; nil before it was started
@@ -55,9 +57,13 @@ func (d *daemon) parts(cfg *config.Config) ([]*part, error) {
 	if err != nil {
 		return nil, err
 	}
-	if cfg.Broker.OffersTopic != "" {
+	if cfg.Sells() {
 		p, err := d.offersPart(cfg, broker)
 		if err != nil {
+			return nil, err
+		}
+		all = append(all, p)
+		if p, err = d.accountsPart(cfg, broker); err != nil {
 			return nil, err
 		}
 		all = append(all, p)
@@ -99,7 +105,7 @@ func (d *daemon) watchPart(cfg *config.Config) (*part, error) {
 	p.watch = &watching{ledger: ledger, watcher: &tangle.Watcher{
 		Ledger: ledger, Offers: offers,
 		Interval: cfg.Ledger.Poll, Timeout: lookTimeout, FromStart: cfg.Ledger.FromStart,
-		Recheck: d.recheck, Observe: d.metrics.settled, Log: d.log,
+		Recheck: d.recheck, Observe: d.observe, Log: d.log,
 	}}
 	p.run = func(ctx context.Context) error {
 		select {
@@ -117,12 +123,20 @@ func (d *daemon) watchPart(cfg *config.Config) (*part, error) {
 	return p, nil
 }
 
+// observe is told by the watcher what became of a payment.
+func (d *daemon) observe(p tangle.Payment, o tangle.Outcome, took time.Duration) {
+	d.metrics.settled(p, o, took)
+	if o == tangle.Unmatched {
+		d.news.holding()
+	}
+}
+
 // plugPart returns what publishes a plug's readings.
 func (d *daemon) plugPart(c config.Plug, broker mqtt.Broker) (*part, error) {
 	log := d.log.WithField("plug", c.Live)
 	poller := c.Poller(log)
 	publisher := &mqtt.Publisher{Broker: broker, Status: c.Status, Log: log}
-	meter := &plugMeter{source: c.Source(broker, log), broker: publisher, live: c.Live, status: c.Status}
+	meter := &plugMeter{source: c.Source(broker, log), broker: publisher, live: c.Live, average: c.Average, status: c.Status}
 	poller.Source, poller.Publisher = meter, meter
 	if err := errors.Join(poller.Validate(), publisher.Validate()); err != nil {
 		return nil, fmt.Errorf("plug that publishes to %s: %w", c.Live, err)

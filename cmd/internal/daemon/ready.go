@@ -131,6 +131,9 @@ func (m *metrics) readiness(now time.Time) Readiness {
 	if v.offers != nil {
 		add(brokerDependency("broker for the offers", v.offers.Health(), now))
 	}
+	if v.accounts != nil {
+		add(brokerDependency("broker for the accounts", v.accounts.Health(), now))
+	}
 	return r
 }
 
