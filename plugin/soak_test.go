@@ -296,6 +296,9 @@ func (s *soak) connect(l *listener) {
 	}
 	l.client, l.online, l.since, l.in = c, true, t0, time.Now()
 	l.seen, l.swallowed = l.in, 0
+	if !l.keeps {
+		l.filter = ""
+	}
 	c.mayClose = l.user >= 0
 	l.sync()
 	t1 := time.Now()
@@ -316,9 +319,6 @@ func (s *soak) connect(l *listener) {
 		if now := time.Now(); !s.kicked(l, now) {
 			l.unsure, l.filter = false, ""
 		}
-	}
-	if !l.keeps {
-		l.filter = ""
 	}
 }
 
