@@ -61,7 +61,9 @@ func TestAccount(t *testing.T) {
 		next    time.Duration
 	}{
 		{"nothing", func(*buyer.Books) {}, buyer.None, "", 0},
-		{"credit", func(b *buyer.Books) { b.Heads = map[string]tangle.Entry{"live": {Seq: 1, Kind: tangle.Paid, Credit: 1}} }, buyer.None, "underpaid", 0},
+		{"credit", func(b *buyer.Books) {
+			b.Heads = map[string]tangle.Entry{"live": {Seq: 1, Kind: tangle.Paid, Credit: 1}}
+		}, buyer.None, "underpaid", 0},
 		{"credit above a price that fell", func(b *buyer.Books) {
 			b.Heads = map[string]tangle.Entry{"live": {Seq: 1, Kind: tangle.Paid, Credit: 600_000_000}}
 		}, buyer.None, "", 0},
