@@ -147,11 +147,17 @@ func (c Config) readSettings() (settings, error) {
 	return s.parse(c.settingsFile, text)
 }
 
-// PublicFilters returns the public filters of a settings file, whose text it is
-// given. Errors name the file, the line and the key.
-func PublicFilters(file string, text []byte) ([]acl.Filter, error) {
+// Settings are the settings of a file that decide what clients may do.
+type Settings struct {
+	Public       []acl.Filter // what everyone may read
+	RefuseUnpaid bool         // see [acl.Snapshot.RefuseUnpaid]
+}
+
+// ParseSettings returns the settings in the text of a settings file. Errors name the
+// file, the line and the key.
+func ParseSettings(file string, text []byte) (Settings, error) {
 	s, err := settings{}.parse(file, text)
-	return s.public, err
+	return Settings{s.public, s.refuseUnpaid}, err
 }
 
 // parse returns the settings, overridden by those in the text of a settings file.
