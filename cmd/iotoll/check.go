@@ -67,7 +67,8 @@ func check(ctx context.Context, c console, cfg *config.Config, store *mongostore
 	// The plugin's snapshot expires, this one does not.
 	const never = time.Duration(math.MaxInt64)
 	asOf := now.Add(-recently)
-	snapshot := acl.NewSnapshot(cfg.PublicFilters(), never).Load(asOf, users, grants).With(asOf, acl.Change{Offers: &offers})
+	snapshot := acl.NewSnapshot(cfg.PublicFilters(), never).RefuseUnpaid(cfg.RefuseUnpaid).
+		Load(asOf, users, grants).With(asOf, acl.Change{Offers: &offers})
 	d := snapshot.Decide(r, time.Now())
 	answer := "deny: "
 	if d.Permit {

@@ -151,6 +151,7 @@ func TestSettingsFile(t *testing.T) {
 	for settings, want := range map[string]string{
 		"# free\npublic sensor/1m\n  public   sensor/status \nmax_age 24h\n": "sensor/1m sensor/status",
 		"": "",
+		"unpaid_subscribe refuse\npublic sensor/1m\n": "sensor/1m",
 	} {
 		if err := os.WriteFile(filepath.Join(filepath.Dir(path), "broker-settings"), []byte(settings), 0o600); err != nil {
 			t.Fatal(err)
@@ -161,6 +162,9 @@ func TestSettingsFile(t *testing.T) {
 		}
 		if got := strings.Join(c.Public, " "); got != want || len(c.PublicFilters()) != len(c.Public) {
 			t.Errorf("public filters of %q: got %q, want %q", settings, got, want)
+		}
+		if want := strings.Contains(settings, "refuse"); c.RefuseUnpaid != want {
+			t.Errorf("RefuseUnpaid of %q: got %t, want %t", settings, c.RefuseUnpaid, want)
 		}
 	}
 }

@@ -74,6 +74,7 @@ func Parse(text []byte, dir string, readFile func(path string) ([]byte, error)) 
 		for _, f := range plugin.Public {
 			c.Public = append(c.Public, f.String())
 		}
+		c.RefuseUnpaid = plugin.RefuseUnpaid
 	}
 	return c, c.validate()
 }
