@@ -48,6 +48,12 @@ type Grant struct {
 	NotAfter  time.Time // already cut back to the moment of a revocation
 }
 
+// Offer is something that is for sale: the part that a decision needs.
+type Offer struct {
+	ID      string   // the offer's
+	Filters []Filter // the topics that it sells
+}
+
 // Request is one question from the broker.
 type Request struct {
 	Subject  string // the authenticated username; empty for an anonymous client

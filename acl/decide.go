@@ -24,6 +24,7 @@ const (
 	Public        // a public filter
 	Static        // a static right
 	Granted       // a grant
+	ForSale       // a subscription to what is for sale: no delivery before it is paid for
 	Superuser     // the user may do everything
 	Unsubscribing // ending a subscription is always permitted
 
@@ -36,7 +37,7 @@ var reasonNames = [Reasons]string{
 	Anonymous: "anonymous", UnknownUser: "unknown user", Disabled: "user disabled",
 	NoRight: "no right", NotYet: "grant not begun", Ended: "grant ended",
 	Public: "public", Static: "static right", Granted: "grant",
-	Superuser: "superuser", Unsubscribing: "unsubscribe",
+	ForSale: "for sale", Superuser: "superuser", Unsubscribing: "unsubscribe",
 }
 
 // String returns the reason in a few words.
@@ -64,10 +65,15 @@ type Decision struct {
 // Decide answers a request from memory alone, without allocating or locking.
 //
 // A subscription is permitted if the subject may read some topic that it matches
-// now, because the broker asks again, as Read, for each delivery. A shared
+// now, because the broker asks again, as Read, for each delivery. For the same reason,
+// a user's subscription is permitted if some topic that it matches is for sale: a
+// client that subscribed before its user paid need not reconnect. A shared
 // subscription is permitted only if one rule covers its whole filter: the broker
 // hands each message to one member of the group, so a member without the right
 // to read it would keep it from the others.
+//
+// Every user may read iotoll/account/ followed by its own name. Public filters, grants
+// and offers do not open the topics of accounts; static rights do.
 func (s *Snapshot) Decide(r Request, now time.Time) Decision {
 	if r.Access == Unsubscribe {
 		return Decision{Permit: true, Reason: Unsubscribing}
@@ -90,12 +96,9 @@ func (s *Snapshot) Decide(r Request, now time.Time) Decision {
 	if err != nil {
 		return Decision{Reason: Malformed}
 	}
-	if r.Access != Write {
-		for _, f := range s.public {
-			if q.opens(f.text) {
-				return Decision{Permit: true, Reason: Public}
-			}
-		}
+	q.personal = q.isPersonal()
+	if r.Access != Write && (q.isBuiltin() || q.openedBy(s.public)) {
+		return Decision{Permit: true, Reason: Public}
 	}
 	if r.Subject == "" {
 		return Decision{Reason: Anonymous}
@@ -114,6 +117,9 @@ func (s *Snapshot) Decide(r Request, now time.Time) Decision {
 		d.Reason = Disabled
 	default:
 		d = a.decide(&q, r.Access, now.UnixMilli())
+		if !d.Permit && q.filter && !q.shared && !s.refuseUnpaid && q.openedBy(s.forSale) {
+			d.Permit, d.Reason, d.Grant = true, ForSale, ""
+		}
 	}
 	if tooOld := s.asOf.Add(s.maxAge); d.Until.IsZero() || d.Until.After(tooOld) {
 		d.Until = tooOld
@@ -128,6 +134,39 @@ type question struct {
 	shared bool // the filter of a shared subscription
 	client string
 	need   Access // any of these is enough
+	// personal means that no public filter, grant or offer opens it; see isPersonal.
+	personal bool
+}
+
+const (
+	// Everybody may read these topics: what is for sale, and the key that seals a
+	// sign-up. Buyers need both before they have an account.
+	offersTopic = "iotoll/offers"
+	signupTopic = "$SYS/broker/iotoll/signup"
+
+	// accounts is the level above each account's own topic.
+	accounts = "iotoll/account"
+	// ownAccount is the rule that each user has, with clientMark for its name.
+	ownAccount = accounts + "/" + clientMark
+)
+
+// isBuiltin reports whether offersTopic or signupTopic opens what is asked.
+func (q *question) isBuiltin() bool {
+	if q.filter {
+		return q.opens(offersTopic) || q.opens(signupTopic)
+	}
+	return q.text == offersTopic || q.text == signupTopic
+}
+
+// isPersonal reports whether all topics of the question are those of accounts. For a
+// shared subscription, one is enough: a member who may not read it would keep it from
+// the others.
+func (q *question) isPersonal() bool {
+	if q.shared {
+		return overlaps(accounts+"/#", q.text, "")
+	}
+	rest, ok := strings.CutPrefix(q.text, accounts)
+	return ok && (rest == "" || rest[0] == '/')
 }
 
 // opens reports whether a rule opens the topic, some topic of the filter or, for
@@ -145,6 +184,13 @@ func (q *question) opens(rule string) bool {
 func (a *account) decide(q *question, access Access, now int64) Decision {
 	if a.superuser {
 		return Decision{Permit: true, Reason: Superuser}
+	}
+	if access != Write && (q.filter || q.personal) && expandable(a.name, false) {
+		own := *q
+		own.client = a.name
+		if own.opens(ownAccount) {
+			return Decision{Permit: true, Reason: Static}
+		}
 	}
 	d := Decision{Reason: NoRight}
 	for i := range a.rules {
@@ -197,7 +243,11 @@ func (a *account) decide(q *question, access Access, now int64) Decision {
 	return d
 }
 
+// openedBy reports whether a public filter, or one that is sold, opens what is asked.
 func (q *question) openedBy(filters []Filter) bool {
+	if q.personal {
+		return false
+	}
 	for _, f := range filters {
 		if f.text != "" && q.opens(f.text) {
 			return true

@@ -173,6 +173,150 @@ func TestDecide(t *testing.T) {
 	}
 }
 
+// A user may subscribe to what is for sale before paying for it. Nothing else is
+// permitted before that, nobody else may, and $share keeps its rule.
+func TestDecideForSale(t *testing.T) {
+	offers := []Offer{{"live", []Filter{mustFilter(t, "sensor/live"), {}}}, {"rooms", []Filter{mustFilter(t, "room/+/power")}}, {"all", []Filter{mustFilter(t, "$x/#"), mustFilter(t, "iotoll/#")}}}
+	users := []User{{Name: "john"}, {Name: "off", Disabled: true}}
+	grants := []Grant{grant(t, "g1", "john", "sensor/live", 10, 20)}
+	s := NewSnapshot(nil, maxAge).Load(t0, users, grants).With(t0, Change{Offers: &offers})
+	for _, c := range []struct {
+		subject, topic string
+		access         Access
+		now            float64
+		want           Reason
+		permit         bool
+	}{
+		{"john", "sensor/live", Subscribe, 1, ForSale, true},
+		{"john", "sensor/live", Subscribe, 10, Granted, true},
+		{"john", "sensor/live", Subscribe, 20, ForSale, true},
+		{"john", "sensor/live", Read, 1, NotYet, false},
+		{"john", "sensor/live", Read, 20, Ended, false},
+		{"john", "sensor/live", Write, 1, NoRight, false},
+		{"john", "sensor/#", Subscribe, 1, ForSale, true},
+		{"john", "sensor/+", Subscribe, 1, ForSale, true},
+		{"john", "sensor/live/#", Subscribe, 1, ForSale, true},
+		{"john", "sensor/1m", Subscribe, 1, NoRight, false},
+		{"john", "sensor/live/x", Subscribe, 1, NoRight, false},
+		{"john", "room/kitchen/power", Subscribe, 1, ForSale, true},
+		{"john", "room/kitchen/#", Subscribe, 1, ForSale, true},
+		{"john", "room/kitchen/power", Read, 1, NoRight, false},
+		{"john", "room/kitchen/light", Subscribe, 1, NoRight, false},
+		{"john", "$x/y", Subscribe, 1, ForSale, true},
+		{"john", "+/y", Subscribe, 1, ForSale, true}, // iotoll/y
+		{"john", "other/y", Subscribe, 1, NoRight, false},
+		{"john", "iotoll/account/jane", Subscribe, 1, NoRight, false},
+		{"john", "$share/g/sensor/live", Subscribe, 1, NotYet, false},
+		{"john", "$share/g/sensor/live", Subscribe, 10, Granted, true},
+		{"john", "$share/g/sensor/live", Subscribe, 20, Ended, false},
+		{"john", "$share/g/room/+/power", Subscribe, 1, NoRight, false},
+		{"john", "sensor/live#", Subscribe, 1, Malformed, false},
+		{"", "sensor/live", Subscribe, 1, Anonymous, false},
+		{"nobody", "sensor/live", Subscribe, 1, UnknownUser, false},
+		{"off", "sensor/live", Subscribe, 1, Disabled, false},
+		{"john", "sensor/live", Subscribe, 86400, Stale, false},
+	} {
+		if got := s.Decide(Request{c.subject, "", c.topic, c.access}, at(c.now)); got.Reason != c.want || got.Permit != c.permit || got.Reason == ForSale && (got.Grant != "" || got.Until.IsZero()) {
+			t.Errorf("Decide(%+v): got %+v, want %v", c, got, c.want)
+		}
+	}
+	r := Request{"john", "", "sensor/live", Subscribe}
+	none := []Offer{}
+	for what, n := range map[string]*Snapshot{
+		"that refuses":       s.RefuseUnpaid(true),
+		"that refuses, made": NewSnapshot(nil, maxAge).RefuseUnpaid(true).Load(t0, users, grants).With(t0, Change{Offers: &offers}),
+		"without offers":     s.With(t0, Change{Offers: &none}),
+		"loaded again":       s.Load(t0, users, grants),
+		"refuses, set up":    s.RefuseUnpaid(true).Configure(nil, maxAge),
+	} {
+		if got := n.Decide(r, at(1)); got.Permit || got.Reason != NotYet {
+			t.Errorf("a snapshot %s: got %+v, want not yet", what, got)
+		}
+	}
+	for what, n := range map[string]*Snapshot{"later": s.With(at(1)), "configured": s.Configure(nil, maxAge), "changed": s.With(t0, Change{RemovedUser: "off"}), "again": s.RefuseUnpaid(true).RefuseUnpaid(false)} {
+		if got := n.Decide(r, at(1)); got.Reason != ForSale {
+			t.Errorf("a snapshot %s: got %+v, want for sale", what, got)
+		}
+	}
+}
+
+// Each user may read its own account topic. Only static rights open those of others;
+// everybody may read the offers and the sign-up key, and nobody write them.
+func TestDecideAccounts(t *testing.T) {
+	all := []Filter{mustFilter(t, "#"), mustFilter(t, "iotoll/account/+"), mustFilter(t, "$SYS/#")}
+	offers := []Offer{{"all", all}}
+	s := NewSnapshot(all, maxAge).Load(t0, []User{
+		{Name: "john"}, {Name: "johnny"}, {Name: "off", Disabled: true}, {Name: "root", Superuser: true}, {Name: "+"}, {Name: "a/b"}, {Name: "%c"},
+		{Name: "admin", Rights: []Right{{"#", Read}}}, {Name: "iotoll", Rights: []Right{{"iotoll/account/+", Write}, {"iotoll/offers", Write}}},
+	}, []Grant{{ID: "g", Subject: "john", Filters: all, NotBefore: at(-10), NotAfter: at(10)}}).With(t0, Change{Offers: &offers})
+	for _, c := range []struct {
+		subject, topic string
+		access         Access
+		permit         bool
+		want           Reason
+	}{
+		{"john", "iotoll/account/john", Read, true, Static},
+		{"john", "iotoll/account/john", Subscribe, true, Static},
+		{"john", "iotoll/account/+", Subscribe, true, Static},
+		{"john", "iotoll/account/#", Subscribe, true, Static},
+		{"john", "iotoll/+/john", Subscribe, true, Public},
+		{"john", "$share/g/iotoll/account/john", Subscribe, true, Static},
+		{"john", "$share/g/iotoll/account/+", Subscribe, false, NoRight},
+		{"john", "$share/g/iotoll/+/john", Subscribe, false, NoRight},
+		{"john", "$share/g/#", Subscribe, false, NoRight},
+		{"john", "$share/g/sensor/#", Subscribe, true, Public},
+		{"john", "iotoll/account/john", Write, false, NoRight},
+		{"john", "iotoll/account/john/x", Read, false, NoRight},
+		{"john", "iotoll/account/johnny", Read, false, NoRight},
+		{"john", "iotoll/account/johnny", Subscribe, false, NoRight},
+		{"john", "iotoll/account", Read, false, NoRight},
+		{"john", "iotoll/account/", Read, false, NoRight},
+		{"john", "iotoll/accounts", Read, true, Public},
+		{"johnny", "iotoll/account/john", Read, false, NoRight},
+		{"johnny", "iotoll/account/johnny", Read, true, Static},
+		{"", "iotoll/account/john", Read, false, Anonymous},
+		{"", "iotoll/account/+", Subscribe, false, Anonymous},
+		{"", "iotoll/account/", Read, false, Anonymous},
+		{"", "$share/g/#", Subscribe, false, Anonymous},
+		{"nobody", "iotoll/account/nobody", Read, false, UnknownUser},
+		{"off", "iotoll/account/off", Read, false, Disabled},
+		{"root", "iotoll/account/john", Read, true, Superuser},
+		{"admin", "iotoll/account/john", Read, true, Static},
+		{"admin", "$share/g/#", Subscribe, true, Static},
+		{"+", "iotoll/account/john", Read, false, NoRight},
+		{"+", "iotoll/account/+", Subscribe, false, NoRight},
+		{"a/b", "iotoll/account/a/b", Read, false, NoRight},
+		{"%c", "iotoll/account/%c", Read, true, Static},
+		{"%c", "iotoll/account/john", Read, false, NoRight},
+		{"iotoll", "iotoll/account/john", Write, true, Static},
+		{"iotoll", "iotoll/account/john", Read, false, NoRight},
+	} {
+		if got := s.Decide(Request{c.subject, "john", c.topic, c.access}, at(1)); got.Permit != c.permit || got.Reason != c.want || got.PerClient {
+			t.Errorf("Decide(%+v): got %+v", c, got)
+		}
+	}
+
+	s = NewSnapshot(nil, maxAge)
+	for range 2 { // without a store, then configured anew
+		for _, topic := range []string{"iotoll/offers", "$SYS/broker/iotoll/signup"} {
+			for _, access := range []Access{Read, Subscribe} {
+				if got := s.Decide(Request{Topic: topic, Access: access}, t0); !got.Permit || got.Reason != Public {
+					t.Errorf("Decide %s, access %d: got %+v, want public", topic, access, got)
+				}
+			}
+			if got := s.Decide(Request{Topic: topic, Access: Write}, t0); got.Permit {
+				t.Errorf("Decide %s: got %+v, want nobody to write it", topic, got)
+			}
+		}
+		for _, topic := range []string{"iotoll/offers/x", "iotoll", "$SYS/broker/iotoll/panics", "iotoll/account/john"} {
+			if got := s.Decide(Request{Topic: topic, Access: Read}, t0); got.Permit {
+				t.Errorf("Decide %s: got %+v, want denied", topic, got)
+			}
+		}
+		s = s.Configure(nil, time.Minute)
+	}
+}
+
 func TestDecidePerClient(t *testing.T) {
 	s := NewSnapshot([]Filter{mustFilter(t, "free")}, maxAge).Load(t0, []User{
 		{Name: "u", Rights: []Right{{"first", Read}, {"in/%c", Read}, {"last", Read}, {"out/%c", Write}}},
@@ -245,12 +389,14 @@ func TestGrantForever(t *testing.T) {
 type state struct {
 	users  map[string]User
 	grants map[string]Grant
+	offers []Offer
 }
 
 // permits decides as documented, in the simplest way.
 func (m *state) permits(r Request, public []Filter, now time.Time) bool {
-	var readable, writable []Filter
-	readable = append(readable, public...)
+	// Static rights open every topic; sold and public filters do not open accounts.
+	var readable, static, writable, forSale []Filter
+	readable = append(append(readable, public...), Filter{"iotoll/offers"}, Filter{"$SYS/broker/iotoll/signup"})
 	if u, ok := m.users[r.Subject]; ok && !u.Disabled {
 		if u.Superuser {
 			return true
@@ -264,11 +410,17 @@ func (m *state) permits(r Request, public []Filter, now time.Time) bool {
 				continue
 			}
 			if right.Access&Read != 0 {
-				readable = append(readable, f)
+				static = append(static, f)
 			}
 			if right.Access&Write != 0 {
 				writable = append(writable, f)
 			}
+		}
+		for _, o := range m.offers {
+			forSale = append(forSale, o.Filters...)
+		}
+		if !strings.ContainsAny(u.Name, "+#/") {
+			static = append(static, Filter{"iotoll/account/" + u.Name})
 		}
 		for _, g := range m.grants {
 			if g.Subject == r.Subject && !now.Before(g.NotBefore) && now.Before(g.NotAfter) {
@@ -278,13 +430,23 @@ func (m *state) permits(r Request, public []Filter, now time.Time) bool {
 	}
 	switch r.Access {
 	case Read:
-		return slices.ContainsFunc(readable, func(f Filter) bool { return byDefinition(f.text, r.Topic) })
+		if !byDefinition("iotoll/account/#", r.Topic) {
+			static = append(static, readable...)
+		}
+		return slices.ContainsFunc(static, func(f Filter) bool { return byDefinition(f.text, r.Topic) })
 	case Write:
 		return slices.ContainsFunc(writable, func(f Filter) bool { return byDefinition(f.text, r.Topic) })
 	default:
 		text, shared := strings.CutPrefix(r.Topic, "$share/g/")
 		sub, err := ParseFilter(text)
-		return err == nil && slices.ContainsFunc(readable, func(f Filter) bool {
+		all := Filter{"iotoll/account/#"}
+		if shared && !overlap(sub, all) || !shared && !all.Covers(sub) {
+			static = append(static, readable...)
+			if !shared {
+				static = append(static, forSale...)
+			}
+		}
+		return err == nil && slices.ContainsFunc(static, func(f Filter) bool {
 			if shared {
 				return f.Covers(sub)
 			}
@@ -301,10 +463,12 @@ func TestWithAgainstModel(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(seed, 0))
 	pick := func(s ...string) string { return s[rnd.IntN(len(s))] }
 	name := func() string { return pick("a", "b", "c", "+", "x/y") }
-	filter := func() string { return pick("a/b", "a/+", "a/#", "b", "#", "+", "$x/#", "c/+/d") }
+	filter := func() string {
+		return pick("a/b", "a/+", "a/#", "b", "#", "+", "$x/#", "c/+/d", "iotoll/#", "iotoll/account/+", "iotoll/account/a", "iotoll/+/b")
+	}
 	public := []Filter{mustFilter(t, "b")}
 
-	m := state{make(map[string]User), make(map[string]Grant)}
+	m := state{users: make(map[string]User), grants: make(map[string]Grant)}
 	s := NewSnapshot(public, maxAge).Load(t0, nil, nil)
 	now := t0
 	type frozen struct {
@@ -318,7 +482,13 @@ func TestWithAgainstModel(t *testing.T) {
 		now = now.Add(time.Duration(rnd.IntN(1000)) * time.Millisecond)
 		var changes []Change
 		for range rnd.IntN(3) {
-			switch rnd.IntN(6) {
+			switch rnd.IntN(7) {
+			case 6:
+				m.offers = []Offer{}
+				for range rnd.IntN(3) {
+					m.offers = append(m.offers, Offer{Filters: []Filter{mustFilter(t, filter())}})
+				}
+				changes = append(changes, Change{Offers: &m.offers})
 			case 0:
 				n := name()
 				delete(m.users, n)
@@ -352,12 +522,13 @@ func TestWithAgainstModel(t *testing.T) {
 				gs = append(gs, g)
 			}
 			s = s.Load(now, us, gs)
+			m.offers = nil
 		}
 		if users, _ := s.Size(); users != len(m.users) {
 			t.Fatalf("Size: got %d users, want %d", users, len(m.users))
 		}
 		for range 40 {
-			r := Request{Subject: pick("", "a", "b", "c", "+", "x/y", "z"), Topic: pick("a/b", "a", "b", "h/a", "h/b", "c/c/d", "$x/y", "a/a"), Access: 1 << rnd.IntN(3)}
+			r := Request{Subject: pick("", "a", "b", "c", "+", "x/y", "z"), Topic: pick("a/b", "a", "b", "h/a", "h/b", "c/c/d", "$x/y", "a/a", "iotoll/account/a", "iotoll/account/b", "iotoll/account", "iotoll/offers"), Access: 1 << rnd.IntN(3)}
 			if r.Access == Subscribe {
 				r.Topic = pick("", "$share/g/") + pick(r.Topic, filter())
 			}
@@ -403,9 +574,17 @@ func FuzzDecide(f *testing.F) {
 				f, err := ParseFilter(rule)
 				return err == nil && (overlaps(rule, sub, "") && !shared || f.Covers(Filter{sub}))
 			}
-			if err != nil || !opens("home/"+name) && !opens("in/"+client+"/x") {
+			if d.Reason == Public {
+				if !opens("iotoll/offers") && !opens("$SYS/broker/iotoll/signup") {
+					t.Errorf("everybody may subscribe to %q", topic)
+				}
+				return
+			}
+			if err != nil || !opens("home/"+name) && !opens("in/"+client+"/x") && !opens("iotoll/account/"+name) {
 				t.Errorf("%q may subscribe to %q as client %q", name, topic, client)
 			}
+		} else if Access(access) == Read && (topic == "iotoll/account/"+name || d.Reason == Public && (topic == "iotoll/offers" || topic == "$SYS/broker/iotoll/signup")) {
+			return
 		} else if topic != "home/"+name && topic != "in/"+client+"/x" || strings.Count(topic, "/") > 2 || strings.ContainsAny(topic, "+#\x00") {
 			t.Errorf("%q may access %q as client %q", name, topic, client)
 		}
@@ -415,7 +594,9 @@ func FuzzDecide(f *testing.F) {
 func TestDecideDoesNotAllocate(t *testing.T) {
 	s, rs := population(t, 1000)
 	now := at(1)
-	rs = append(rs, Request{"nobody", "c", "x", Read}, Request{"u1", "c", "$share/g/+/live", Subscribe}, Request{"u1", "c", "bad#", Subscribe}, Request{"u1", "c", "own/c/x", Write}, Request{"", "", "sensor/1m", Read})
+	rs = append(rs, Request{"nobody", "c", "x", Read}, Request{"u1", "c", "$share/g/+/live", Subscribe}, Request{"u1", "c", "bad#", Subscribe}, Request{"u1", "c", "own/c/x", Write}, Request{"", "", "sensor/1m", Read},
+		Request{"u2", "c", "iotoll/account/u2", Read}, Request{"u2", "c", "iotoll/account/+", Subscribe}, Request{"u2", "c", "other/live", Subscribe})
+	s = s.With(now, Change{Offers: &[]Offer{{"other", []Filter{mustFilter(t, "other/live")}}}})
 	if n := testing.AllocsPerRun(100, func() {
 		for _, r := range rs {
 			s.Decide(r, now)
@@ -454,6 +635,27 @@ func BenchmarkDecide(b *testing.B) {
 			for i := 0; b.Loop(); i++ {
 				if !s.Decide(rs[i%len(rs)], now).Permit {
 					b.Fatal("denied")
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkSubscribe measures the SUBSCRIBE of a user who has not paid to the last of
+// some offers.
+func BenchmarkSubscribe(b *testing.B) {
+	for _, n := range []int{1, 100} {
+		b.Run(fmt.Sprintf("offers=%d", n), func(b *testing.B) {
+			var offers []Offer
+			for i := range n {
+				offers = append(offers, Offer{fmt.Sprint(i), []Filter{mustFilter(b, fmt.Sprintf("room/%d/live", i))}})
+			}
+			s := NewSnapshot([]Filter{mustFilter(b, "sensor/1m")}, maxAge).Load(t0, []User{{Name: "john"}}, nil).With(t0, Change{Offers: &offers})
+			r := Request{"john", "client", fmt.Sprintf("room/%d/live", n-1), Subscribe}
+			b.ReportAllocs()
+			for b.Loop() {
+				if s.Decide(r, t0).Reason != ForSale {
+					b.Fatal("not for sale")
 				}
 			}
 		})

@@ -11,17 +11,19 @@ import (
 // wrong while the snapshot was made, by less than this, costs no grant.
 const keepEnded = 48 * time.Hour
 
-// Snapshot is an immutable index of users and grants as of one moment, and of the
-// public filters. Once it is older than its maximum age, it denies all that is
+// Snapshot is an immutable index of users, grants and offers as of one moment, and of
+// the public filters. Once it is older than its maximum age, it denies all that is
 // not public. The nil Snapshot denies everything.
 //
 // [Snapshot.With] makes a changed copy that shares memory with the original: a new
 // grant copies a few kilobytes, not a million users.
 type Snapshot struct {
-	public []Filter
-	maxAge time.Duration
-	loaded bool
-	asOf   time.Time
+	public       []Filter // besides offersTopic and signupTopic
+	maxAge       time.Duration
+	refuseUnpaid bool // see RefuseUnpaid
+	loaded       bool
+	asOf         time.Time
+	forSale      []Filter // of all offers
 
 	// Accounts by a hash of the name: the low byte selects a branch, the next byte
 	// a bucket, which is a short list. A nil branch has no accounts.
@@ -71,14 +73,19 @@ type interval struct {
 // Change is one difference between two states of the store. Exactly one field
 // is set.
 type Change struct {
-	User        *User  // a new or changed user
-	RemovedUser string // the name of a removed user
-	Grant       *Grant // a new or changed grant
+	User        *User    // a new or changed user
+	RemovedUser string   // the name of a removed user
+	Grant       *Grant   // a new or changed grant
+	Offers      *[]Offer // all that is for sale from now on
+	// Signup is what is announced to those who want to sign up from now on; nil
+	// bytes if sign-up is off. A snapshot does not hold it.
+	Signup *[]byte
 }
 
 // NewSnapshot returns a snapshot without users. It permits everyone to read the
-// topics that a public filter matches and denies the rest. maxAge limits how long
-// the users and grants of Load and With stay in force.
+// topics that a public filter matches, iotoll/offers and $SYS/broker/iotoll/signup,
+// and denies the rest. maxAge limits how long the users and grants of Load and With
+// stay in force.
 func NewSnapshot(public []Filter, maxAge time.Duration) *Snapshot {
 	return &Snapshot{
 		public: slices.Clone(public),
@@ -96,11 +103,20 @@ func (s *Snapshot) Configure(public []Filter, maxAge time.Duration) *Snapshot {
 	return &n
 }
 
-// Load returns a snapshot with the same public filters and maximum age, and with
-// exactly these users and grants. asOf is a moment before the first of them was
-// read. Grants that had ended two days earlier are left out.
+// RefuseUnpaid returns the same snapshot, but for whether it refuses a subscription to
+// what is for sale from a user who has not paid for any of it. A new snapshot does not.
+func (s *Snapshot) RefuseUnpaid(refuse bool) *Snapshot {
+	n := *s
+	n.refuseUnpaid = refuse
+	return &n
+}
+
+// Load returns a snapshot that is configured like s, and with exactly these users and
+// grants and no offers. asOf is a moment before the first of them was read. Grants that
+// had ended two days earlier are left out.
 func (s *Snapshot) Load(asOf time.Time, users []User, grants []Grant) *Snapshot {
 	n := NewSnapshot(s.public, s.maxAge)
+	n.refuseUnpaid = s.refuseUnpaid
 	n.loaded, n.asOf = true, asOf
 	edit := editor{s: n, owned: true, filters: make(map[Filter][]Filter)}
 	for i := range users {
@@ -136,6 +152,11 @@ func (s *Snapshot) With(asOf time.Time, changes ...Change) *Snapshot {
 			edit.removeUser(c.RemovedUser)
 		case c.Grant != nil:
 			edit.setGrant(c.Grant)
+		case c.Offers != nil:
+			n.forSale = nil
+			for _, o := range *c.Offers {
+				n.forSale = append(n.forSale, o.Filters...)
+			}
 		}
 	}
 	return &n

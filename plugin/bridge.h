@@ -15,7 +15,7 @@
 #define IOTOLL_AUTH_DELAYED (-5)
 
 /* The number of acl.Reasons; export.go checks it. */
-#define IOTOLL_REASONS 14
+#define IOTOLL_REASONS 15
 
 /* client is what Go is told about a client. A NULL username is anonymous. */
 struct iotoll_client {

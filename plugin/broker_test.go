@@ -306,7 +306,7 @@ const nowhere = "mongodb://127.0.0.1:1/"
 func TestBrokerRefusesOptions(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ line, want string }{
-		{"plugin_opt_stroe_uri x", "Error: iotoll: plugin_opt_stroe_uri: unknown option; the options are store_uri, store_uri_file, database, public, max_age, unknown_user, settings_file"},
+		{"plugin_opt_stroe_uri x", "Error: iotoll: plugin_opt_stroe_uri: unknown option; the options are store_uri, store_uri_file, database, public, max_age, unknown_user, unpaid_subscribe, settings_file"},
 		{"plugin_opt_public a#", `Error: iotoll: plugin_opt_public: topic filter "a#": # must be the whole last level, as in a/#`},
 		{"plugin_opt_max_age soon", `Error: iotoll: plugin_opt_max_age: got "soon", want a duration of a second or more, such as 90m or 24h`},
 		{"plugin_opt_unknown_user maybe", `Error: iotoll: plugin_opt_unknown_user: got "maybe", want deny or defer`},
@@ -360,7 +360,7 @@ func TestBrokerSettingsFile(t *testing.T) {
 		write(c.text)
 		b.Signal(syscall.SIGHUP)
 		if strings.Contains(c.text, "pubilc") {
-			b.waitLog("iotoll: settings not changed error=\"" + file + ", line 2: \\\"pubilc\\\": unknown setting; the settings are public, max_age, unknown_user\"")
+			b.waitLog("iotoll: settings not changed error=\"" + file + ", line 2: \\\"pubilc\\\": unknown setting; the settings are public, max_age, unknown_user, unpaid_subscribe\"")
 		}
 		eventually(t, "settings "+c.text, func() bool { return received() == c.want })
 	}

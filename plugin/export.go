@@ -300,7 +300,8 @@ func iotollDisconnected(h C.uintptr_t, c *C.struct_iotoll_client) {
 }
 
 // iotollService does what only the broker's thread may do: it completes logins, ends
-// sessions if mayKick is true, writes the log and publishes the report.
+// sessions if mayKick is true, writes the log, and publishes announcements and the
+// report. Of several instances in one process, only the first one announces.
 //
 //export iotollService
 func iotollService(h C.uintptr_t, c *C.struct_iotoll_instance, mayKick C.bool) {
@@ -322,6 +323,11 @@ func iotollService(h C.uintptr_t, c *C.struct_iotoll_instance, mayKick C.bool) {
 				})
 			}
 		}
+		if c.number == 1 {
+			for _, m := range i.gate.Announcements() {
+				publish(m)
+			}
+		}
 		for _, l := range i.logs.take() {
 			with(l.text, func(line *C.char) { C.iotoll_log(C.int(l.level), line) })
 		}
@@ -333,10 +339,16 @@ func iotollService(h C.uintptr_t, c *C.struct_iotoll_instance, mayKick C.bool) {
 			count.Checks[r] = uint64(c.checks[r])
 		}
 		for _, m := range i.gate.Report(count, int(c.number)) {
-			with(m.Topic, func(topic *C.char) {
-				with(m.Payload, func(payload *C.char) { C.iotoll_publish(topic, payload) })
-			})
+			publish(m)
 		}
+	})
+}
+
+// publish lets the broker publish a retained message. An empty one removes what is
+// retained.
+func publish(m gate.Message) {
+	with(m.Topic, func(topic *C.char) {
+		with(m.Payload, func(payload *C.char) { C.iotoll_publish(topic, payload) })
 	})
 }
 

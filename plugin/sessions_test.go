@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -340,7 +341,16 @@ func shipped(t *testing.T, s *testStore, more ...string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	conf := strings.NewReplacer("listener 1883", "set_tcp_nodelay true\nlistener PORT 127.0.0.1", "/usr/lib/iotoll/iotoll.so", "PLUGIN", "mongodb://%2Frun%2Fiotoll%2Fstore.sock/", s.uri).Replace(string(text))
+	settings, err := os.ReadFile("../cmd/iotoll/init_broker-settings") // what init writes
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "broker-settings")
+	if err := os.WriteFile(file, settings, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	conf := strings.NewReplacer("listener 1883", "set_tcp_nodelay true\nlistener PORT 127.0.0.1", "/usr/lib/iotoll/iotoll.so", "PLUGIN",
+		"mongodb://%2Frun%2Fiotoll%2Fstore.sock/", s.uri, "/etc/iotoll/broker-settings", file).Replace(string(text))
 	return conf + strings.Join(more, "\n") + "\npersistence_location " + t.TempDir() + "/\n"
 }
 

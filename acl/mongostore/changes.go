@@ -43,10 +43,12 @@ type change struct {
 	At       time.Time `bson:"at"`
 }
 
-// The kinds of changes, and so the collections that Document is in.
+// The kinds of changes, and so the collections that Document is in. offersChanged
+// announces the one document of what is for sale, in meta.
 const (
-	userChanged  = "user"
-	grantChanged = "grant"
+	userChanged   = "user"
+	grantChanged  = "grant"
+	offersChanged = "offers"
 )
 
 func changeID(seq int64) string { return fmt.Sprintf("%020d", seq) }
@@ -182,6 +184,18 @@ func (s *Store) resolve(ctx context.Context, changes []acl.Change, c *change) ([
 			g = acl.Grant{ID: id, Subject: c.User}
 		}
 		changes = append(changes, acl.Change{Grant: &g})
+	case offersChanged:
+		offers, err := s.ForSale(ctx)
+		if err != nil {
+			return changes, err
+		}
+		changes = append(changes, acl.Change{Offers: &offers})
+	case signupChanged:
+		announcement, err := s.SignupAnnouncement(ctx)
+		if err != nil {
+			return changes, err
+		}
+		changes = append(changes, acl.Change{Signup: &announcement})
 	default:
 		// An unknown entry must not stop the others.
 		s.Log.WithField("kind", c.Kind).Warn("change of unknown kind in the store")

@@ -60,11 +60,17 @@ func check(ctx context.Context, c console, cfg *config.Config, store *mongostore
 	if err != nil {
 		return err
 	}
+	offers, err := store.ForSale(ctx)
+	if err != nil {
+		return err
+	}
 	// As of a while ago, so that a grant that ended lately is known as the reason.
 	// The plugin's snapshot expires, this one does not.
 	const never = time.Duration(math.MaxInt64)
 	asOf := now.Add(-recently)
-	d := acl.NewSnapshot(cfg.PublicFilters(), never).Load(asOf, users, grants).Decide(r, time.Now())
+	snapshot := acl.NewSnapshot(cfg.PublicFilters(), never).RefuseUnpaid(cfg.RefuseUnpaid).
+		Load(asOf, users, grants).With(asOf, acl.Change{Offers: &offers})
+	d := snapshot.Decide(r, time.Now())
 	answer := "deny: "
 	if d.Permit {
 		answer = "permit: "

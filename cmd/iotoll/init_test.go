@@ -156,14 +156,6 @@ func TestInitExamples(t *testing.T) {
 	if err := os.WriteFile(path, []byte(uncommented), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	settings := filepath.Join(dir, "broker-settings")
-	free, err := os.ReadFile(settings)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(settings, append(free, "public iotoll/offers\n"...), 0o600); err != nil {
-		t.Fatal(err)
-	}
 	c, err := config.Load(path)
 	if err != nil {
 		t.Fatal(err)

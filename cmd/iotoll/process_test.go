@@ -307,6 +307,8 @@ metrics: {listen: %q}
 	if list := s.must("", "user", "list"); !strings.Contains(list, "other/live=w") {
 		t.Errorf("user list: got\n%s\nwant the right to publish to other/live", list)
 	}
+	s.must("hunter3\n", "user", "add", "john")
+	s.answers("permit: for sale", "john", "subscribe", "other/live")
 	eventually(t, "the second plug to be polled", func() bool { return strings.Contains(p.out.String(), `"plug":"other/live"`) })
 	if n := strings.Count(p.out.String(), `"plug":"sensor/live","reason":"stopped"`); n > 0 {
 		t.Error("the plug whose settings stayed the same was stopped")

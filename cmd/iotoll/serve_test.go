@@ -163,7 +163,9 @@ func TestStory(t *testing.T) {
 
 	s.answers("permit: public", "-", "read", "sensor/1m")
 	s.answers("deny: anonymous", "", "read", "sensor/live")
-	s.answers("deny: no right", "john", "subscribe", "sensor/live")
+	s.answers("permit: for sale", "john", "subscribe", "sensor/live")
+	s.answers("deny: no right", "john", "subscribe", "sensor/other")
+	s.answers("deny: anonymous", "-", "subscribe", "sensor/live")
 	s.answers("permit: public", "john", "subscribe", "sensor/#")
 	s.answers("deny: unknown user", "bob", "read", "sensor/live")
 
@@ -281,6 +283,15 @@ func TestStory(t *testing.T) {
 	if out := s.must("", "audit"); strings.Count(out, "\n") != 13 || !strings.Contains(out, "grant revoke") || !strings.Contains(out, "asked for it") {
 		t.Errorf("audit: got\n%s", out)
 	}
+
+	// check answers by the broker's settings.
+	s.must("hunter4\n", "user", "add", "mary")
+	s.answers("permit: for sale", "mary", "subscribe", "sensor/live")
+	s.edit("public: [sensor/1m]\n", "broker: {settings_file: broker-settings}\n")
+	if err := os.WriteFile(filepath.Join(filepath.Dir(s.config), "broker-settings"), []byte("public sensor/1m\nunpaid_subscribe refuse\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.answers("deny: no right", "mary", "subscribe", "sensor/live")
 }
 
 // TestIOTAStory is the main job on the other ledger: init, serve, pay, and a doctor

@@ -106,11 +106,13 @@ type follower struct {
 	elapsed time.Duration
 }
 
-// image is all users and grants, read from asOf on.
+// image is all users, grants and offers, read from asOf on.
 type image struct {
 	asOf   time.Time
 	users  []acl.User
 	grants []acl.Grant
+	offers []acl.Offer
+	signup []byte
 	at     mongostore.ResumeToken // from which Changes continues
 	err    error
 }
@@ -160,6 +162,11 @@ func (f *follower) refresh(ctx context.Context) error {
 		return err
 	}
 	g.publish(g.snapshot.Load().With(asOf, changes...), len(changes) > 0)
+	for _, c := range changes {
+		if c.Signup != nil {
+			g.announceSignup(*c.Signup)
+		}
+	}
 	if at.Seq != f.at.Seq {
 		g.ask() // there may be more
 	}
@@ -193,24 +200,30 @@ func (g *Gate) readSettings() {
 		return
 	}
 	g.settings.Store(&s)
-	g.publish(g.snapshot.Load().Configure(s.public, s.maxAge), true)
+	g.publish(g.snapshot.Load().Configure(s.public, s.maxAge).RefuseUnpaid(s.refuseUnpaid), true)
 }
 
 // adopt puts an image in force together with all changes since, some of which may
 // have been in force already.
 func (f *follower) adopt(ctx context.Context, all image) error {
 	f.loaded = false // if this fails
-	s := f.gate.snapshot.Load().Load(all.asOf, all.users, all.grants)
+	s := f.gate.snapshot.Load().Load(all.asOf, all.users, all.grants).With(all.asOf, acl.Change{Offers: &all.offers})
 	for at, more := all.at, true; more; {
 		changes, next, err := f.gate.changes(ctx, at)
 		if err != nil {
 			return err
 		}
 		s = s.With(all.asOf, changes...)
+		for _, c := range changes {
+			if c.Signup != nil {
+				all.signup = *c.Signup
+			}
+		}
 		more, at = next.Seq != at.Seq, next
 		f.at = at
 	}
 	f.gate.publish(s, true)
+	f.gate.announceSignup(all.signup)
 	f.loaded = true
 	return nil
 }
@@ -226,7 +239,7 @@ func (g *Gate) changes(ctx context.Context, since mongostore.ResumeToken) ([]acl
 	return changes, at, nil
 }
 
-// load reads all users and grants.
+// load reads all users, grants and offers.
 func (g *Gate) load(ctx context.Context) (all image) {
 	soon, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
@@ -238,6 +251,14 @@ func (g *Gate) load(ctx context.Context) (all image) {
 	all.asOf = g.now()
 	if all.users, all.grants, all.at, all.err = g.source.Load(ctx); all.err != nil {
 		all.err = fmt.Errorf("load users and grants: %w", all.err)
+		return all
+	}
+	if all.offers, all.err = g.source.ForSale(ctx); all.err != nil {
+		all.err = fmt.Errorf("load offers: %w", all.err)
+		return all
+	}
+	if all.signup, all.err = g.source.SignupAnnouncement(ctx); all.err != nil {
+		all.err = fmt.Errorf("load announcement of sign-up: %w", all.err)
 	}
 	return all
 }

@@ -1,6 +1,7 @@
 // Package gate decides what the broker's clients may do. It answers from a snapshot
 // of the store in memory ([Gate.Decide]), follows the store ([Gate.Run]), notices
-// which sessions must end ([Gate.Kicks]) and reports its state ([Gate.Report]).
+// which sessions must end ([Gate.Kicks]), announces what the store says to everybody
+// ([Gate.Announcements]) and reports its state ([Gate.Report]).
 package gate
 
 import (
@@ -27,6 +28,12 @@ type Source interface {
 	// Load returns all users and grants, and the position in the log of changes
 	// from which Changes continues without a gap.
 	Load(ctx context.Context) ([]acl.User, []acl.Grant, mongostore.ResumeToken, error)
+	// ForSale returns what is for sale. Call it after Load: Changes continues from
+	// the position that Load returned.
+	ForSale(ctx context.Context) ([]acl.Offer, error)
+	// SignupAnnouncement returns what those who want to sign up need, nil if nobody
+	// can. Call it after Load, too.
+	SignupAnnouncement(ctx context.Context) ([]byte, error)
 	// Changes returns the changes since a position, or the first of them. It is
 	// cheap if there are none. An error wrapping mongostore.ErrReload means that
 	// only a new Load can tell what changed.
@@ -42,7 +49,7 @@ type Source interface {
 type Host struct {
 	// Changed is called when an earlier answer may have become wrong.
 	Changed func()
-	// Wake makes the broker call Kicks soon.
+	// Wake makes the broker call Kicks and Announcements soon.
 	Wake func()
 }
 
@@ -60,6 +67,7 @@ type Gate struct {
 	snapshot atomic.Pointer[acl.Snapshot]
 	settings atomic.Pointer[settings]
 	sessions sessions
+	signup   announcement
 
 	health     atomic.Pointer[health]
 	announcing atomic.Bool   // the store announces changes
@@ -91,7 +99,7 @@ func New(c Config, s Source, h Host, g *guard.Guard, log logrus.FieldLogger) (*G
 		news:     make(chan struct{}, 1),
 		first:    make(chan error, 1),
 	}
-	gate.snapshot.Store(acl.NewSnapshot(settings.public, settings.maxAge))
+	gate.snapshot.Store(acl.NewSnapshot(settings.public, settings.maxAge).RefuseUnpaid(settings.refuseUnpaid))
 	gate.settings.Store(&settings)
 	gate.health.Store(&health{err: errors.New("not reached yet"), since: gate.now()})
 	return gate, nil

@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -25,6 +27,8 @@ type fakeStore struct {
 	mu      sync.Mutex
 	users   []acl.User
 	grants  []acl.Grant
+	offers  []acl.Offer
+	signup  []byte
 	log     []acl.Change
 	err     error // of every call
 	version error
@@ -61,6 +65,18 @@ func (f *fakeStore) Load(context.Context) ([]acl.User, []acl.Grant, mongostore.R
 		f.loading(f)
 	}
 	return users, f.grants, at, f.err
+}
+
+func (f *fakeStore) ForSale(context.Context) ([]acl.Offer, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.offers, f.err
+}
+
+func (f *fakeStore) SignupAnnouncement(context.Context) ([]byte, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.signup, f.err
 }
 
 func (f *fakeStore) Changes(_ context.Context, since mongostore.ResumeToken) ([]acl.Change, mongostore.ResumeToken, error) {
@@ -232,6 +248,48 @@ func TestGateFollows(t *testing.T) {
 		if a := g.Decide(r); a.Reason != acl.UnknownUser {
 			t.Errorf("Decide after Reload: got %+v, want unknown user", a)
 		}
+	})
+}
+
+// A user may subscribe to what is for sale, as the store says it at the start and
+// later, unless the settings refuse that.
+func TestGateKnowsWhatIsForSale(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "settings")
+	write := func(text string) {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("")
+	synctest.Test(t, func(t *testing.T) {
+		offer := func(text string) []acl.Offer { return []acl.Offer{{ID: "o", Filters: []acl.Filter{filter(t, text)}}} }
+		f := &fakeStore{users: []acl.User{{Name: "john"}}, offers: offer("first")}
+		g := newTestGate(t, f, Option{"settings_file", file})
+		want := func(when string, permitted string) {
+			t.Helper()
+			settle()
+			for _, topic := range []string{"first", "second"} {
+				a := g.Decide(acl.Request{Subject: "john", Topic: topic, Access: acl.Subscribe})
+				if (a.Verdict == Permit) != (topic == permitted) {
+					t.Errorf("%s: subscribe to %s: got %+v, want only %q permitted", when, topic, a, permitted)
+				}
+			}
+		}
+		want("at the start", "first")
+		second := offer("second")
+		f.do(func() { f.offers, f.log = second, append(f.log, acl.Change{Offers: &second}) })
+		want("after a change", "second")
+		f.do(func() { f.reload = true })
+		want("loaded again", "second")
+		write("unpaid_subscribe refuse\n")
+		g.Reload()
+		want("unpaid_subscribe refuse", "")
+		write("unpaid_subscribe allow\n")
+		g.Reload()
+		want("unpaid_subscribe allow", "second")
+		none := []acl.Offer{}
+		f.do(func() { f.offers, f.log = none, append(f.log, acl.Change{Offers: &none}) })
+		want("nothing for sale", "")
 	})
 }
 

@@ -40,12 +40,15 @@ type settings struct {
 	// plugin. Otherwise they are denied. Clients without a username are always
 	// denied, since other plugins let them read by default.
 	deferUnknown bool
+	// refuseUnpaid refuses the subscription of a user to what is for sale until it
+	// is paid for. Otherwise it is accepted, and only its deliveries wait.
+	refuseUnpaid bool
 }
 
 // The options and the settings, as errors list them.
 const (
-	optionNames  = "store_uri, store_uri_file, database, public, max_age, unknown_user, settings_file"
-	settingNames = "public, max_age, unknown_user"
+	optionNames  = "store_uri, store_uri_file, database, public, max_age, unknown_user, unpaid_subscribe, settings_file"
+	settingNames = "public, max_age, unknown_user, unpaid_subscribe"
 )
 
 // ParseOptions reads the plugin_opt_ lines. Its errors name the option and what is
@@ -117,6 +120,11 @@ func (s *settings) set(key, value string) (known bool, err error) {
 			return true, fmt.Errorf("got %q, want deny or defer", value)
 		}
 		s.deferUnknown = value == "defer"
+	case "unpaid_subscribe":
+		if value != "allow" && value != "refuse" {
+			return true, fmt.Errorf("got %q, want allow or refuse", value)
+		}
+		s.refuseUnpaid = value == "refuse"
 	default:
 		return false, nil
 	}
@@ -139,11 +147,17 @@ func (c Config) readSettings() (settings, error) {
 	return s.parse(c.settingsFile, text)
 }
 
-// PublicFilters returns the public filters of a settings file, whose text it is
-// given. Errors name the file, the line and the key.
-func PublicFilters(file string, text []byte) ([]acl.Filter, error) {
+// Settings are the settings of a file that decide what clients may do.
+type Settings struct {
+	Public       []acl.Filter // what everyone may read
+	RefuseUnpaid bool         // see [acl.Snapshot.RefuseUnpaid]
+}
+
+// ParseSettings returns the settings in the text of a settings file. Errors name the
+// file, the line and the key.
+func ParseSettings(file string, text []byte) (Settings, error) {
 	s, err := settings{}.parse(file, text)
-	return s.public, err
+	return Settings{s.public, s.refuseUnpaid}, err
 }
 
 // parse returns the settings, overridden by those in the text of a settings file.

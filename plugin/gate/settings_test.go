@@ -19,12 +19,12 @@ func TestParseOptions(t *testing.T) {
 	if err := os.WriteFile(empty, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c, err := ParseOptions([]Option{{"store_uri_file", file}, {"database", "d"}, {"public", "a/+"}, {"public", "b"}, {"max_age", "90m"}, {"unknown_user", "defer"}})
-	if err != nil || c.storeURI != "mongodb://u:hidden@h/" || c.database != "d" || len(c.public) != 2 || c.maxAge != 90*time.Minute || !c.deferUnknown {
+	c, err := ParseOptions([]Option{{"store_uri_file", file}, {"database", "d"}, {"public", "a/+"}, {"public", "b"}, {"max_age", "90m"}, {"unknown_user", "defer"}, {"unpaid_subscribe", "refuse"}})
+	if err != nil || c.storeURI != "mongodb://u:hidden@h/" || c.database != "d" || len(c.public) != 2 || c.maxAge != 90*time.Minute || !c.deferUnknown || !c.refuseUnpaid {
 		t.Errorf("ParseOptions: got %+v, %v", c, err)
 	}
 	c, err = ParseOptions([]Option{{"store_uri", "x"}})
-	if err != nil || c.database != "mosquitto" || c.maxAge != 24*time.Hour || c.deferUnknown || len(c.public) != 0 {
+	if err != nil || c.database != "mosquitto" || c.maxAge != 24*time.Hour || c.deferUnknown || c.refuseUnpaid || len(c.public) != 0 {
 		t.Errorf("ParseOptions: got %+v, %v, want the defaults", c, err)
 	}
 	uri := Option{"store_uri", "mongodb://u:hidden@h/"}
@@ -65,9 +65,10 @@ func TestReadSettings(t *testing.T) {
 		t.Errorf("readSettings again: got %+v, %v", s, err)
 	}
 	for text, want := range map[string]string{
-		"\npubic a": `, line 2: "pubic": unknown setting; the settings are public, max_age, unknown_user`, "public": `, line 1: "public": has no value; want KEY VALUE`,
+		"\npubic a": `, line 2: "pubic": unknown setting; the settings are public, max_age, unknown_user, unpaid_subscribe`, "public": `, line 1: "public": has no value; want KEY VALUE`,
 		"public a\npublic b#": `, line 2: "public": topic filter "b#": `, "max_age 1h\nmax_age 1h": `, line 2: "max_age": is given twice`,
 		"store_uri mongodb://u:hidden@h/": `, line 1: "store_uri": unknown setting`, "max_age 0s": `, line 1: "max_age": got "0s"`, "unknown_user x": `, line 1: "unknown_user": got "x"`,
+		"unpaid_subscribe maybe": `, line 1: "unpaid_subscribe": got "maybe", want allow or refuse`,
 	} {
 		write(text)
 		if _, err := c.readSettings(); err == nil || !strings.HasPrefix(err.Error(), file+want) || strings.Contains(err.Error(), "hidden") {

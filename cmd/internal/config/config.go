@@ -34,6 +34,10 @@ type Config struct {
 
 	Path string `yaml:"-"` // of the file
 
+	// RefuseUnpaid is what the broker's settings file says of subscriptions to what
+	// is for sale: whether they are refused until it is paid for.
+	RefuseUnpaid bool `yaml:"-"`
+
 	inline bool // Public was in the file
 }
 

@@ -117,7 +117,7 @@ func TestConfigFaults(t *testing.T) {
 		{"no broker username", "username: iotoll, ", "", "broker.username: required: the account whose password is in broker.password_file"},
 		{"same status", "plugs:\n", "plugs:\n  - {live: sensor/l2, average: sensor/a2}\n", `plugs[1].status: "sensor/status" duplicates plugs[0].status`},
 		{"metrics", "store:", "metrics: {listen: 127.0.0.1}\nstore:", `metrics.listen: "127.0.0.1", want an address with a port, such as 127.0.0.1:9464`},
-		{"secret offers", "username: iotoll,", "offers_topic: iotoll/offers, username: iotoll,", `broker.offers_topic: "iotoll/offers", want a topic that a public filter matches: buyers read it without an account`},
+		{"secret offers", "username: iotoll,", "offers_topic: iotoll/secret, username: iotoll,", `broker.offers_topic: "iotoll/secret", want iotoll/offers or a topic that a public filter matches: buyers read it without an account`},
 		{"offers on a plug's topic", "username: iotoll,", "offers_topic: sensor/1m, username: iotoll,", `plugs[0].average: "sensor/1m" duplicates broker.offers_topic`},
 		{"two sources", `{address: "192.168.1.20:49153",`, `{address: "192.168.1.20:49153", shelly: "192.168.1.21",`, "plugs[0]: address or udn belongs to another kind of source, want the keys of one kind"},
 		{"switch", `{address: "192.168.1.20:49153",`, `{switch: 1,`, `plugs[0]: switch belongs to another kind of source, want the keys of one kind`},
@@ -155,6 +155,7 @@ func TestSettingsFile(t *testing.T) {
 	for settings, want := range map[string]string{
 		"# free\npublic sensor/1m\n  public   sensor/status \nmax_age 24h\n": "sensor/1m sensor/status",
 		"": "",
+		"unpaid_subscribe refuse\npublic sensor/1m\n": "sensor/1m",
 	} {
 		if err := os.WriteFile(filepath.Join(filepath.Dir(path), "broker-settings"), []byte(settings), 0o600); err != nil {
 			t.Fatal(err)
@@ -165,6 +166,9 @@ func TestSettingsFile(t *testing.T) {
 		}
 		if got := strings.Join(c.Public, " "); got != want || len(c.PublicFilters()) != len(c.Public) {
 			t.Errorf("public filters of %q: got %q, want %q", settings, got, want)
+		}
+		if want := strings.Contains(settings, "refuse"); c.RefuseUnpaid != want {
+			t.Errorf("RefuseUnpaid of %q: got %t, want %t", settings, c.RefuseUnpaid, want)
 		}
 	}
 }

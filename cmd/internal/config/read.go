@@ -60,17 +60,18 @@ func Parse(text []byte, dir string, readFile func(path string) ([]byte, error)) 
 	}
 	c.inline = len(c.Public) > 0
 	if name := c.Broker.SettingsFile; name != "" && !c.inline {
-		settings, err := readFile(name)
+		text, err := readFile(name)
 		if err != nil {
 			return nil, fmt.Errorf("broker.settings_file: %w", err)
 		}
-		filters, err := gate.PublicFilters(name, settings)
+		settings, err := gate.ParseSettings(name, text)
 		if err != nil {
 			return nil, fmt.Errorf("broker.settings_file: %w", err)
 		}
-		for _, f := range filters {
+		for _, f := range settings.Public {
 			c.Public = append(c.Public, f.String())
 		}
+		c.RefuseUnpaid = settings.RefuseUnpaid
 	}
 	return c, c.validate()
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -115,8 +114,8 @@ func (c *Config) validateBroker(f *faults) {
 	if b.OffersTopic != "" {
 		if err := wemo.ValidateTopic(b.OffersTopic); err != nil {
 			f.add("broker.offers_topic", "%q: %w", b.OffersTopic, err)
-		} else if !slices.ContainsFunc(c.PublicFilters(), func(free acl.Filter) bool { return free.Matches(b.OffersTopic) }) {
-			f.add("broker.offers_topic", "%q, want a topic that a public filter matches: buyers read it without an account", b.OffersTopic)
+		} else if public := acl.NewSnapshot(c.PublicFilters(), 0); !public.Decide(acl.Request{Topic: b.OffersTopic, Access: acl.Read}, time.Time{}).Permit {
+			f.add("broker.offers_topic", "%q, want iotoll/offers or a topic that a public filter matches: buyers read it without an account", b.OffersTopic)
 		}
 	}
 	if b.URL != "" {

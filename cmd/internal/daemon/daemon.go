@@ -129,6 +129,9 @@ func (d *daemon) keep(ctx context.Context) error {
 		} else if err != nil {
 			return err
 		}
+		if err := d.announceOffers(ctx); err != nil {
+			return err
+		}
 		return d.ensureAccount(ctx)
 	})
 	if err != nil || ctx.Err() != nil {
@@ -201,7 +204,10 @@ func (d *daemon) supervise(ctx context.Context, parts []*part) error {
 		parts = next
 		select {
 		case <-d.prepared:
-			err := d.insist(ctx, "account of the publisher cannot be checked", "account of the publisher is checked", func() error {
+			err := d.insist(ctx, "reloaded configuration cannot be written to the store", "reloaded configuration is in the store", func() error {
+				if err := d.announceOffers(ctx); err != nil {
+					return err
+				}
 				return d.ensureAccount(ctx)
 			})
 			if err != nil {
