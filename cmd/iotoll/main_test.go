@@ -5,6 +5,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -28,8 +29,13 @@ func iotoll(t *testing.T, stdin string, args ...string) result {
 	if text := out.String() + errOut.String(); strings.Contains(text, "hunter") {
 		t.Errorf("iotoll %s printed a password:\n%s", strings.Join(args, " "), text)
 	}
-	return result{report(&errOut, err), out.String(), errOut.String()}
+	code := report(&errOut, err)
+	return result{code, out.String(), progress.ReplaceAllString(errOut.String(), "")}
 }
+
+// progress is what a command says that takes more than a few seconds, as on a busy
+// machine.
+var progress = regexp.MustCompile(`(?m)^[a-z ]+ … [0-9ms]+\n`)
 
 // mustRun runs a command line that has to succeed, and returns its output.
 func mustRun(t *testing.T, args ...string) string {
