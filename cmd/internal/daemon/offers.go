@@ -26,7 +26,7 @@ const availabilityInterval = time.Second
 // available.
 func Offers(c *config.Config) (buyer.Offers, error) {
 	document := buyer.NewOffers()
-	document.Ledger, document.Network = c.Ledger.Kind, c.Ledger.Network
+	document.Ledger, document.Network, document.Signup = c.Ledger.Kind, c.Ledger.Network, c.Signup
 	document.Free = append(document.Free, c.Public...)
 	if len(c.Offers) == 0 {
 		return document, nil
