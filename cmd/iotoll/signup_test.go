@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -12,6 +11,7 @@ import (
 	"github.com/iotoll/iotoll/acl/embedded"
 	"github.com/iotoll/iotoll/acl/mongostore"
 	"github.com/iotoll/iotoll/acl/password"
+	"github.com/iotoll/iotoll/tangle/buyer"
 	"github.com/iotoll/iotoll/tangle/signup"
 )
 
@@ -19,11 +19,12 @@ import (
 // that it announces, once it does.
 func (s *site) sealedFor(c signup.Credentials) string {
 	s.t.Helper()
-	var offer struct{ ID, Ledger, Address string }
-	if out := s.must("", "offer", "list"); json.Unmarshal([]byte(out), &offer) != nil {
-		s.t.Fatalf("offer list: got %s", out)
+	document, err := buyer.ParseOffers([]byte(s.must("", "offer", "list")))
+	if err != nil {
+		s.t.Fatal(err)
 	}
-	text, err := s.announced().Seal(c, signup.Context{Ledger: offer.Ledger, Address: offer.Address, Offer: offer.ID})
+	offer := document.Offers[0]
+	text, err := s.announced().Seal(c, signup.Context{Ledger: document.Ledger, Address: offer.Address, Offer: offer.ID})
 	if err != nil {
 		s.t.Fatal(err)
 	}
