@@ -46,7 +46,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strings"
 	"sync"
 	"time"
 
@@ -106,28 +105,13 @@ type Ledger struct {
 // CheckNodes returns what is wrong with the URLs of nodes, and with how many of
 // them must agree.
 func CheckNodes(nodes []string, agree int) error {
-	var faults []error
-	if len(nodes) == 0 {
-		faults = append(faults, errors.New("nodes: required: at least one URL such as http://127.0.0.1:14265"))
-	}
-	if agree < 0 || agree > 1 && agree > len(nodes) {
-		faults = append(faults, fmt.Errorf("agree: %d, want 1 to the number of nodes, which is %d", agree, len(nodes)))
-	}
-	urls := make(map[string]int)
-	for i, address := range nodes {
-		client, err := node.New(address, nil, 0)
+	return tangle.CheckNodes(nodes, agree, "http://127.0.0.1:14265", func(url string) (string, error) {
+		client, err := node.New(url, nil, 0)
 		if err != nil {
-			faults = append(faults, fmt.Errorf("nodes[%d]: %w", i, err))
-			continue
+			return "", err
 		}
-		same := strings.TrimRight(address, "/") // a node must not agree with itself
-		if first, twice := urls[same]; twice {
-			faults = append(faults, fmt.Errorf("nodes[%d]: %q duplicates nodes[%d]", i, client.Name(), first))
-			continue
-		}
-		urls[same] = i
-	}
-	return errors.Join(faults...)
+		return client.Name(), nil
+	})
 }
 
 // New checks the configuration and returns all that is wrong with it. It asks no

@@ -197,28 +197,13 @@ type deposit struct {
 // CheckNodes returns what is wrong with the URLs of GraphQL services, and with how
 // many of them must agree.
 func CheckNodes(nodes []string, agree int) error {
-	var faults []error
-	if len(nodes) == 0 {
-		faults = append(faults, errors.New("nodes: required: at least one URL such as "+networks["testnet"].Node))
-	}
-	if agree < 0 || agree > 1 && agree > len(nodes) {
-		faults = append(faults, fmt.Errorf("agree: %d, want 1 to the number of nodes, which is %d", agree, len(nodes)))
-	}
-	urls := make(map[string]int)
-	for i, address := range nodes {
-		client, err := graphql.New(address, nil, 0, maxAnswer)
+	return tangle.CheckNodes(nodes, agree, networks["testnet"].Node, func(url string) (string, error) {
+		client, err := graphql.New(url, nil, 0, maxAnswer)
 		if err != nil {
-			faults = append(faults, fmt.Errorf("nodes[%d]: %w", i, err))
-			continue
+			return "", err
 		}
-		same := strings.TrimRight(address, "/") // a node must not agree with itself
-		if first, twice := urls[same]; twice {
-			faults = append(faults, fmt.Errorf("nodes[%d]: %q duplicates nodes[%d]", i, client.Name(), first))
-			continue
-		}
-		urls[same] = i
-	}
-	return errors.Join(faults...)
+		return client.Name(), nil
+	})
 }
 
 // New checks the configuration, all of it at once. It asks no node yet.
